@@ -1,0 +1,111 @@
+"""Check a lode.yaml: every problem at once, in under half a second."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from lode.cli.options import add_spec
+from lode.core import registry
+from lode.core.errors import DataError, listed
+from lode.core.signature import OptionType
+from lode.core.spec import Spec, load
+from lode.core.types import Component
+from lode.data.place import Place
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    add_spec(parser)
+    parser.add_argument("--words", action="store_true", help="list every word and option that a lode.yaml may have")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.words:
+        return {"words": registry.describe()}
+    spec = load(args.spec, args.data)
+    return {
+        "file": str(spec.path),
+        "name": spec.name,
+        "inputs": None if spec.inputs is None else {item.name: _word(item.feature) for item in spec.inputs},
+        "outputs": {item.name: _word(item.task) for item in spec.outputs},
+        "model": spec.model.type,
+        "value": None if spec.value is None else _word(spec.value.policy),
+        "inferred": _inferred(spec),
+        "warnings": list(_missing(spec)),
+        "spec": spec.resolved(),
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    if "words" in result:
+        return _show_words(result["words"])
+    inputs = "every other column" if result["inputs"] is None else _columns(result["inputs"])
+    lines = [
+        f"{result['file']} is right.",
+        f"  name     {result['name']}",
+        f"  inputs   {inputs}",
+        f"  outputs  {_columns(result['outputs'])}",
+        f"  model    {result['model']}",
+    ]
+    if result["value"]:
+        lines.append(f"  value    {result['value']}")
+    if result["inferred"]:
+        lines.append(f"  inferred from the data: {', '.join(result['inferred'])}")
+    lines += [f"warning: {text}" for text in result["warnings"]]
+    return "\n".join(lines)
+
+
+def _word(component: Component | None) -> str | None:
+    return None if component is None else component.type
+
+
+def _columns(words: dict[str, str | None]) -> str:
+    return listed(name if word is None else f"{name} ({word})" for name, word in words.items())
+
+
+def _inferred(spec: Spec) -> list[str]:
+    """What the file leaves to the data."""
+    found = ["which columns are inputs", "their types"] if spec.inputs is None else []
+    unnamed = [item.name for item in spec.inputs or () if item.feature is None]
+    found += [f"the types of inputs {listed(unnamed)}"] if unnamed else []
+    return found + [f"the type of output {item.name}" for item in spec.outputs if item.task is None]
+
+
+def _missing(spec: Spec) -> Iterator[str]:
+    """A warning for every file that the sources name and that is not there, in the words of the error it will be. Nothing is opened."""
+    place = Place(spec.path.parent, spec.data_folder)
+    for part, components in spec.data.sources.items():
+        key = "data.source" if part == "all" else f"data.source.{part}"
+        for component in components:
+            options = registry.REGISTRIES["source"].signature(component.type).options
+            sha256, origin = component.options.get("sha256"), component.options.get("origin")
+            for name, value in component.options.items():
+                for path in _paths(value, options[name].type):
+                    try:
+                        place.resolve(path, sha256 if name == "path" else None, origin)
+                    except DataError as error:
+                        yield f"{spec.path}:{key}.{name}: {error}"
+
+
+def _paths(value: Any, kind: OptionType) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _paths(item, kind)
+    elif isinstance(value, str) and _names_files(kind):
+        yield value
+
+
+def _names_files(kind: OptionType) -> bool:
+    return kind.name == "FilePath" or any(_names_files(item) for item in kind.items)
+
+
+def _show_words(words: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    lines = []
+    for kind, found in words.items():
+        for word, options in found.items():
+            lines.append(f"{kind} {word}")
+            for option in options:
+                default = "required" if option["required"] else f"default {option['default']}"
+                lines.append(f"  {option['name']}: {option['type']} ({default}). {option['doc']}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,37 @@
+"""Options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SPEC = "lode.yaml"
+
+
+def add_spec(parser: argparse.ArgumentParser) -> None:
+    """`[lode.yaml]` and `--data DIR`: args.spec is a Path (see `spec_path`), args.data a Path or None."""
+    parser.add_argument(
+        "spec", nargs="?", type=spec_path, default=Path(SPEC), metavar=SPEC,
+        help=f"the file, or the folder it lies in (default: {SPEC} here)",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, metavar="DIR", help="look here first for the files that lode.yaml names")
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """`--runs DIR`: args.runs is a Path or None; `runs_folder` says where results lie."""
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="where results lie (default: runs, beside lode.yaml)")
+
+
+def spec_path(text: str) -> Path:
+    """A file as it was named; for a folder, the lode.yaml in it."""
+    path = Path(text)
+    return path / SPEC if path.is_dir() else path
+
+
+def runs_folder(args: argparse.Namespace) -> Path:
+    """Where results lie: `--runs`, else `runs` beside the file (beside ./lode.yaml for verbs that take no file)."""
+    given: Path | None = args.runs
+    if given is not None:
+        return given
+    spec: Path = getattr(args, "spec", Path(SPEC))
+    return spec.parent / "runs"

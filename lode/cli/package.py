@@ -1,0 +1,20 @@
+"""Package the chosen model as a version that can be served (the last stage)."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lode.cli import _stages as stages
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    stages.add(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    return stages.run(args, "package")
+
+
+def show(result: dict[str, Any]) -> str:
+    return stages.show(result)

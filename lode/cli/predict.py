@@ -1,0 +1,49 @@
+"""Predict every row of a file with a packaged model; rejected rows go beside the output with their reasons."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lode.cli.options import add_runs, runs_folder
+from lode.cli.progress import ProgressBar
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="model name, or the path of an artifact folder")
+    parser.add_argument("rows", help="file or folder with rows: csv, tsv, parquet, jsonl, pictures in a folder, zip or tar")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="where answers go: .csv, .parquet or .jsonl")
+    parser.add_argument("--source", default="{}", help='options of the source as YAML: --source "{type: csv, separator: \';\'}"')
+    parser.add_argument("--version", type=int, help="version of the model (default: the one in production)")
+    parser.add_argument("--keep", action="store_true", help="write the input columns beside the answers")
+    add_runs(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    import yaml
+
+    from lode.core.errors import DataError
+    from lode.data.place import Place
+    from lode.pipeline.artifact import load
+    from lode.pipeline.predict import predict_file, source_of
+
+    try:
+        options = yaml.safe_load(args.source) or {}
+    except yaml.YAMLError as error:
+        raise DataError(f"--source: not YAML ({error}). Write it as {{type: csv, separator: ';'}}.") from None
+    if not isinstance(options, dict):
+        raise DataError(f"--source: found {args.source!r}, allowed: a mapping such as {{type: csv}}.")
+    model = load(args.name, runs_folder(args), args.version)
+    with ProgressBar(silent=args.json) as progress:
+        result = predict_file(model, source_of(args.rows, options), args.output, Place(Path.cwd(), None), args.keep, progress)
+    return {"model": model.name, "version": model.version, **result}
+
+
+def show(result: dict[str, Any]) -> str:
+    lines = [f"{result['predicted']:,} of {result['rows']:,} rows predicted with {result['model']} version {result['version']}: {result['output']}"]
+    if result["rejected"]:
+        lines.append(f"{result['rejected']:,} rows rejected, with their reasons: {result['rejected_output']}")
+    for name, count in result["unseen"].items():
+        lines.append(f"{count:,} cells of {name} hold a value that training never saw")
+    return "\n".join(lines)

@@ -1,0 +1,248 @@
+"""The tree of a lode.yaml to the parts of a Spec, section by section. Problems are collected, never raised.
+
+Sits between `core.yaml_lines` (text to tree) and `core.spec_rules` (rules between sections).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lode.core.check import Finding, check_options, shown, unknown_word
+from lode.core.registry import REGISTRIES, section
+from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, ValueSpec
+from lode.core.types import Component
+from lode.core.yaml_lines import Key
+
+TOP = ("name", "data", "inputs", "outputs", "model", "train", "evaluate", "value", "serve")
+DATA = ("source", "clean", "split")
+PARTS = ("train", "validation", "test")
+ROW = "__row__"
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+_NOTHING: Mapping[str, Any] = {}
+
+
+class SpecReader:
+    """Reads one tree. `findings` holds every problem after `read`."""
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        self.tree = tree
+        self.findings: list[Finding] = []
+
+    def read(self) -> dict[str, Any]:
+        """The parts of a Spec by name; parts with problems are as good as they go."""
+        tree = self.tree
+        self._known(tree, TOP, ())
+        outputs = self._outputs(tree.get("outputs"))
+        return {
+            "name": self._name(tree),
+            "data": self._data(tree.get("data")),
+            "inputs": self._inputs(tree.get("inputs")),
+            "outputs": outputs,
+            "model": self._model(tree.get("model")),
+            "train": self._section("train", tree.get("train"), ("train",)),
+            "evaluate": self._section("evaluate", tree.get("evaluate"), ("evaluate",)),
+            "value": self._value(tree.get("value"), outputs),
+            "serve": self._section("serve", tree.get("serve"), ("serve",)),
+        }
+
+    def find(self, key: Key, text: str) -> None:
+        self.findings.append(Finding(key, text))
+
+    def _known(self, found: Mapping[str, Any], allowed: tuple[str, ...], key: Key) -> None:
+        for word in found:
+            if word not in allowed:
+                self.find((*key, word), unknown_word(word, allowed))
+
+    def _mapping(self, value: Any, key: Key, what: str) -> Mapping[str, Any]:
+        """The mapping that stands there; an empty one where nothing stands."""
+        if value is None:
+            return _NOTHING
+        if isinstance(value, Mapping):
+            return value
+        self.find(key, f"found {shown(value)}, allowed: {what}.")
+        return _NOTHING
+
+    def _section(self, name: str, value: Any, key: Key) -> dict[str, Any]:
+        signature = section(name)
+        options = self._mapping(value, key, f"a mapping with {', '.join(signature.options)}")
+        return check_options(options, signature, key, self.findings)
+
+    def _name(self, tree: Mapping[str, Any]) -> str:
+        name = tree.get("name")
+        rule = "lower-case letters, digits, - and _ (64 at most)"
+        if name is None:
+            self.find(("name",), f'found nothing, allowed: {rule}. Add "name: ...", what the artifact is called.')
+        elif not isinstance(name, str) or not _NAME.match(name):
+            self.find(("name",), f"found {shown(name)}, allowed: {rule}. Rename it.")
+        else:
+            return name
+        return ""
+
+    def _component(self, value: Any, kind: str, key: Key, also: tuple[str, ...] = ()) -> Component | None:
+        """A word, or a mapping with `type`. also: keys that were taken out, to be named among the allowed ones."""
+        registry = REGISTRIES[kind]
+        if isinstance(value, Mapping):
+            word, options, at = value.get("type"), {k: v for k, v in value.items() if k != "type"}, (*key, "type")
+        else:
+            word, options, at = value, {}, key
+        if word is None:
+            some = ", ".join(registry.names())
+            self.find(at, f'found nothing, allowed: {some}. Add "type: ..." or write the word alone.')
+            return None
+        if not isinstance(word, str):
+            self.find(at, f"found {shown(word)}, allowed: a word or a mapping with `type`.")
+            return None
+        if not registry.has(word):
+            self.find(at, registry.unknown(word))
+            return None
+        made = check_options(options, registry.signature(word), key, self.findings, ("type", *also))
+        return Component(word, made)
+
+    def _components(self, value: Any, kind: str, key: Key) -> tuple[Component, ...]:
+        """A list of components; bad ones are left out, they have their Finding."""
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            self.find(key, f"found {shown(value)}, allowed: a list. Write it in brackets: [...].")
+            return ()
+        made = (self._component(item, kind, (*key, index)) for index, item in enumerate(value))
+        return tuple(component for component in made if component is not None)
+
+    def _data(self, value: Any) -> DataSpec:
+        data = self._mapping(value, ("data",), f"a mapping with {', '.join(DATA)}")
+        self._known(data, DATA, ("data",))
+        clean = self._components(data.get("clean"), "cleaner", ("data", "clean"))
+        split = self._section("split", data.get("split"), ("data", "split"))
+        return DataSpec(self._sources(data.get("source")), clean, split)
+
+    def _sources(self, value: Any) -> dict[str, tuple[Component, ...]]:
+        key: Key = ("data", "source")
+        if value is None:
+            some = ", ".join(REGISTRIES["source"].names())
+            self.find(key, f'found nothing, allowed: {some}. Add "source: {{type: csv, path: ...}}" under data.')
+            return {}
+        if not isinstance(value, Mapping) or "type" in value or not _looks_like_parts(value):
+            return {"all": self._source_list(value, key)}
+        self._known(value, PARTS, key)
+        if "train" not in value:
+            self.find((*key, "train"), "found nothing, allowed: a source. Add the part that is learned from.")
+        return {part: self._source_list(value[part], (*key, part)) for part in PARTS if part in value}
+
+    def _source_list(self, value: Any, key: Key) -> tuple[Component, ...]:
+        if isinstance(value, list):
+            if not value:
+                self.find(key, "found an empty list, allowed: one source or more.")
+            return self._components(value, "source", key)
+        component = self._component(value, "source", key)
+        return () if component is None else (component,)
+
+    def _inputs(self, value: Any) -> tuple[InputSpec, ...] | None:
+        if value is None:
+            return None
+        found = self._named(value, "inputs")
+        return tuple(self._input(name, item, key) for name, item, key in found)
+
+    def _named(self, value: Any, part: str) -> list[tuple[str, Any, Key]]:
+        """(column, what is said of it, key) of a mapping or a list of names."""
+        found: list[tuple[str, Any, Key]] = []
+        if isinstance(value, Mapping):
+            found = [(name, item, (part, name)) for name, item in value.items()]
+        elif isinstance(value, list):
+            for index, name in enumerate(value):
+                if isinstance(name, str):
+                    found.append((name, None, (part, index)))
+                else:
+                    self.find((part, index), f"found {shown(name)}, allowed: a column's name.")
+        else:
+            self.find((part,), f"found {shown(value)}, allowed: columns, as a mapping (name: type) or a list of names.")
+            return []
+        if not value:
+            self.find((part,), "found none, allowed: one column or more.")
+        self._check_names(found)
+        return found
+
+    def _check_names(self, found: list[tuple[str, Any, Key]]) -> None:
+        seen: set[str] = set()
+        for name, _, key in found:
+            if name in seen:
+                self.find(key, f'found "{name}" a second time, allowed: each column once.')
+            if not name or name == ROW:
+                self.find(key, f'found "{name}", allowed: a column\'s name ({ROW} is kept for row numbers).')
+            seen.add(name)
+
+    def _input(self, name: str, value: Any, key: Key) -> InputSpec:
+        if value is None:
+            return InputSpec(name)
+        encoder: Component | None = None
+        augment: tuple[Component, ...] = ()
+        if isinstance(value, Mapping):
+            if value.get("encoder") is not None:
+                encoder = self._component(value["encoder"], "encoder", (*key, "encoder"))
+            augment = self._components(value.get("augment"), "augment", (*key, "augment"))
+            rest = {word: item for word, item in value.items() if word not in ("encoder", "augment")}
+            if not rest:
+                return InputSpec(name, None, encoder, augment)
+            value = rest
+        return InputSpec(name, self._component(value, "feature", key, ("encoder", "augment")), encoder, augment)
+
+    def _outputs(self, value: Any) -> tuple[OutputSpec, ...]:
+        if value is None:
+            self.find(("outputs",), 'found nothing, allowed: the columns to predict. Add "outputs: {COLUMN: TYPE}".')
+            return ()
+        made = []
+        for name, item, key in self._named(value, "outputs"):
+            task = None if item is None or item == {} else self._component(item, "task", key)
+            made.append(OutputSpec(name, task))
+        return tuple(made)
+
+    def _model(self, value: Any) -> Component:
+        """Unnamed it is the network; `auto` is no family but a choice among them."""
+        key: Key = ("model",)
+        if isinstance(value, Mapping):
+            word, at, options = value.get("type", "network"), (*key, "type"), {k: v for k, v in value.items() if k != "type"}
+        else:
+            word, at, options = "network" if value is None else value, key, {}
+        registry = REGISTRIES["family"]
+        if not isinstance(word, str):
+            self.find(at, f"found {shown(word)}, allowed: auto, {', '.join(registry.names())}, or a mapping with `type`.")
+        elif word == "auto":
+            return Component("auto", check_options(options, section("auto"), key, self.findings, ("type",)))
+        elif not registry.has(word):
+            self.find(at, registry.unknown(word, also=("auto",)))
+        else:
+            return Component(word, check_options(options, registry.signature(word), key, self.findings, ("type",)))
+        return Component("")
+
+    def _value(self, value: Any, outputs: tuple[OutputSpec, ...]) -> ValueSpec | None:
+        if value is None:
+            return None
+        worth = section("value")
+        found = self._mapping(value, ("value",), "a mapping of amounts")
+        own = {word: item for word, item in found.items() if word in worth.options}
+        rest = {word: item for word, item in found.items() if word not in worth.options}
+        options = check_options(own, worth, ("value",), self.findings)
+        task = outputs[0].task.type if outputs and outputs[0].task else None
+        word = rest.get("type") if "type" in rest else policy_word(rest, task)
+        if word is None and "type" not in rest:
+            return ValueSpec(None, options)
+        policy = self._component({**rest, "type": word}, "policy", ("value",), tuple(worth.options))
+        return ValueSpec(policy, options)
+
+
+def _looks_like_parts(value: Mapping[str, Any]) -> bool:
+    """Parts (train, validation, test) rather than a component whose `type` was forgotten."""
+    return any(part in value for part in PARTS) or all(isinstance(item, Mapping | list) for item in value.values())
+
+
+def policy_word(options: Mapping[str, Any], task: str | None) -> str | None:
+    """The policy of a task that knows most of the options (the first by name among equals); None where no policy values it."""
+    registry = REGISTRIES["policy"]
+    fitting = [word for word in registry.names() if registry.constant(word, "task") == task]
+    return min(fitting, key=lambda word: (-_num_known(word, options), word), default=None)
+
+
+def _num_known(word: str, options: Mapping[str, Any]) -> int:
+    known = REGISTRIES["policy"].signature(word).options
+    return sum(name in known for name in options)

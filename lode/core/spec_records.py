@@ -1,0 +1,116 @@
+"""`lode.yaml` as frozen records: what every layer gets to see of the file. `core.spec.load` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lode.core.check import filled
+from lode.core.registry import REGISTRIES, section
+from lode.core.types import Component
+
+SourceSet = Mapping[str, tuple[Component, ...]]
+"""{"all": (...)} or {"train": (...), "validation": (...), "test": (...)}; several components are concatenated."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One input. feature None: inferred from the data; encoder None and augment empty: the model's defaults."""
+
+    name: str
+    feature: Component | None = None
+    encoder: Component | None = None
+    augment: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One output. task None: inferred from the data."""
+
+    name: str
+    task: Component | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """Where rows come from, how they are cleaned and split. split: options of `lode.data.split.Split`."""
+
+    sources: SourceSet
+    clean: tuple[Component, ...]
+    split: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSpec:
+    """What the first output is worth. options: those of `lode.value.worth.Worth` (currency, decisions, ...)."""
+
+    policy: Component | None
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One lode.yaml. Options hold only what the user wrote; defaults live in the classes (`resolved` fills them in).
+
+    path: the file; relative paths in it are looked up in data_folder (`--data DIR`) first, then beside the file.
+    inputs: None where every column that is no output is an input.
+    model: a family's word, or "auto".
+    """
+
+    path: Path
+    name: str
+    data: DataSpec
+    inputs: tuple[InputSpec, ...] | None
+    outputs: tuple[OutputSpec, ...]
+    model: Component
+    train: Mapping[str, Any]
+    evaluate: Mapping[str, Any]
+    value: ValueSpec | None
+    serve: Mapping[str, Any]
+    data_folder: Path | None = None
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole file as JSON with every default filled in; no path of this machine, so equal files resolve equally everywhere."""
+        return {
+            "name": self.name,
+            "data": {
+                "source": {part: _each("source", components) for part, components in self.data.sources.items()},
+                "clean": _each("cleaner", self.data.clean),
+                "split": filled(self.data.split, section("split")),
+            },
+            "inputs": None if self.inputs is None else {item.name: _input(item) for item in self.inputs},
+            "outputs": {item.name: _one("task", item.task) for item in self.outputs},
+            "model": resolve_model(self.model),
+            "train": filled(self.train, section("train")),
+            "evaluate": filled(self.evaluate, section("evaluate")),
+            "value": None if self.value is None else self._resolved_value(self.value),
+            "serve": filled(self.serve, section("serve")),
+        }
+
+    def _resolved_value(self, value: ValueSpec) -> dict[str, Any]:
+        return {"policy": _one("policy", value.policy), **filled(value.options, section("value"))}
+
+
+def resolve_model(component: Component) -> dict[str, Any]:
+    """A model section as JSON with its defaults: a family's, or those of `auto`."""
+    if component.type == "auto":
+        return {"type": "auto", **filled(component.options, section("auto"))}
+    return REGISTRIES["family"].resolve(component)
+
+
+def _one(kind: str, component: Component | None) -> dict[str, Any] | None:
+    return None if component is None else REGISTRIES[kind].resolve(component)
+
+
+def _each(kind: str, components: tuple[Component, ...]) -> list[dict[str, Any]]:
+    return [REGISTRIES[kind].resolve(component) for component in components]
+
+
+def _input(item: InputSpec) -> dict[str, Any]:
+    return {
+        "feature": _one("feature", item.feature),
+        "encoder": _one("encoder", item.encoder),
+        "augment": _each("augment", item.augment),
+    }

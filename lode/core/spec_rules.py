@@ -1,0 +1,131 @@
+"""Rules of a lode.yaml that reach across sections: what one section says must make sense beside another. Nothing is silently ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lode.core.check import Finding, shown, unknown_word
+from lode.core.registry import REGISTRIES
+from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, ValueSpec
+from lode.core.types import Component
+from lode.core.yaml_lines import Key
+
+
+def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: list[Finding]) -> None:
+    """Append a Finding for every rule that the parts break. tree: what the file holds, to name keys as they were written."""
+    inputs, outputs = parts["inputs"], parts["outputs"]
+    findings += _shared_columns(inputs or (), outputs, tree)
+    findings += _unnamed_positive(outputs)
+    findings += _split(parts["data"])
+    findings += _unused_by_family(parts["model"], inputs or (), tree)
+    findings += _candidates(parts["model"])
+    findings += _unvalued(parts["value"], outputs)
+
+
+def _shared_columns(inputs: tuple[InputSpec, ...], outputs: tuple[OutputSpec, ...], tree: Mapping[str, Any]) -> list[Finding]:
+    taken = {item.name for item in outputs}
+    found = []
+    for index, item in enumerate(inputs):
+        if item.name in taken:
+            key: Key = ("inputs", index if isinstance(tree["inputs"], list) else item.name)
+            found.append(Finding(key, f'found "{item.name}", which is an output too, allowed: an input or an output. Remove one.'))
+    return found
+
+
+def _unnamed_positive(outputs: tuple[OutputSpec, ...]) -> list[Finding]:
+    """Which of two values counts as positive is never guessed: everything in money hangs on it."""
+    found = []
+    for item in outputs:
+        if item.task is not None and item.task.type == "binary" and item.task.options.get("positive") is None:
+            signature = REGISTRIES["task"].signature("binary")
+            if not signature.options["positive"].required:
+                found.append(
+                    Finding(
+                        ("outputs", item.name, "positive"),
+                        "found nothing, allowed: the value that counts as positive. "
+                        f'Write "{item.name}: {{type: binary, positive: ...}}".',
+                    )
+                )
+    return found
+
+
+def _split(data: DataSpec) -> list[Finding]:
+    """Options of the split that are missing, or that would do nothing."""
+    by, given = data.split.get("by", "random"), [part for part in data.sources if part != "all"]
+    found = []
+    if given:
+        text = f"found an option for rows that the sources have split already ({', '.join(given)}), allowed: none here."
+        unused = [*given, "column", *(["by"] if by in ("time", "group") else [])]
+    elif by == "random":
+        text, unused = "found a column, which a random split does not use, allowed: none here.", ["column"]
+    else:
+        text, unused = f"found an option that a split by {by} does not use, allowed: none here.", ["stratify"] * (by in ("time", "group"))
+        if data.split.get("column") is None:
+            missing = f'found nothing, allowed: a column\'s name. Splitting by {by} needs "column: ...".'
+            found.append(Finding(("data", "split", "column"), missing))
+    written = [word for word in unused if data.split.get(word) is not None]
+    return found + [Finding(("data", "split", word), f"{text} Remove it.") for word in written]
+
+
+def _unused_by_family(model: Component, inputs: tuple[InputSpec, ...], tree: Mapping[str, Any]) -> list[Finding]:
+    """Options that the chosen family would not read. `auto` trains every family, so there everything is read."""
+    if model.type in ("", "auto"):
+        return []
+    registry = REGISTRIES["family"]
+    found = []
+    train = tree.get("train")
+    if registry.constant(model.type, "loop") is False and isinstance(train, Mapping) and train:
+        found.append(
+            Finding(
+                ("train",),
+                f'found options of the training loop, which model "{model.type}" does not use, allowed: nothing here. '
+                "Remove `train:`, or choose model: network or auto.",
+            )
+        )
+    if registry.constant(model.type, "needs") == "flat":
+        found += _encoders(model.type, inputs)
+    return found
+
+
+def _candidates(model: Component) -> list[Finding]:
+    """The families that `auto` may package are words too."""
+    words = REGISTRIES["family"].names()
+    written = model.options.get("candidates") if model.type == "auto" else None
+    if not isinstance(written, list):
+        return []
+    key: Key = ("model", "candidates")
+    if not written:
+        return [Finding(key, f"found an empty list, allowed: {', '.join(words)}.")]
+    found = [(index, word) for index, word in enumerate(written) if isinstance(word, str) and word not in words]
+    return [Finding((*key, index), unknown_word(word, words)) for index, word in found]
+
+
+def _encoders(family: str, inputs: tuple[InputSpec, ...]) -> list[Finding]:
+    found = []
+    for item in inputs:
+        written = {"encoder": item.encoder, "augment": item.augment}
+        for word in (word for word, value in written.items() if value):
+            text = f'found {word} options, which model "{family}" does not use, allowed: only the feature\'s options. '
+            found.append(Finding(("inputs", item.name, word), text + f"Remove `{word}:`, or choose model: network or auto."))
+    return found
+
+
+def _unvalued(value: ValueSpec | None, outputs: tuple[OutputSpec, ...]) -> list[Finding]:
+    if value is None or not outputs:
+        return []
+    first, policies = outputs[0], REGISTRIES["policy"]
+    tasks = sorted({str(policies.constant(word, "task")) for word in policies.names()})
+    if first.task is None:
+        text = f"found no type, allowed: {', '.join(tasks)}. A `value:` section needs the first output's type: write it."
+        return [Finding(("outputs", first.name), text)]
+    if value.policy is None:
+        if first.task.type in tasks:
+            return []
+        text = f"found {shown(first.task.type)}, allowed: {', '.join(tasks)}. The first output is what `value:` values."
+        return [Finding(("outputs", first.name), text + " Change it, put another output first, or remove `value:`.")]
+    wanted = policies.constant(value.policy.type, "task")
+    if wanted != first.task.type:
+        text = f"found the policy {shown(value.policy.type)} for outputs of type {wanted}, but the first output is of type"
+        return [Finding(("value",), f"{text} {first.task.type}, allowed: a policy that values it. Change one of them.")]
+    return []

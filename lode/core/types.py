@@ -1,0 +1,121 @@
+"""Plain records that every layer shares. Standard library only: no torch, no numpy, no I/O.
+
+Read `lode/data/contracts.py`, `lode/model/contracts.py` and `lode/value/contracts.py` next: they say what an extension must do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NewType
+
+ColumnName = NewType("ColumnName", str)
+"""An option that names a column of the data."""
+
+FilePath = NewType("FilePath", str)
+"""An option that names a file or folder, relative to lode.yaml."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds of a numeric option: `width: Annotated[int, Range(1)] = 256`. Read from source by `core.signature`."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What the user wrote where a folder of extensions is the choice: the word and its options."""
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": self.type, **self.options}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """The array that a feature makes, one row of it.
+
+    dtype: "float32", "int32" or "uint8".
+    shape: per row, batch axis left out: () for a code, (k,) for numbers, (L,) for tokens, (H, W, C) for an image.
+    ragged: axes that are padded with 0 up to the longest row (texts: (0,)); a batch may be cut to its own longest row.
+    cardinality: codes run from 0 (unknown, missing or padding) to cardinality - 1; None for values that are not codes.
+    offset, scale: per channel, applied on the device as (x - offset) * scale; empty where the array is ready as it is.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    ragged: tuple[int, ...] = ()
+    cardinality: int | None = None
+    offset: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> TensorSpec:
+        tuples = {key: tuple(record[key]) for key in ("shape", "ragged", "offset", "scale")}
+        return cls(dtype=record["dtype"], cardinality=record["cardinality"], **tuples)
+
+
+@dataclass(frozen=True, slots=True)
+class FlatSpec:
+    """The plain matrix that baselines see: float32 (N, F), NaN where a value is missing.
+
+    names: one per column, `<input>` or `<input>.<part>`.
+    cardinalities: 0 for a number; K > 0 for a category with codes 0 (unknown or missing) to K - 1; -1 for a term weight of a text
+        (non-negative, mostly 0; such columns come as a scipy CSR matrix).
+    """
+
+    names: tuple[str, ...]
+    cardinalities: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> FlatSpec:
+        return cls(names=tuple(record["names"]), cardinalities=tuple(record["cardinalities"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSchema:
+    """One column of a request or of a prediction.
+
+    type: the feature's or task's word ("number", "category", "image", ...).
+    kind: how a cell travels: "number", "string", "datetime", "binary" (base64 in JSON) or "boolean".
+    expects: what a cell must be, in words that end an error message ("a number", "a PNG, JPEG, GIF, BMP or WebP image").
+    example: one cell of the training data, as JSON; None for images.
+    """
+
+    name: str
+    type: str
+    kind: str
+    expects: str
+    example: Any = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> ColumnSchema:
+        return cls(**{key: record[key] for key in ("name", "type", "kind", "expects", "example")})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with one row that should be predicted. row is None where the whole request is meant."""
+
+    row: int | None
+    column: str | None
+    found: str
+    allowed: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,145 @@
+"""The three contracts of the data layer: source, cleaner, feature. Abstract or final: every extension inherits one of them directly.
+
+Positional arguments of `__init__` are what the platform knows, keyword-only ones are what the user may write.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+
+from lode.core.types import FlatSpec, TensorSpec
+
+ROW = "__row__"
+"""The column that carries a row's position in the raw data through every stage (UInt64); never an input."""
+
+State = dict[str, Any]
+"""Fitted state: JSON values and numpy arrays (no object arrays), nested in dicts and lists. Saved as JSON + safetensors."""
+
+
+class Source(ABC):
+    """Where rows come from. `__init__(self, place: Place, *, ...)`; `place` resolves paths (lode.data.place).
+
+    notes: sentences for the user about what was guessed or skipped (a separator, files that are no pictures); known after `scan`.
+    num_bytes: size of the raw data where it is known.
+    """
+
+    notes: Sequence[str] = ()
+    num_bytes: int = 0
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the raw bytes that `scan` will read."""
+
+    @abstractmethod
+    def scan(self) -> pl.LazyFrame:
+        """The rows. Text formats give String columns (cells are typed by features); typed formats keep their types.
+
+        Errors: DataError for a missing, empty or unreadable file, naming it and the next step.
+        """
+
+    def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+        """`scan`, with a hint: the reader may build these columns in these types at once where that is faster. Others stay as they are.
+
+        Float64 for text that holds numbers (a cell that is none fails when the frame is collected: then use `scan`); Categorical for
+        text with few different values. A source that cannot use the hint gives what `scan` gives.
+        """
+        return self.scan()
+
+
+class Cleaner(ABC):
+    """Changes cells or drops rows. What it changed is found by comparing frames (lode.data.changes), so it reports nothing itself.
+
+    scope (an attribute, or set in `__init__` where an option decides):
+        "source"    before the split, learns nothing
+        "cells"     fitted on the training split, applied to every split and every request: part of the artifact; never drops rows
+        "training"  drops or mends rows of the training split only
+    on: "raw" sees cells as the source gave them (strings of a CSV); "typed" sees them after the features have parsed them.
+    """
+
+    scope: Literal["source", "cells", "training"]
+    on: ClassVar[Literal["raw", "typed"]] = "typed"
+
+    @abstractmethod
+    def fit(self, frame: pl.DataFrame, types: Mapping[str, str]) -> None:
+        """Learn from the training split. types: column -> feature word ("number", "category", ...); outputs have their task's word."""
+
+    @abstractmethod
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The cleaned rows; the column `__row__`, where present, is carried along. Columns that were not fitted are left alone."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """What `fit` learned."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Take over what `state` gave; afterwards `apply` is what it was."""
+
+
+class Feature(ABC):
+    """One column and how it becomes an array. `__init__(self, *, ...)`.
+
+    The same code runs in training and on a request. Order of calls: parse, (cell cleaners), fit_transform or transform.
+    """
+
+    kind: ClassVar[Literal["number", "string", "datetime", "binary", "boolean"]]
+    """How a cell travels in a request and lies in Parquet."""
+    expects: ClassVar[str]
+    """What a cell must be, in words: "a number"."""
+
+    @abstractmethod
+    def parse(self, column: pl.Series) -> pl.Series:
+        """Typed cells from what a source or a request gave (strings, numbers, bytes). Null where a cell is empty or cannot be read.
+
+        Idempotent: a typed column comes back as it is. A cell that was not null before and is null after is a rejected cell.
+        """
+
+    def fit(self, column: pl.Series, target: np.ndarray | None = None, folds: np.ndarray | None = None) -> None:
+        """`fit_transform` without its array; overridden where the array is dear to make (an image)."""
+        self.fit_transform(column, target, folds)
+
+    @abstractmethod
+    def fit_transform(self, column: pl.Series, target: np.ndarray | None, folds: np.ndarray | None) -> np.ndarray:
+        """Learn from the (parsed) training column and return its array.
+
+        target: float32 (N,) of the first output, folds: int (N,) fold of each row; for features that learn from the target, out of fold.
+        """
+
+    @abstractmethod
+    def transform(self, column: pl.Series) -> np.ndarray:
+        """The array of a parsed column: `spec.dtype`, shape (N, *spec.shape). Nulls and unseen values are handled, never an error."""
+
+    @abstractmethod
+    def inverse(self, array: np.ndarray) -> pl.Series:
+        """Cells from an array, as far as the feature keeps them (a category's word; a number up to rounding)."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> TensorSpec:
+        """What `transform` gives; known after fitting."""
+
+    @property
+    @abstractmethod
+    def flat_spec(self) -> FlatSpec:
+        """Columns of `flat`, names relative to the input ("" for the input itself)."""
+
+    @abstractmethod
+    def flat(self, column: pl.Series) -> Any:
+        """The plain matrix for baselines: float32 (N, F) with NaN for missing, or a scipy CSR matrix (texts)."""
+
+    @abstractmethod
+    def unseen(self, column: pl.Series) -> int:
+        """How many (parsed, not null) cells hold a value that training never saw; 0 where that has no meaning."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """What fitting learned."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Take over what `state` gave; afterwards `transform` is bitwise what it was."""

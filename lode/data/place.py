@@ -1,0 +1,50 @@
+"""Where the files of a lode.yaml lie: `--data DIR` first, then beside the file. Sources get a Place and never look elsewhere.
+
+Read lode/data/files.py next: reading bytes, compressed or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lode.core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The two folders in which relative paths are looked up.
+
+    base: the folder of lode.yaml.
+    data: what `--data DIR` says, or None.
+    """
+
+    base: Path
+    data: Path | None = None
+
+    def resolve(self, path: str, sha256: str | None = None, origin: str | None = None) -> Path:
+        """The file or folder that `path` names; the first place that has it wins.
+
+        Errors: DataError naming every place that was looked at, and what is expected there.
+        """
+        candidates = self._candidates(Path(path).expanduser())
+        for candidate in candidates:
+            if candidate.exists():
+                return candidate
+        looked = " or ".join(str(candidate) for candidate in candidates)
+        raise DataError(f"{path}: no such file or folder, looked for {looked}. {self._next_step(path, sha256, origin)}")
+
+    def _candidates(self, path: Path) -> list[Path]:
+        if path.is_absolute():
+            return [path]
+        folders = [folder for folder in (self.data, self.base) if folder is not None]
+        return list(dict.fromkeys(folder / path for folder in folders))
+
+    def _next_step(self, path: str, sha256: str | None, origin: str | None) -> str:
+        name = Path(path).name
+        put = f"put it at {self._candidates(Path(path).expanduser())[-1]}, or name its folder with --data DIR."
+        if sha256 is None and origin is None:
+            return f"Check the path, {put}"
+        digest = f" with sha256 {sha256}" if sha256 else ""
+        source = f" from {origin}" if origin else ""
+        return f"This file expects {name}{digest}{source}; {put}"

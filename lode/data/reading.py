@@ -1,0 +1,176 @@
+"""Sources -> one table of raw columns, with the part each row came from. In memory while it is small, else spooled to disk.
+
+Large text is read straight into numbers and categories where a look at its first rows says that this loses nothing.
+Read lode/data/ingest.py first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lode.core.errors import DataError, listed
+from lode.core.registry import REGISTRIES
+from lode.core.types import Component
+from lode.data import cells
+from lode.data.contracts import Source
+from lode.data.place import Place
+from lode.data.split import PARTS
+
+MAX_MEMORY_BYTES = 1 << 28
+"""Raw data up to this size stays in memory; compressed files count eightfold."""
+SPOOL = ".raw.arrow"
+HINT_ROWS = 10_000
+_PART = "__part__"
+_MAX_CATEGORY_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Columns as the sources gave them.
+
+    frame: rows in order of the sources. parts: uint8 (N,) index into PARTS, or None where one source gives all rows.
+    raw: {"path", "sha256", "bytes"} per source. sources: their words, for messages.
+    """
+
+    frame: pl.LazyFrame
+    names: tuple[str, ...]
+    num_rows: int
+    parts: np.ndarray | None
+    raw: list[dict[str, Any]]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the file says about columns, as far as reading can use it.
+
+    columns: only these are read; None for all. numbers: named as numbers. words: named as categories or classes; these keep
+    their spelling. plain: never to be read in another type (columns to split by, money).
+    """
+
+    columns: tuple[str, ...] | None
+    numbers: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+    plain: frozenset[str] = frozenset()
+    hints: bool = True
+
+
+def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wanted, folder: Path) -> Raw:
+    """Read every source; parts are concatenated in the order train, validation, test.
+
+    Errors: DataError where a source cannot be read, or sources have different columns.
+    """
+    made = [
+        (part, component, REGISTRIES["source"].create(component, place))
+        for part in ("all", *PARTS)
+        for component in sources.get(part, ())
+    ]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # Hashing releases the interpreter's lock: it runs beside the parsing.
+        hashes = [pool.submit(source.fingerprint) for _, _, source in made]
+        frame, names = _materialised(made, wanted, folder)
+        raw = [_record(component, source, done.result()) for (_, component, source), done in zip(made, hashes, strict=True)]
+    counts = frame.select(pl.len()).collect().item()
+    parts = None if "all" in sources else frame.select(_PART).collect()[_PART].to_numpy()
+    notes = [note for _, _, source in made for note in source.notes]
+    return Raw(frame.select(names), names, counts, parts, raw, notes)
+
+
+def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]:
+    path = str(component.options.get("path", component.options.get("name", component.type)))
+    return {"path": path, "sha256": sha256, "bytes": source.num_bytes}
+
+
+def _materialised(made: Sequence[tuple[str, Component, Source]], wanted: Wanted, folder: Path) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+    plain = [source.scan() for _, _, source in made]
+    names = _common_columns(plain, made, wanted)
+    hints = _hints(plain, names, wanted)
+    floats = [name for name, dtype in hints.items() if dtype == pl.Float64]
+    for types in [hints, {name: dtype for name, dtype in hints.items() if name not in floats}] if floats else [hints]:
+        frames = [source.scan_as(types) for _, _, source in made] if types else plain
+        labelled = [
+            frame.select(names).with_columns(pl.lit(PARTS.index(part) if part in PARTS else 0, pl.UInt8).alias(_PART))
+            for frame, (part, _, _) in zip(frames, made, strict=True)
+        ]
+        try:
+            found = _stored(_stacked(labelled), made, folder)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if types is hints and floats:
+                continue
+            raise DataError(f"{_sources(made)}: not readable ({str(error).splitlines()[0]}). Check the file.") from error
+        if types is hints and floats and _has_odd_numbers(found, floats):
+            continue  # NaN or infinity: read as text, each is judged like any other cell
+        return found, names
+    raise AssertionError("the last way of reading returns or raises")
+
+
+def _stored(frame: pl.LazyFrame, made: Sequence[tuple[str, Component, Source]], folder: Path) -> pl.LazyFrame:
+    if sum(_size(component, source) for _, component, source in made) <= MAX_MEMORY_BYTES:
+        return frame.collect(engine="streaming").lazy()
+    frame.sink_ipc(folder / SPOOL, compression="uncompressed")
+    return pl.scan_ipc(folder / SPOOL, glob=False)
+
+
+def _size(component: Component, source: Source) -> int:
+    packed = str(component.options.get("path", "")).lower().endswith((".gz", ".zst", ".parquet"))
+    return source.num_bytes * (8 if packed else 1)
+
+
+def _sources(made: Sequence[tuple[str, Component, Source]]) -> str:
+    return listed(str(component.options.get("path", component.type)) for _, component, _ in made)
+
+
+def _common_columns(frames: Sequence[pl.LazyFrame], made: Sequence[tuple[str, Component, Source]], wanted: Wanted) -> tuple[str, ...]:
+    """Column names of the first source, which every other one must have too."""
+    first = frames[0].collect_schema().names()
+    needed = first if wanted.columns is None else [name for name in first if name in wanted.columns]
+    for frame, (part, component, _) in zip(frames[1:], made[1:], strict=True):
+        have = frame.collect_schema().names()
+        lacking = [name for name in needed if name not in have]
+        if lacking:
+            where = component.options.get("path", component.type)
+            raise DataError(
+                f"{where} ({part}): no column {listed(repr(name) for name in lacking)}, which {_sources(made[:1])} has. "
+                "Sources that are read together need the same columns."
+            )
+    return tuple(needed if wanted.columns is not None else first)
+
+
+def _stacked(frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
+
+
+def _hints(frames: Sequence[pl.LazyFrame], names: Sequence[str], wanted: Wanted) -> dict[str, pl.DataType]:
+    """Columns of text that may be read as numbers or categories, by their first rows. None for small data: it is read as it is."""
+    schemas = [frame.collect_schema() for frame in frames]
+    texts = [name for name in names if name not in wanted.plain and all(schema[name] == pl.String for schema in schemas)]
+    if not wanted.hints or not texts:
+        return {}
+    head = frames[0].select(texts).head(HINT_ROWS).collect()
+    if head.height < HINT_ROWS:
+        return {}
+    return {name: hint for name in texts if (hint := _hint(head[name], name, wanted)) is not None}
+
+
+def _hint(column: pl.Series, name: str, wanted: Wanted) -> pl.DataType | None:
+    few = column.n_unique() <= _MAX_CATEGORY_SHARE * len(column)
+    if name in wanted.words:
+        return pl.Categorical() if few else None
+    is_number = not column.has_nulls() and not cells.numbers(column).has_nulls()
+    # Two values may be a yes-or-no column, whose spelling counts.
+    if is_number and (name in wanted.numbers or column.n_unique() > 2):
+        return pl.Float64()
+    return pl.Categorical() if few and name not in wanted.numbers else None
+
+
+def _has_odd_numbers(frame: pl.LazyFrame, names: Collection[str]) -> bool:
+    # The smallest and largest cell and the sum tell infinities and NaN without a copy of the columns.
+    sums = frame.select(pl.col(name).sum() for name in names).collect().row(0)
+    return not all(np.isfinite(value) for value in sums)

@@ -1,0 +1,242 @@
+"""Tables as delimited text: .csv and .tsv, also .gz and .zst. Reads with polars after lode/data/delimited.py has looked at every line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from lode.core.errors import DataError, listed, near_miss
+from lode.core.types import FilePath
+from lode.data import delimited, files
+from lode.data.contracts import Source
+from lode.data.delimited import Dialect
+from lode.data.place import Place
+
+_BLOCK_BYTES = 1 << 24
+"""Text of other encodings is read so much at a time."""
+
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What is known about a file once every line was looked at."""
+
+    path: Path
+    dialect: Dialect
+    names: tuple[str, ...]
+    num_skipped: int
+    """Lines before the first row: the header and blank lines above it."""
+    has_blank_lines: bool
+
+
+class Csv(Source):
+    """A delimited text file, also compressed (.gz, .zst). Cells stay text, without the blanks around them.
+
+    Args:
+        path: the file, relative to lode.yaml or to `--data DIR`.
+        separator: one character between cells; by default the one of comma, semicolon, tab and bar that fits the first lines.
+        header: whether the first line holds the column names.
+        columns: column names of a file without a header.
+        null_values: words that mean "missing".
+        encoding: how characters are written.
+        quote: the character around cells that hold a separator; "" where quotes mean nothing.
+        replace: per column, cells that are written differently in this file: `{income: {"<=50K.": "<=50K"}}`.
+        sha256: the expected sha256 of the file; checked before it is read.
+        origin: where the file comes from; repeated in the error when it is missing.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        path: FilePath,
+        separator: str | None = None,
+        header: bool = True,
+        columns: list[str] | None = None,
+        null_values: list[str] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"),  # type: ignore[assignment]
+        encoding: Literal["utf-8", "latin-1", "gb18030"] = "utf-8",
+        quote: str = '"',
+        replace: dict[str, dict[str, str]] | None = None,
+        sha256: str | None = None,
+        origin: str | None = None,
+    ) -> None:
+        self.place, self.path, self.separator, self.header, self.columns = place, path, separator, header, columns
+        self.null_values, self.encoding, self.quote, self.replace = list(null_values), encoding, quote, replace or {}
+        self.sha256, self.origin = sha256, origin
+        self.notes: list[str] = []
+        self._table: _Table | None = None
+        self._fingerprint: str | None = None
+
+    def fingerprint(self) -> str:
+        if self._fingerprint is None:
+            path = files.find(self.place, self.path, None, self.origin)
+            self._fingerprint = files.sha256_of(path)
+        return self._fingerprint
+
+    def scan(self) -> pl.LazyFrame:
+        return self.scan_as({})
+
+    def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+        table = self._table = self._table or self._look()
+        schema = {name: types.get(name, pl.String()) for name in table.names}
+        unfit = [name for name in table.names if name in self.replace or not {"NaN", "nan"} <= set(self.null_values)]
+        schema |= {name: pl.String() for name in unfit if schema[name] == pl.Float64}
+        rows = self._rows(table, schema).select(self._cell(name, dtype) for name, dtype in schema.items())
+        if table.has_blank_lines or len(table.names) == 1:
+            rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
+        return rows
+
+    def _look(self) -> _Table:
+        """Find the file and look at every line of it, so that what is wrong is told by line."""
+        path = files.find(self.place, self.path, None, self.origin)
+        if self.sha256 is not None:
+            files.check_sha256(path, self.fingerprint(), self.sha256, self.origin)
+        self.num_bytes = path.stat().st_size
+        self._check_options()
+        dialect, sample = self._dialect(path)
+        names = self._column_names(dialect, sample)
+        self._check_replace(names)
+        counts = delimited.survey(self._chunks(path), dialect, len(names), self.path)
+        if counts.records == int(self.header):
+            raise DataError(f"{self.path}: the file has a header but no rows. If the first line holds data, write `header: false`.")
+        if counts.blank:
+            self.notes.append(f"{self.path}: {counts.blank:,} blank lines were skipped.")
+        num_skipped = int(self.header) + len(sample) - len(sample.lstrip("\n"))
+        table = _Table(path, dialect, names, num_skipped if self.header else 0, counts.blank > 0)
+        if counts.loose_quotes:
+            self._try(table)
+        return table
+
+    def _try(self, table: _Table) -> None:
+        """A quote in the middle of a cell may be read as text or not at all: find out now.
+
+        Errors: DataError where the file cannot be read.
+        """
+        try:
+            self._rows(table, dict.fromkeys(table.names, pl.String())).select(pl.all().null_count()).collect(engine="streaming")
+        except (pl.exceptions.ComputeError, pl.exceptions.SchemaError) as error:
+            raise DataError(
+                f"{self.path}: a {self.quote} stands inside a cell that it does not enclose, so the lines cannot be told apart "
+                f"({str(error).splitlines()[0]}). Double it and enclose the cell, or write `quote: \"\"` if quotes enclose no cells."
+            ) from error
+
+    def _check_options(self) -> None:
+        for name, mark in (("separator", self.separator), ("quote", self.quote)):
+            if mark and (len(mark) != 1 or not mark.isascii()):
+                raise DataError(f'{self.path}: {name} "{mark}", one ASCII character is allowed. Write "\\t" for a tab.')
+        if self.separator == "":
+            raise DataError(f'{self.path}: separator "", one ASCII character is allowed. Leave it out to have it found.')
+        if self.header and self.columns is not None:
+            raise DataError(f"{self.path}: `columns` names the columns of a file without a header. Add `header: false`, or leave it out.")
+
+    def _check_replace(self, names: tuple[str, ...]) -> None:
+        for name in self.replace:
+            if name not in names:
+                raise DataError(f'{self.path}: replace names the column "{name}", found {listed(names)}.{near_miss(name, names)}')
+
+    def _chunks(self, path: Path) -> Iterator[bytes]:
+        """The text as UTF-8, decompressed."""
+        chunks = files.byte_chunks(path)
+        return chunks if self.encoding == "utf-8" else delimited.utf8_chunks(chunks, self.encoding, self.path)
+
+    def _dialect(self, path: Path) -> tuple[Dialect, str]:
+        """How the file separates cells, and its first lines."""
+        sample = _first_lines(self._chunks(path))
+        if not sample.strip():
+            raise DataError(f"{self.path}: the file holds no text. Get it again, or name another one.")
+        likely = delimited.sniff(sample.lstrip("\n"), self.quote)
+        if self.separator is None:
+            separator = likely or ","
+            if separator != ",":
+                self.notes.append(f"{self.path}: the separator was found to be a {_NAMES[separator]} (`separator` not given).")
+            return Dialect(separator, self.quote), sample
+        dialect = Dialect(self.separator, self.quote)
+        if likely and len(next(dialect.records(sample.lstrip("\n")), [])) == 1:
+            raise DataError(
+                f'{self.path}: separator "{self.separator}" gives one column, but the lines hold a {_NAMES[likely]} each. '
+                f"Write `separator: {likely!r}`, or leave it out."
+            )
+        return dialect, sample
+
+    def _column_names(self, dialect: Dialect, sample: str) -> tuple[str, ...]:
+        first = next(dialect.records(sample.lstrip("\n")), [])
+        if not self.header:
+            return self._given_names(len(first))
+        names = tuple(name.strip() or f"column_{index}" for index, name in enumerate(first, start=1))
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            places = [str(index) for index, name in enumerate(names, start=1) if name == twice[0]]
+            raise DataError(f'{self.path}: the header names "{twice[0]}" in columns {" and ".join(places)}. Rename one of them.')
+        return names
+
+    def _given_names(self, width: int) -> tuple[str, ...]:
+        if self.columns is None:
+            self.notes.append(f"{self.path}: no column names, they are column_1 to column_{width}. Give `columns` to name them.")
+            return tuple(f"column_{index}" for index in range(1, width + 1))
+        if len(self.columns) != width:
+            raise DataError(f"{self.path}: `columns` has {len(self.columns)} names, the file has {width} columns. Name each column once.")
+        return tuple(self.columns)
+
+    def _rows(self, table: _Table, schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+        options = {"separator": table.dialect.separator, "quote_char": table.dialect.quote or None, "schema": schema}
+        options |= {"missing_columns": "insert", "extra_columns": "raise"}  # a blank line is a row of nulls; wider lines were told before
+        if self.encoding == "utf-8":
+            return pl.scan_csv(table.path, has_header=False, skip_rows=table.num_skipped, glob=False, **options)
+
+        def blocks(
+            with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            texts = delimited.whole_records(self._chunks(table.path), self.quote, _BLOCK_BYTES)
+            for index, text in enumerate(texts):
+                frame = pl.read_csv(text, has_header=False, skip_rows=0 if index else table.num_skipped, **options)
+                frame = frame.select(with_columns) if with_columns is not None else frame
+                yield frame if predicate is None else frame.filter(predicate)
+
+        return register_io_source(blocks, schema=dict(schema))
+
+    def _cell(self, name: str, dtype: pl.DataType) -> pl.Expr:
+        column = pl.col(name)
+        if dtype == pl.Float64:
+            return column
+        if dtype == pl.Categorical:
+            return column.map_batches(lambda cells: self._clean_words(cells, name), return_dtype=pl.Categorical, is_elementwise=True)
+        return self._clean(column, name)
+
+    def _clean(self, column: pl.Expr, name: str) -> pl.Expr:
+        """A text cell without blanks around it, null where it means "missing"."""
+        cell = column.str.strip_chars()
+        if name in self.replace:
+            cell = cell.replace(self.replace[name])
+        return pl.when(cell.is_in(list({"": None, **dict.fromkeys(self.null_values)}))).then(None).otherwise(cell).alias(name)
+
+    def _clean_words(self, cells: pl.Series, name: str) -> pl.Series:
+        """`_clean` of a Categorical column: each different word is looked at once."""
+        if not len(cells):
+            return cells
+        codes = cells.to_physical()
+        known = codes.unique().drop_nulls()
+        before = known.cat.to(pl.Categorical).cast(pl.String)
+        after = before.to_frame(name).select(self._clean(pl.col(name), name)).to_series()
+        if after.equals(before, null_equal=True):
+            return cells
+        missing = int(known.max() or 0) + 1
+        position = np.full(missing + 1, len(known), dtype=np.uint32)
+        position[known.to_numpy()] = np.arange(len(known))
+        words = pl.Series(name, [*after.to_list(), None], dtype=pl.Categorical)
+        return words.gather(position[codes.fill_null(missing).to_numpy()])
+def _first_lines(chunks: Iterator[bytes]) -> str:
+    """The start of a text, at least one whole line of it."""
+    parts: list[bytes] = []
+    for chunk in chunks:
+        parts.append(chunk)
+        if b"\n" in chunk.lstrip():
+            break
+    return b"".join(parts).decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n")

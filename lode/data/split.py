@@ -1,0 +1,265 @@
+"""Which row trains, which chooses, which tests. The signature of Split is the schema of `data.split`.
+
+Same rows and seed, same split. Read lode/data/ingest.py next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+
+from lode.core.errors import DataError, listed, near_miss
+from lode.core.registry import REGISTRIES
+from lode.core.types import ColumnName, Component, Range
+from lode.data import cells
+
+PARTS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = 0, 1, 2
+_MIN_ROWS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How rows are divided into train, validation and test.
+
+    Args:
+        by: "random"; "time" (later rows test); "group" (a group's rows stay together); "given" (a column says it).
+        stratify: column whose values are equally frequent in all parts; by default the first output, where it has classes.
+        column: the column of times, groups or given parts.
+        validation: share of the rows that choose (models, thresholds).
+        test: share of the rows that test, and do nothing else.
+        seed: another seed, another division.
+    """
+
+    by: Literal["random", "time", "group", "given"] = "random"
+    stratify: ColumnName | None = None
+    column: ColumnName | None = None
+    validation: Annotated[float, Range(0, 1)] = 0.1
+    test: Annotated[float, Range(0, 1)] = 0.2
+    seed: int = 0
+
+
+def assign(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes: list[str] | None = None) -> pl.Series:
+    """The part of every row: "train", "validation" or "test" (Enum).
+
+    targets: output -> its task's word, first output first. notes: what was decided on the way, as sentences, is added here.
+    Errors: DataError where the rows cannot be divided as asked.
+    """
+    codes = assign_codes(frame, split, targets, [] if notes is None else notes)
+    return pl.Series("split", codes).cast(pl.Enum(PARTS))
+
+
+def assign_codes(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes: list[str]) -> np.ndarray:
+    """`assign` as uint8 (N,): TRAIN, VALIDATION or TEST."""
+    _check(frame, split)
+    if split.by == "time":
+        codes = _by_time(_times(frame[_column(frame, split)]), split)
+    elif split.by == "group":
+        codes = _by_group(frame[_column(frame, split)], split)
+    elif split.by == "given":
+        given = _given(frame[_column(frame, split)])
+        codes = complete(given, frame, split, targets, notes)
+    else:
+        codes = _at_random(_strata(frame, split, targets, notes), split)
+    _check_parts(codes, split)
+    return codes
+
+
+def complete(given: np.ndarray, frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes: list[str]) -> np.ndarray:
+    """Given parts, with those that are missing (validation, test) cut from the training rows at random."""
+    missing = [part for part in (VALIDATION, TEST) if not (given == part).any()]
+    shares = {"validation": split.validation if VALIDATION in missing else 0.0, "test": split.test if TEST in missing else 0.0}
+    cut = [name for name, share in shares.items() if share > 0]
+    if not cut:
+        return given
+    rows = np.flatnonzero(given == TRAIN)
+    rest = replace(split, by="random", column=None, **shares)
+    _check(frame[:0] if not len(rows) else frame, rest)
+    codes = given.copy()
+    codes[rows] = _at_random(_strata(frame[rows], rest, targets, notes), rest)
+    notes.append(f"split: no {' or '.join(cut)} part is given, {_shares(shares, cut)} was cut from the training rows at random (seed {split.seed}).")
+    return codes
+
+
+def _shares(shares: Mapping[str, float], cut: list[str]) -> str:
+    return " and ".join(f"{shares[name]:.0%}" for name in cut)
+
+
+def _check(frame: pl.DataFrame, split: Split) -> None:
+    if split.validation + split.test >= 1:
+        raise DataError(
+            f"data.split: validation {split.validation:g} and test {split.test:g} leave no rows to train on. Their sum must be below 1."
+        )
+    if frame.height < _MIN_ROWS:
+        raise DataError(f"data.split: {frame.height} rows are too few to divide, at least {_MIN_ROWS} are needed. Get more data.")
+
+
+def _check_parts(codes: np.ndarray, split: Split) -> None:
+    wanted = {TRAIN: 1.0, VALIDATION: split.validation, TEST: split.test}
+    for part, share in wanted.items():
+        if share > 0 and not (codes == part).any():
+            raise DataError(
+                f"data.split: of {len(codes):,} rows none is left for {PARTS[part]} (by {split.by}). Get more data, or change the shares."
+            )
+
+
+def _column(frame: pl.DataFrame, split: Split) -> str:
+    if split.column is None:
+        raise DataError(f"data.split.column: nothing found, the column to split by {split.by} is needed. Add `column: NAME`.")
+    return _named(frame, split.column, "column")
+
+
+def _named(frame: pl.DataFrame, name: str, key: str) -> str:
+    if name not in frame.columns:
+        raise DataError(f'data.split.{key}: no column "{name}", found {listed(frame.columns)}.{near_miss(name, frame.columns)} Name one of them.')
+    return name
+
+
+def _strata(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes: list[str]) -> np.ndarray:
+    """int (N,): which rows must be divided alike; all zero where nothing is asked for."""
+    name = split.stratify
+    if name is None:
+        first = next(iter(targets), None)
+        if first is None or targets[first] not in ("binary", "multiclass"):
+            return np.zeros(frame.height, dtype=np.uint8)
+        notes.append(f'split: stratified by the output "{first}", so that its classes are equally frequent in every part.')
+        name = first
+    codes, words = dense_codes(frame[_named(frame, name, "stratify")])
+    alone = [words[code] for code in np.flatnonzero(np.bincount(codes) == 1)]
+    if len(alone) > 0.5 * len(codes):
+        raise DataError(f'data.split.stratify: "{name}" has another value in almost every row. Name a column with few values.')
+    if alone:
+        notes.append(f'split: {listed(repr(word) for word in alone)} of "{name}" has one row only, which goes into training.')
+    return codes
+
+
+def dense_codes(column: pl.Series) -> tuple[np.ndarray, list[str]]:
+    """Codes from 0 in the order of the values (sorted; null last), and the values as words."""
+    values = column.unique().drop_nulls()
+    words = values.cast(pl.String).to_list() if values.dtype == pl.Categorical else values.sort().to_list()
+    words = sorted(words) if values.dtype == pl.Categorical else words
+    if column.dtype == pl.Categorical:
+        codes = column.to_physical()
+        own = pl.Series(words, dtype=pl.Categorical).to_physical().to_numpy() if words else np.zeros(0, dtype=np.uint32)
+        table = np.full(int(own.max(initial=0)) + 2, len(words), dtype=np.int64)
+        table[own] = np.arange(len(words))
+        found = table[codes.fill_null(len(table) - 1).to_numpy()]
+    else:
+        ranks = column.rank("dense").fill_null(len(words) + 1).to_numpy().astype(np.int64) - 1
+        found = ranks
+    small = np.uint8 if len(words) < 255 else np.int64
+    return found.astype(small), [*(str(word) for word in words), "(missing)"]
+
+
+def _at_random(strata: np.ndarray, split: Split) -> np.ndarray:
+    """Shuffle, then give every stratum's first rows to test, the next ones to validation. One row alone goes into training."""
+    order = np.random.default_rng(split.seed).permutation(len(strata))
+    # A stable sort of the shuffled rows by stratum keeps the shuffle within each stratum; radix sort for few strata.
+    order = order[np.argsort(strata[order], kind="stable")]
+    sizes = np.bincount(strata)
+    codes = np.full(len(strata), TRAIN, dtype=np.uint8)
+    num_test, num_validation = _quotas(sizes, split.test), _quotas(sizes, split.validation)
+    starts = np.cumsum(sizes) - sizes
+    for start, size, test, validation in zip(starts, sizes, num_test, num_validation, strict=True):
+        taken = min(test + validation, max(size - 1, 0))
+        test = min(test, taken)
+        codes[order[start : start + test]] = TEST
+        codes[order[start + test : start + taken]] = VALIDATION
+    return codes
+
+
+def _quotas(sizes: np.ndarray, share: float) -> np.ndarray:
+    """Rows of each stratum for a part: rounded down, and the rest to those that lost most, so that the total is right."""
+    exact = sizes * share
+    floor = np.floor(exact).astype(np.int64)
+    rest = int(round(float(exact.sum()))) - int(floor.sum())
+    first = np.argsort(-(exact - floor), kind="stable")[:rest]
+    floor[first] += 1
+    return floor
+
+
+def _times(column: pl.Series) -> np.ndarray:
+    """Times as numbers that can be compared: dates, or numbers (a year, a week's number).
+
+    Errors: DataError for cells that are neither.
+    """
+    times = column
+    if column.dtype in (pl.String, pl.Categorical):
+        texts = column.cast(pl.String)
+        times = cells.numbers(texts)
+        if times.null_count() > 0:
+            times = REGISTRIES["feature"].create(Component("date")).parse(texts)
+    if not (times.dtype.is_numeric() or times.dtype.is_temporal()):
+        raise DataError(f'data.split.column: "{column.name}" holds {column.dtype}, dates or numbers are needed. Name another column.')
+    bad = times.is_null()
+    if bad.any():
+        samples = listed((repr(value) for value in column.filter(bad).head(3).to_list()), 3)
+        raise DataError(
+            f'data.split.column: {int(bad.sum()):,} cells of "{column.name}" are no time ({samples}). Mend them, or drop these rows.'
+        )
+    return times.to_physical().to_numpy()
+
+
+def _by_time(times: np.ndarray, split: Split) -> np.ndarray:
+    """Earlier rows train, later ones test; rows of one moment stay together, in the later part."""
+    ordered = np.sort(times)
+    num_rows = len(times)
+    codes = np.full(num_rows, TRAIN, dtype=np.uint8)
+    for part, share in ((VALIDATION, split.validation + split.test), (TEST, split.test)):
+        cut = num_rows - round(num_rows * share)
+        if cut < num_rows:
+            codes[times >= _moment(ordered, cut)] = part
+    return codes
+
+
+def _moment(ordered: np.ndarray, cut: int) -> float:
+    """The first moment of the later part, when about `cut` rows should come before it; never the very first moment."""
+    moment = ordered[cut]
+    if moment == ordered[0]:
+        later = np.searchsorted(ordered, moment, side="right")
+        if later == len(ordered):
+            raise DataError("data.split.column: all rows have the same time. Name another column, or split at random.")
+        moment = ordered[later]
+    return moment
+
+
+def _by_group(column: pl.Series, split: Split) -> np.ndarray:
+    """Whole groups in random order fill test, then validation; the rest trains. A missing group is a group of its own."""
+    groups, _ = dense_codes(column)
+    sizes = np.bincount(groups)
+    if np.count_nonzero(sizes) < _MIN_ROWS:
+        raise DataError(f'data.split.column: "{column.name}" has {np.count_nonzero(sizes)} groups, at least {_MIN_ROWS} are needed.')
+    order = np.random.default_rng(split.seed).permutation(len(sizes))
+    before = np.cumsum(sizes[order]) - sizes[order]
+    part = np.full(len(sizes), TRAIN, dtype=np.uint8)
+    num_test, num_held = len(groups) * split.test, len(groups) * (split.test + split.validation)
+    middle = before + sizes[order] / 2.0
+    part[order[middle < num_held]] = VALIDATION
+    part[order[middle < num_test]] = TEST
+    _rescue(part, order, sizes, split)
+    return part[groups]
+
+
+def _rescue(part: np.ndarray, order: np.ndarray, sizes: np.ndarray, split: Split) -> None:
+    """Few large groups can leave a part empty: it gets the smallest group of training."""
+    for code, share in ((TEST, split.test), (VALIDATION, split.validation), (TRAIN, 1.0)):
+        if share > 0 and not (part == code).any():
+            donors = [group for group in order if np.count_nonzero(part == part[group]) > 1]
+            part[min(donors, key=lambda group: sizes[group])] = code
+
+
+_GIVEN = {"train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION, "dev": VALIDATION, "test": TEST}
+
+
+def _given(column: pl.Series) -> np.ndarray:
+    """Errors: DataError for words that name no part."""
+    texts = column.cast(pl.String).str.strip_chars().str.to_lowercase()
+    codes = texts.replace_strict(_GIVEN, default=None, return_dtype=pl.UInt8)
+    if codes.has_nulls():
+        bad = column.cast(pl.String).filter(codes.is_null()).fill_null("(empty)").unique().sort().to_list()
+        raise DataError(f'data.split.column: "{column.name}" holds {listed(bad)}, allowed are {listed(PARTS)}. Rename them in the data.')
+    return codes.to_numpy()

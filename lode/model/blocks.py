@@ -1,0 +1,119 @@
+"""The layers that encoders and the network share: the only shared layers.
+
+Shape letters: B batch, T tokens, D width, H W C image, K scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lode.core.types import TensorSpec
+
+Activation = Literal["relu", "gelu", "silu"]
+Norm = Literal["none", "layer", "batch"]
+
+_ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu}
+
+
+def norm_layer(norm: str, width: int) -> nn.Module | None:
+    """The normalisation of vectors (B, width), or None for "none"."""
+    if norm == "layer":
+        return nn.LayerNorm(width)
+    return nn.BatchNorm1d(width) if norm == "batch" else None
+
+
+class Mlp(nn.Module):
+    """`depth` times linear, norm, activation, dropout. (B, D_in) -> (B, width), or the input itself where depth is 0."""
+
+    def __init__(self, width_in: int, widths: Sequence[int], *, dropout: float, norm: str, activation: str) -> None:
+        super().__init__()
+        sizes = [width_in, *widths]
+        self.linears = nn.ModuleList(nn.Linear(low, high) for low, high in zip(sizes, widths, strict=False))
+        norms = [norm_layer(norm, width) for width in widths]
+        self.norms = nn.ModuleList(layer for layer in norms if layer is not None)
+        self.width = sizes[-1]
+        self.dropout = dropout
+        self.activate = _ACTIVATIONS[activation]
+
+    def forward(self, h_BD: torch.Tensor) -> torch.Tensor:
+        norms = list(self.norms) or [None] * len(self.linears)
+        for linear, norm in zip(self.linears, norms, strict=True):
+            h_BD = linear(h_BD)
+            if norm is not None:
+                h_BD = norm(h_BD)
+            h_BD = self.activate(h_BD)
+            if self.dropout and self.training:
+                h_BD = functional.dropout(h_BD, self.dropout)
+        return h_BD
+
+
+class Attention(nn.Module):
+    """Pre-norm self-attention block with a feed-forward half (Vaswani 2017, arXiv 1706.03762; pre-norm: Xiong 2020, 2002.04745).
+
+    (B, T, D) -> (B, T, D). mask_B11T: True where a token may be looked at.
+    """
+
+    def __init__(self, width: int, num_heads: int, *, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.norm_attention = nn.LayerNorm(width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.grow = nn.Linear(width, 4 * width)
+        self.shrink = nn.Linear(4 * width, width)
+
+    def forward(self, h_BTD: torch.Tensor, mask_B11T: torch.Tensor | None = None) -> torch.Tensor:
+        h_BTD = h_BTD + self._drop(self._attend(self.norm_attention(h_BTD), mask_B11T))
+        return h_BTD + self._drop(self.shrink(functional.gelu(self.grow(self.norm_mlp(h_BTD)))))
+
+    def _attend(self, h_BTD: torch.Tensor, mask_B11T: torch.Tensor | None) -> torch.Tensor:
+        batch, tokens, width = h_BTD.shape
+        qkv = self.qkv(h_BTD).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        q_BHTE, k_BHTE, v_BHTE = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = functional.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, attn_mask=mask_B11T)
+        return self.project(mixed.transpose(1, 2).reshape(batch, tokens, width))
+
+    def _drop(self, h_BTD: torch.Tensor) -> torch.Tensor:
+        return functional.dropout(h_BTD, self.dropout) if self.dropout and self.training else h_BTD
+
+
+class Standardize(nn.Module):
+    """(x - offset) * scale per channel, in float32, as the spec says. Holds no parameters and no saved state."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.tensor(spec.offset) if any(spec.offset) else None, persistent=False)
+        self.register_buffer("scale", torch.tensor(spec.scale) if spec.scale else None, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.float() if x.dtype != torch.float32 else x
+        if self.offset is not None:
+            x = x - self.offset
+        return x if self.scale is None else x * self.scale
+
+
+def is_image(spec: TensorSpec) -> bool:
+    """Whether rows are pictures (H, W, C), of bytes or floats."""
+    return len(spec.shape) == 3 and spec.cardinality is None and spec.dtype in ("uint8", "float32")
+
+
+def is_tokens(spec: TensorSpec) -> bool:
+    """Whether rows are padded sequences of codes (L,)."""
+    return spec.cardinality is not None and spec.ragged == (0,)
+
+
+def is_codes(spec: TensorSpec) -> bool:
+    """Whether rows are codes: one () or a fixed number of them (k,)."""
+    return spec.cardinality is not None and not spec.ragged and len(spec.shape) <= 1
+
+
+def is_numbers(spec: TensorSpec) -> bool:
+    """Whether rows are plain numbers."""
+    return spec.dtype == "float32" and spec.cardinality is None and not spec.ragged

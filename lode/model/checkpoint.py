@@ -1,0 +1,78 @@
+"""The training state on disk: one safetensors file whose header holds a JSON record; written whole or not at all, never pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from lode.core.errors import ArtifactError
+
+FILE = "checkpoint.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """tensors: name -> tensor, on the CPU when read. record: JSON values (floats come back bit for bit)."""
+
+    tensors: Mapping[str, torch.Tensor]
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def part(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The tensors under `prefix.`, without it."""
+        start = prefix + "."
+        return {name.removeprefix(start): tensor for name, tensor in self.tensors.items() if name.startswith(start)}
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint. A kill at any moment leaves the earlier one or this one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = json.dumps({"format": FORMAT, **checkpoint.record}, sort_keys=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    write_bytes(folder / FILE, save(_unshared(tensors), {"record": record}))
+
+
+def read(folder: Path) -> Checkpoint | None:
+    """The folder's checkpoint, or None where there is none. Errors: ArtifactError for a file that cannot be read."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads(file.metadata()["record"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file is no mapping
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a checkpoint ({error}). Delete it to train from the start.") from error
+    if record.pop("format", None) != FORMAT:
+        raise ArtifactError(
+            f"{path}: written by another version of lode, allowed is format {FORMAT}. Delete it to train from the start."
+        )
+    return Checkpoint(tensors, record)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and make it durable."""
+    partial = path.with_name(path.name + ".tmp")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies of later ones where tensors share memory (tied weights), which safetensors refuses."""
+    seen: set[int] = set()
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        out[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return out

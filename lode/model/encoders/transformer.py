@@ -1,0 +1,82 @@
+"""A text through self-attention over its words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lode.core.errors import ModelError
+from lode.core.types import Range, TensorSpec
+from lode.model.blocks import Attention, is_tokens
+from lode.model.modules import Encoder
+
+
+class Transformer(Encoder):
+    """Word and position vectors, then pre-norm self-attention blocks, then the mean over the words or a reader's vector.
+
+    Vaswani 2017, arXiv 1706.03762; norm before each block as in Xiong 2020, arXiv 2002.04745; the reader as in BERT, 1810.04805.
+
+    Args:
+        width: Width of the words' vectors, and of the result; a multiple of heads.
+        depth: Number of blocks.
+        heads: Attention heads of each block.
+        dropout: Share of a block's outputs set to 0 in training.
+        pool: mean over the words, or cls, a learned reader in front of them.
+        unknown: Share of words replaced by 0 (unknown) in training.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[TensorSpec],
+        *,
+        width: Annotated[int, Range(1)] = 128,
+        depth: Annotated[int, Range(1)] = 2,
+        heads: Annotated[int, Range(1)] = 4,
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
+        pool: Literal["mean", "cls"] = "mean",
+        unknown: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ModelError(
+                f"encoder transformer: width {width} is no multiple of heads {heads}, allowed is one that is. "
+                f"Use width: {-(-width // heads) * heads}."
+            )
+        self.table_VD = nn.Parameter(torch.randn(specs[0].cardinality or 1, width) * 0.02)
+        self.position_TD = nn.Parameter(torch.randn(specs[0].shape[0], width) * 0.02)
+        self.reader_D = nn.Parameter(torch.randn(width) * 0.02) if pool == "cls" else None
+        self.blocks = nn.ModuleList(Attention(width, heads, dropout=dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = dropout
+        self.unknown = unknown
+        self.width = width
+
+    @staticmethod
+    def accepts(spec: TensorSpec) -> bool:
+        return is_tokens(spec)
+
+    def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        tokens_BT = inputs[0]
+        keep_BT = tokens_BT != 0
+        # A row without words attends to its first (unknown) one: a softmax over nothing is not a number
+        keep_BT[:, 0] |= ~keep_BT.any(dim=1)
+        if self.training and self.unknown:
+            tokens_BT = tokens_BT * (torch.rand(tokens_BT.shape, device=tokens_BT.device) >= self.unknown)
+        h_BTD = functional.embedding(tokens_BT, self.table_VD) + self.position_TD[: tokens_BT.shape[1]]
+        seen_BT = keep_BT
+        if self.reader_D is not None:
+            h_BTD = torch.cat((self.reader_D.expand(len(h_BTD), 1, -1), h_BTD), dim=1)
+            seen_BT = functional.pad(keep_BT, (1, 0), value=True)
+        if self.dropout and self.training:
+            h_BTD = functional.dropout(h_BTD, self.dropout)
+        for block in self.blocks:
+            h_BTD = block(h_BTD, seen_BT[:, None, None, :])
+        h_BTD = self.norm(h_BTD)
+        if self.reader_D is not None:
+            return h_BTD[:, 0]
+        weight_BT1 = keep_BT.unsqueeze(2).to(h_BTD.dtype)
+        return (h_BTD * weight_BT1).sum(dim=1) / weight_BT1.sum(dim=1)

@@ -1,0 +1,172 @@
+"""Logistic and ridge regression on the flat matrix; predicted with plain numpy, saved without pickle."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy.special import log_expit, log_softmax
+
+from lode.core.errors import ModelError
+from lode.core.types import Range
+from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Shapes, Task
+from lode.model.design import Design
+
+_PENALTIES = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
+_CHOICE_ROWS = 8_000
+_CHOICE_FOLDS = 3
+
+
+class Linear(Family):
+    """Logistic regression for labels, ridge regression for numbers.
+
+    Args:
+        penalty: Strength of the squared penalty on the weights, the same on all rows of any number; left open, chosen
+        by
+            cross-validation on the training rows.
+        iterations: Most iterations of the solver of logistic regression.
+    """
+
+    needs = "flat"
+    loop = False
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        tasks: Mapping[str, Task],
+        *,
+        penalty: Annotated[float, Range(0, open_low=True)] | None = None,
+        iterations: Annotated[int, Range(1)] = 200,
+    ) -> None:
+        self._tasks = tasks
+        self._design = Design(shapes.flat)
+        self._penalty = penalty
+        self._iterations = iterations
+        self._weights: dict[str, np.ndarray] = {}
+        self._biases: dict[str, np.ndarray] = {}
+
+    def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
+        """Fit every output. Stop rows are not needed: the penalty is chosen by folds of the training rows.
+
+        Errors: ModelError where an output has no row with a target.
+        """
+        self._design.fit(train.flat)
+        matrix_NX = self._design.matrix(train.flat)
+        choices: dict[str, Any] = {}
+        for done, (name, task) in enumerate(self._tasks.items()):
+            context.progress("linear", done, len(self._tasks), {})
+            target_N = np.asarray(train.targets[name])
+            rows = np.flatnonzero(np.isfinite(target_N) if task.kind == "number" else target_N >= 0)
+            if not len(rows):
+                raise ModelError(
+                    f'output "{name}": no training row has a value, at least one is needed. Check the column'
+                )
+            known_NX, known_N = (
+                (matrix_NX, target_N) if len(rows) == len(target_N) else (matrix_NX[rows], target_N[rows])
+            )
+            penalty = self._penalty or self._choose(known_NX, known_N, task, context.seed)
+            self._weights[name], self._biases[name] = self._solve(known_NX, known_N, task, penalty)
+            choices[f"penalty.{name}"] = penalty
+        return Fitted(choices=choices)
+
+    def predict(self, examples: Examples) -> dict[str, np.ndarray]:
+        """Log-odds (binary), one margin a class, or the standardised number."""
+        return {
+            name: (self._design.product(examples.flat, weight_XK) + self._biases[name]).astype(np.float32)
+            for name, weight_XK in self._weights.items()
+        }
+
+    def cost(self) -> Cost:
+        """One multiplication and one addition a weight."""
+        parameters = sum(array.size for arrays in (self._weights, self._biases) for array in arrays.values())
+        return Cost(parameters=parameters, flops_per_row=2 * parameters, weight_bytes=8 * parameters)
+
+    def save(self, folder: Path) -> None:
+        """Write linear.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {f"design.{name}": array for name, array in self._design.state().items()}
+        for name in self._tasks:
+            arrays[f"weight.{quote(name, safe='')}"] = self._weights[name]
+            arrays[f"bias.{quote(name, safe='')}"] = self._biases[name]
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "linear.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Read it back."""
+        arrays = load_file(folder / "linear.safetensors")
+        self._design.restore({name.removeprefix("design."): array for name, array in arrays.items()})
+        self._weights = {name: arrays[f"weight.{quote(name, safe='')}"] for name in self._tasks}
+        self._biases = {name: arrays[f"bias.{quote(name, safe='')}"] for name in self._tasks}
+
+    def _choose(self, matrix_NX: Any, target_N: np.ndarray, task: Task, seed: int) -> float:
+        """The penalty with the lowest loss on held-out folds; a sample of rows is enough to tell."""
+        num_rows = len(target_N)
+        order = np.random.default_rng(seed).permutation(num_rows)[:_CHOICE_ROWS]
+        if len(order) < 2 * _CHOICE_FOLDS:
+            return 1.0
+        # The penalty is a prior belief about the weights, so what is right for a sample is right for all rows.
+        losses = dict.fromkeys(_PENALTIES, 0.0)
+        for fold in range(_CHOICE_FOLDS):
+            held = np.arange(len(order)) % _CHOICE_FOLDS == fold
+            fit_rows, held_rows = np.sort(order[~held]), np.sort(order[held])
+            for penalty in _PENALTIES:
+                weight_XK, bias_K = self._solve(matrix_NX[fit_rows], target_N[fit_rows], task, penalty)
+                losses[penalty] += _loss(matrix_NX[held_rows] @ weight_XK + bias_K, target_N[held_rows], task)
+        return min(losses, key=lambda penalty: losses[penalty])
+
+    def _solve(self, matrix_NX: Any, target_N: np.ndarray, task: Task, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        """(weight_XK, bias_K), float64."""
+        if task.kind == "number":
+            return _ridge(matrix_NX, target_N.astype(np.float64), penalty)
+        return _logistic(matrix_NX, target_N, task.num_scores, penalty, self._iterations)
+
+
+def _ridge(matrix_NX: Any, target_N: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.linear_model import Ridge
+
+    if not matrix_NX.shape[1]:
+        return np.zeros((0, 1)), np.atleast_1d(target_N.mean())
+    model = Ridge(alpha=penalty, tol=1e-6).fit(matrix_NX, target_N)
+    return model.coef_.reshape(-1, 1), np.atleast_1d(np.float64(model.intercept_))
+
+
+def _logistic(
+    matrix_NX: Any, target_N: np.ndarray, num_scores: int, penalty: float, iterations: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Classes that do not occur in these rows (a small fold) get no weights and a small bias."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    num_classes = max(num_scores, 2)
+    counts_C = np.maximum(np.bincount(target_N, minlength=num_classes), 0.5)
+    weight_XC = np.zeros((matrix_NX.shape[1], num_classes))
+    bias_C = np.log(counts_C / counts_C.sum())
+    present = np.unique(target_N)
+    if len(present) > 1 and matrix_NX.shape[1]:
+        with warnings.catch_warnings():
+            # An unfinished solution of a baseline is still a baseline; the iterations are an option.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = LogisticRegression(C=1.0 / penalty, max_iter=iterations).fit(matrix_NX, target_N)
+        if len(present) == 2:
+            weight_XC[:, present] = np.stack([np.zeros(matrix_NX.shape[1]), model.coef_[0]], axis=1)
+            bias_C[present] = (0.0, model.intercept_[0])
+        else:
+            weight_XC[:, present] = model.coef_.T
+            bias_C[present] = model.intercept_
+        absent = np.setdiff1d(np.arange(num_classes), present)
+        bias_C[absent] = bias_C[present].min() + np.log(0.5 / len(target_N))
+    if num_scores == 1:
+        return weight_XC[:, 1:] - weight_XC[:, :1], bias_C[1:] - bias_C[:1]
+    return weight_XC, bias_C
+
+
+def _loss(scores_NK: np.ndarray, target_N: np.ndarray, task: Task) -> float:
+    if task.kind == "number":
+        return float(((scores_NK[:, 0] - target_N) ** 2).sum())
+    if task.num_scores == 1:
+        return -float(log_expit(np.where(target_N == 1, 1.0, -1.0) * scores_NK[:, 0]).sum())
+    return -float(np.take_along_axis(log_softmax(scores_NK, axis=1), target_N[:, None], axis=1).sum())

@@ -1,0 +1,60 @@
+"""Floating-point operations of a forward pass, counted while it runs; a multiply and an add are two.
+
+torch's own counter says the same (a test compares them), but its first use loads torch._dynamo, which takes over a second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+class FlopCounter(TorchFunctionMode):
+    """Counts matrix products, convolutions and attention of the code inside `with FlopCounter() as counter:`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        count = _COUNTS.get(func)
+        if count is not None:
+            self.total += count(result, args)
+        return result
+
+
+def _linear(result: torch.Tensor, args: tuple) -> int:
+    return 2 * result.numel() * args[1].shape[1]
+
+
+def _convolution(result: torch.Tensor, args: tuple) -> int:
+    return 2 * result.numel() * math.prod(args[1].shape[1:])
+
+
+def _matmul(result: torch.Tensor, args: tuple) -> int:
+    return 2 * result.numel() * args[0].shape[-1]
+
+
+def _baddbmm(result: torch.Tensor, args: tuple) -> int:
+    return 2 * result.numel() * args[1].shape[-1]
+
+
+def _attention(result: torch.Tensor, args: tuple) -> int:
+    query, key, value = args[:3]
+    return 2 * math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
+_COUNTS: dict[Any, Callable[[torch.Tensor, tuple], int]] = {
+    functional.linear: _linear,
+    functional.conv2d: _convolution,
+    torch.matmul: _matmul,
+    torch.bmm: _matmul,
+    torch.baddbmm: _baddbmm,
+    functional.scaled_dot_product_attention: _attention,
+}

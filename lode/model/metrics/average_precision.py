@@ -1,0 +1,36 @@
+"""Average precision: the area under the precision-recall curve, as a sum of steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lode.model.contracts import Metric
+from lode.model.rows import Rows, groups
+
+
+class AveragePrecision(Metric):
+    """Mean precision over the positives, from the highest prediction down.
+
+    Guessing gives the share of positives, 1 is perfect.
+    """
+
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        self._rows = Rows()
+
+    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
+        """Add rows. prediction: P(positive) (N,); target: codes 0 or 1 (N,)."""
+        self._rows.add(prediction, target, weight)
+
+    def compute(self) -> float:
+        """The sum of recall steps times precision; NaN where there is no positive."""
+        prediction_N, target_N, weight_N = self._rows.all()
+        if not len(target_N):
+            return float("nan")
+        positives_G, negatives_G = groups(prediction_N, target_N, weight_N)
+        num_positive = positives_G.sum()
+        if num_positive <= 0:
+            return float("nan")
+        precision_G = np.cumsum(positives_G) / np.cumsum(positives_G + negatives_G)
+        return float((precision_G * positives_G).sum() / num_positive)

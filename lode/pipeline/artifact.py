@@ -1,0 +1,272 @@
+"""The artifact: one folder that holds everything between a raw row and an answer, and proves that it answers as in training.
+
+    artifact.json          format version, what was built (inputs, outputs, family and options), temperatures, policy, schema
+    preprocess.json/.safetensors    cleaners and features, fitted
+    tasks.json             classes, scalings
+    model/                 the family's own files
+    parity.parquet, parity.safetensors    held-out rows and the scores of the model as it was in training
+    card.json, lineage.json, hash.json    what is known about it, where it comes from, what it must hash to
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import load_file, save
+
+from lode.core.errors import ArtifactError
+from lode.core.registry import REGISTRIES
+from lode.core.types import ColumnSchema, Component, Problem
+from lode.data.preprocess import Preprocessor
+from lode.model.contracts import Examples, Family, Shapes, Task
+from lode.pipeline.catalog import Catalog
+from lode.pipeline.manifest import hash_file, hash_json
+from lode.pipeline.state import load_state, read_json, save_state, write_bytes, write_json
+from lode.value.contracts import Policy
+
+FORMAT = 1
+"""Format version of the folder. A lode that knows format N reads every format up to N."""
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability or a standardised number where devices, versions or batch shapes differ (promise 2)."""
+
+_NOT_HASHED = frozenset({"card.json", "lineage.json", "hash.json", "parity.parquet", "parity.safetensors", "report.html", "report.json"})
+
+
+@dataclass(slots=True)
+class Model:
+    """A fitted model with its preprocessing: frames in, frames out.
+
+    recipe: what was built, as JSON: {"outputs": [{"output", "task"}], "family", "encoders", "augments", "policy"}; lists where order counts.
+    temperatures: output -> temperature that its scores are divided by.
+    policy: turns the first output's prediction into the action that earns most; None without a `value:` block.
+    """
+
+    preprocessor: Preprocessor
+    family: Family
+    tasks: Mapping[str, Task]
+    recipe: Mapping[str, Any]
+    temperatures: dict[str, float] = field(default_factory=dict)
+    policy: Policy | None = None
+    currency: str | None = None
+    name: str = ""
+    version: int | None = None
+    hash: str = ""
+    card: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def columns(self) -> tuple[ColumnSchema, ...]:
+        """Columns of a request."""
+        return self.preprocessor.columns
+
+    @property
+    def answers(self) -> tuple[ColumnSchema, ...]:
+        """Columns of a prediction."""
+        found: list[ColumnSchema] = []
+        words = {entry["output"]: entry["task"]["type"] for entry in self.recipe["outputs"]}
+        for name, task in self.tasks.items():
+            kind = "number" if task.kind == "number" else "string"
+            found.append(ColumnSchema(name, words[name], kind, "a number" if kind == "number" else "a class"))
+            found += [ColumnSchema(f"{name}.probability.{word}", "probability", "number", "a number from 0 to 1") for word in task.classes]
+            decides = self.policy is not None and name == self._first
+            if len(task.classes) == 2:
+                found.append(ColumnSchema(f"{name}.decision", "decision", "boolean", "true or false"))
+            elif decides:
+                found.append(ColumnSchema(f"{name}.decision", "decision", "number", "a quantity"))
+        return tuple(found)
+
+    @property
+    def _first(self) -> str:
+        return next(iter(self.tasks))
+
+    def problems(self, frame: pl.DataFrame) -> list[Problem]:
+        """Everything that keeps rows from being predicted: cells, missing and unknown columns."""
+        return self.preprocessor.problems(frame)
+
+    def unseen(self, frame: pl.DataFrame) -> dict[str, int]:
+        """Per input, how many cells hold a value that training never saw."""
+        return self.preprocessor.unseen(frame)
+
+    def examples(self, frame: pl.DataFrame) -> Examples:
+        """The rows as the family's arrays."""
+        if self.family.needs == "flat":
+            return Examples(frame.height, {}, self.preprocessor.flat(frame))
+        return Examples(frame.height, self.preprocessor.arrays(frame), None)
+
+    def scores(self, frame: pl.DataFrame) -> dict[str, np.ndarray]:
+        """Raw scores, float32 (N, K) per output."""
+        return self.family.predict(self.examples(frame))
+
+    def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Columns `<output>`, `<output>.probability.<class>`, `<output>.decision`; one row for each row of `frame`.
+
+        Example:
+            model = lode.load("breast-cancer")
+            answers = model.predict(frame)
+        """
+        return self.decode(self.scores(frame))
+
+    def decode(self, scores: Mapping[str, np.ndarray]) -> pl.DataFrame:
+        """Answers from scores."""
+        columns: dict[str, Any] = {}
+        for name, task in self.tasks.items():
+            answers = task.decode(scores[name], self.temperatures.get(name, 1.0))
+            for part, values in answers.items():
+                columns[f"{name}.{part}" if part else name] = values.tolist() if values.dtype.hasobject else values
+            policy = self.policy if name == self._first else None
+            if len(task.classes) == 2:
+                positive = answers[f"probability.{task.classes[1]}"]
+                columns[f"{name}.decision"] = (positive >= 0.5) if policy is None else policy.act(positive) == 1
+            elif policy is not None:
+                columns[f"{name}.decision"] = policy.act(answers[""])
+        return pl.DataFrame(columns)
+
+    def figures(self, scores: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        """What metrics and policies read: P(positive) (N,), P (N, K) or numbers (N,)."""
+        return figures(self.tasks[name], scores[name], self.temperatures.get(name, 1.0))
+
+    def save(self, folder: Path) -> str:
+        """Write what is hashed; returns the content hash. Same state, same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_state(self.preprocessor.state(), folder, "preprocess")
+        save_state({name: task.state() for name, task in self.tasks.items()}, folder, "tasks")
+        (folder / "model").mkdir(exist_ok=True)
+        self.family.save(folder / "model")
+        policy = None if self.policy is None else {**self.recipe["policy"], "state": self.policy.state()}
+        record = {
+            "format": FORMAT,
+            "recipe": {**self.recipe, "policy": policy},
+            "temperatures": self.temperatures,
+            "currency": self.currency,
+            "columns": [column.to_json() for column in self.columns],
+            "answers": [column.to_json() for column in self.answers],
+        }
+        write_json(folder / "artifact.json", record)
+        return content_hash(folder)
+
+    def keep_parity(self, rows: pl.DataFrame, folder: Path) -> None:
+        """Store held-out rows and the scores that the model in memory gives them: what a copy must reproduce."""
+        rows = rows.select([column.name for column in self.columns])
+        scores = {name: np.ascontiguousarray(values, np.float32) for name, values in self.scores(rows).items()}
+        rows.write_parquet(folder / "parity.parquet")
+        write_bytes(folder / "parity.safetensors", save(scores))
+
+    def verify(self) -> dict[str, Any]:
+        """Predict the stored held-out rows again and compare with the scores of training.
+
+        Returns {"rows", "largest_difference", "bitwise"}. Errors: ArtifactError where the difference passes the tolerance.
+        """
+        if self.folder is None or not (self.folder / "parity.parquet").is_file():
+            raise ArtifactError(f"{self.folder}: no parity rows, so nothing proves that it answers as in training. Package it again: lode package.")
+        rows, expected = pl.read_parquet(self.folder / "parity.parquet"), load_file(self.folder / "parity.safetensors")
+        found, largest = self.scores(rows), 0.0
+        bitwise = all(np.array_equal(found[name], expected[name], equal_nan=True) for name in expected)
+        for name, scores in expected.items():
+            with np.errstate(invalid="ignore"):
+                difference = np.abs(self.figures(found, name) - self.figures({name: scores}, name))
+            spread = float(np.std(self.figures({name: scores}, name))) if self.tasks[name].kind == "number" else 1.0
+            largest = max(largest, float(np.max(difference, initial=0.0)) / (spread or 1.0))
+        if not bitwise and not largest <= TOLERANCE:
+            raise ArtifactError(
+                f"{self.folder}: parity check failed on {rows.height} held-out rows: answers differ from training by up to {largest:.3g}, "
+                f"allowed is {TOLERANCE:g}. It is not served; make it again with `lode run`."
+            )
+        return {"rows": rows.height, "largest_difference": largest, "bitwise": bitwise}
+
+
+def figures(task: Task, scores: np.ndarray, temperature: float) -> np.ndarray:
+    """What metrics and policies read: P(positive) (N,), P (N, K), or numbers (N,) in the data's units."""
+    answers = task.decode(scores, temperature)
+    if task.kind == "number":
+        return np.asarray(answers[""], np.float64)
+    if len(task.classes) == 2:
+        return np.asarray(answers[f"probability.{task.classes[1]}"])
+    return np.stack([answers[f"probability.{word}"] for word in task.classes], axis=1)
+
+
+def build(recipe: Mapping[str, Any], preprocessor: Preprocessor, tasks: Mapping[str, Task]) -> Family:
+    """An unfitted family for a fitted preprocessor."""
+    encoders = {name: _component(record) for name, record in recipe.get("encoders", {}).items()}
+    augments = {name: tuple(_component(entry) for entry in entries) for name, entries in recipe.get("augments", {}).items()}
+    shapes = Shapes(preprocessor.specs, preprocessor.flat_spec, encoders, augments)
+    family: Family = REGISTRIES["family"].create(_component(recipe["family"]), shapes, tasks)
+    return family
+
+
+def read(folder: Path) -> Model:
+    """Load a model folder. Errors: ArtifactError where it is damaged, incomplete or of a later format."""
+    record = read_json(folder / "artifact.json")
+    if record.get("format", 0) > FORMAT:
+        raise ArtifactError(f"{folder}: artifact format {record['format']}, this lode reads up to {FORMAT}. Upgrade lode.")
+    recipe = record["recipe"]
+    preprocessor = Preprocessor.from_state(load_state(folder, "preprocess"))
+    tasks: dict[str, Task] = {entry["output"]: REGISTRIES["task"].create(_component(entry["task"])) for entry in recipe["outputs"]}
+    for name, state in load_state(folder, "tasks").items():
+        tasks[name].restore(state)
+    family = build(recipe, preprocessor, tasks)
+    family.load(folder / "model")
+    policy: Policy | None = None
+    if recipe.get("policy"):
+        options = {key: value for key, value in recipe["policy"].items() if key != "state"}
+        policy = REGISTRIES["policy"].create(_component(options))
+        policy.restore(recipe["policy"]["state"])
+        recipe = {**recipe, "policy": options}
+    return Model(
+        preprocessor, family, tasks, recipe, dict(record["temperatures"]), policy, record["currency"],
+        hash=content_hash(folder), folder=folder,
+    )  # fmt: skip
+
+
+def load(name: str | Path, runs: str | Path = "runs", version: int | None = None) -> Model:
+    """Load a model by name from a runs folder (the production version, or the given one), or an artifact folder by its path.
+
+    Errors: ArtifactError for an unknown name, a changed file, or a later format.
+    """
+    folder = Path(name)
+    title = str(name)
+    if not (folder / "artifact.json").is_file():
+        version = Catalog(Path(runs)).version(title, version)
+        folder = artifact_folder(Path(runs), title, version)
+    check_files(folder)
+    model = read(folder)
+    model.card = read_json(folder / "card.json")
+    model.name, model.version = model.card["name"], model.card["version"]
+    return model
+
+
+def artifact_folder(runs: Path, name: str, version: int) -> Path:
+    """Where a version lies."""
+    return runs / "artifacts" / name / str(version)
+
+
+def content_hash(folder: Path) -> str:
+    """sha256 over weights, fitted state, schema, thresholds and format: nothing that was measured, no name, no time."""
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    names = sorted(name for name in names if name not in _NOT_HASHED and not Path(name).name.startswith("."))
+    return hash_json([[name, hash_file(folder / name)] for name in names])
+
+
+def check_files(folder: Path) -> None:
+    """Compare every file with hash.json. Errors: ArtifactError naming the first file that is missing or changed."""
+    expected = read_json(folder / "hash.json")
+    for name, digest in expected["files"].items():
+        path = folder / name
+        if not path.is_file() or hash_file(path) != digest:
+            what = "changed since it was packaged" if path.is_file() else "missing"
+            raise ArtifactError(f"{path}: {what}. Restore the folder from a copy, or make it again with `lode run`.")
+
+
+def _component(record: Mapping[str, Any]) -> Component:
+    return Component(record["type"], {key: value for key, value in record.items() if key != "type"})
+
+
+def canonical(record: Any) -> Any:
+    """A record as it comes back from JSON (tuples as lists, Decimals as strings), so that hashes do not depend on the reader."""
+    return json.loads(json.dumps(record, default=str))

@@ -1,0 +1,136 @@
+"""The rows that may be learned from (training, then validation), and their arrays for each round of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lode.core.errors import DataError
+from lode.core.registry import REGISTRIES
+from lode.core.types import Component
+from lode.data.preprocess import Preprocessor
+from lode.model.contracts import Examples, Progress, Task
+from lode.pipeline import folds
+from lode.value.contracts import Outcomes, Policy
+
+_TABLE_FEATURES = frozenset({"number", "category", "binary", "date"})
+
+
+@dataclass(frozen=True, slots=True)
+class Development:
+    """Development rows with their encoded targets and the plan by which candidates are judged.
+
+    frame: training rows, then validation rows. targets: per output (N,), as its task encodes them.
+    """
+
+    frame: pl.DataFrame
+    train_rows: int
+    features: Mapping[str, Component]
+    cleaners: Sequence[Component]
+    tasks: Mapping[str, Task]
+    targets: Mapping[str, np.ndarray]
+    plan: folds.Plan
+    seed: int
+
+    @property
+    def first(self) -> str:
+        """The output that selects."""
+        return next(iter(self.tasks))
+
+    def target_like(self) -> np.ndarray:
+        """The first output as float32 (N,), for features that learn from it."""
+        return self.targets[self.first].astype(np.float32)
+
+
+def read(
+    snapshot: Path, features: Mapping[str, Component], cleaners: Sequence[Component], outputs: Mapping[str, Component],
+    split: Mapping[str, Any], seed: int,
+) -> Development:  # fmt: skip
+    """Read the development rows of a snapshot and make the plan."""
+    train, validation = (pl.read_parquet(snapshot / f"{name}.parquet") for name in ("train", "validation"))
+    frame = pl.concat([train, validation], how="vertical")
+    tasks: dict[str, Task] = {name: REGISTRIES["task"].create(component) for name, component in outputs.items()}
+    targets = {}
+    for name, task in tasks.items():
+        task.fit(target_values(train, name))
+        targets[name] = task.encode(target_values(frame, name))
+    first = next(iter(tasks))
+    tables = all(component.type in _TABLE_FEATURES for component in features.values())
+    # Rows in time order must be judged by later rows only, which a shuffle into folds would break.
+    small = tables and frame.height <= folds.SMALL_ROWS and split.get("by") != "time"
+    plan = folds.plan(
+        train.height, validation.height, targets[first], tasks[first].kind == "classes", small, folds.group_values(frame, split), seed
+    )
+    return Development(frame, train.height, features, cleaners, tasks, targets, plan, seed)
+
+
+def target_values(frame: pl.DataFrame, name: str) -> np.ndarray:
+    """A target column as its task takes it: objects (N,), None where missing."""
+    column = frame[name]
+    return column.to_numpy() if column.dtype.is_float() and not column.null_count() else np.array(column.to_list(), dtype=object)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Arrays of all development rows under one fitted preprocessor; made when asked for, decoded once."""
+
+    development: Development
+    preprocessor: Preprocessor
+    folder: Path | None
+    progress: Progress
+    _arrays: Mapping[str, np.ndarray] | None = field(default=None, repr=False)
+    _flat: Any = field(default=None, repr=False)
+
+    def examples(self, needs: str, rows: np.ndarray) -> Examples:
+        """The rows at these positions with their targets; a run of rows is a view, not a copy."""
+        if needs == "arrays" and self._arrays is None:
+            frame = self.development.frame
+            disk = self.folder is not None
+            self._arrays = self.preprocessor.write_arrays(frame, self.folder, self.progress) if disk else self.preprocessor.arrays(frame)
+        if needs == "flat" and self._flat is None:
+            self._flat = self.preprocessor.flat(self.development.frame)
+        pick = slice(int(rows[0]), int(rows[-1]) + 1) if _contiguous(rows) else rows
+        arrays = {name: array[pick] for name, array in self._arrays.items()} if needs == "arrays" and self._arrays else {}
+        flat = self._flat[pick] if needs == "flat" else None
+        return Examples(len(rows), arrays, flat, {name: array[pick] for name, array in self.development.targets.items()})
+
+
+def prepare(development: Development, rows: np.ndarray, folder: Path | None, progress: Progress) -> Prepared:
+    """Fit cleaners and features on these rows, ready to transform all."""
+    preprocessor = Preprocessor(development.features, development.cleaners)
+    frame = development.frame
+    subset = frame if len(rows) == frame.height else frame[rows]
+    target = development.target_like()[rows]
+    fold = development.plan.cross_fold if len(development.plan.cross_fold) == len(rows) else None
+    preprocessor.fit(subset, target, fold)
+    return Prepared(development, preprocessor, folder, progress)
+
+
+def outcomes(frame: pl.DataFrame, policy: Policy, prediction: np.ndarray, truth: np.ndarray) -> Outcomes:
+    """What a policy reads; its money columns as exact Decimals. Errors: DataError naming the cells that are no amount."""
+    columns = {}
+    for name in policy.columns:
+        if name not in frame.columns:
+            raise DataError(f'value: column "{name}" is not in the data. Name a column, or give an amount.')
+        columns[name] = np.array([_amount(cell, name) for cell in frame[name].cast(pl.String).to_list()], dtype=object)
+    return Outcomes(prediction.astype(np.float64), truth, columns)
+
+
+def _amount(cell: str | None, column: str) -> Decimal:
+    try:
+        amount = Decimal((cell or "").strip())
+    except InvalidOperation:
+        amount = Decimal("nan")
+    if not amount.is_finite():
+        raise DataError(f'value: column "{column}" holds {cell!r}, an amount of money is needed in every row. Clean the column, or drop those rows.')
+    return amount
+
+
+def _contiguous(rows: np.ndarray) -> bool:
+    return bool(len(rows)) and int(rows[-1]) - int(rows[0]) + 1 == len(rows) and bool(np.all(np.diff(rows) == 1))

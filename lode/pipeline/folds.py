@@ -1,0 +1,108 @@
+"""Which rows fit a model, which ones stop it, and which ones judge it: never the same rows.
+
+Much data: the validation split is divided in two, one part stops, the other judges. Little data (tables only, where a fit is cheap):
+out of fold, every development row is judged by a model that saw neither it nor its group. What is chosen afterwards on the judged
+rows (a temperature, a threshold) is chosen out of fold again (`cross_fold`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lode.core.errors import DataError
+
+FOLDS = 5
+SMALL_ROWS = 10_000
+"""Development rows up to which tables are judged out of fold."""
+_STOP_SHARE = 0.125
+_MIN_STOP_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One fit: positions in the development rows (int64)."""
+
+    fit: np.ndarray
+    stop: np.ndarray
+    judge: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How candidates are judged. kind: "out of fold" or "holdout"; judged: positions of all judged rows, in the order of the rounds.
+
+    cross_fold: a fold number for each judged row, for choices that are made on the judged rows themselves.
+    """
+
+    kind: str
+    rounds: tuple[Round, ...]
+    judged: np.ndarray
+    cross_fold: np.ndarray
+
+
+def plan(
+    train_rows: int, validation_rows: int, target: np.ndarray, classes: bool, small: bool, groups: np.ndarray | None, seed: int
+) -> Plan:
+    """Divide the development rows (the training rows, then the validation rows).
+
+    target: codes or numbers of the first output (N,). classes: whether to keep their shares equal. small: out of fold is affordable.
+    groups: rows of one group stay together (N,), or None.
+    """
+    generator = np.random.default_rng([seed, 7])
+    if small:
+        fold = fold_numbers(target, classes, groups, FOLDS, generator)
+        rounds = []
+        for number in range(int(fold.max()) + 1):
+            fit, stop = cut_stop(np.flatnonzero(fold != number), target, classes, groups, generator)
+            rounds.append(Round(fit, stop, np.flatnonzero(fold == number)))
+        judged = np.concatenate([part.judge for part in rounds])
+        return Plan("out of fold", tuple(rounds), judged, fold[judged])
+    everything = np.arange(train_rows + validation_rows)
+    fit, held = everything[:train_rows], everything[train_rows:]
+    if len(held) < 2 * _MIN_STOP_ROWS:
+        raise DataError(
+            f"data.split.validation: {len(held)} validation rows, at least {2 * _MIN_STOP_ROWS} are needed to stop training and to judge it. "
+            "Give a larger share, or more rows."
+        )
+    part = fold_numbers(target[held], classes, None if groups is None else groups[held], 2, generator)
+    stop, judge = held[part == 0], held[part == 1]
+    if not len(stop) or not len(judge):
+        raise DataError("data.split: all validation rows are of one group. Give a larger share, or more groups.")
+    cross = fold_numbers(target[judge], classes, None if groups is None else groups[judge], FOLDS, generator)
+    return Plan("holdout", (Round(fit, stop, judge),), judge, cross)
+
+
+def cut_stop(
+    rows: np.ndarray, target: np.ndarray, classes: bool, groups: np.ndarray | None, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide rows into those that fit and those that stop (an eighth)."""
+    part = fold_numbers(target[rows], classes, None if groups is None else groups[rows], round(1 / _STOP_SHARE), generator)
+    return rows[part != 0], rows[part == 0]
+
+
+def fold_numbers(
+    target: np.ndarray, classes: bool, groups: np.ndarray | None, folds: int, generator: np.random.Generator
+) -> np.ndarray:
+    """A fold number from 0 to folds - 1 for each row, int64 (N,): equal sizes, equal shares of each class, groups kept together."""
+    if groups is not None:
+        names, codes = np.unique(groups, return_inverse=True)
+        return (generator.permutation(len(names)) % folds)[codes]
+    numbers = np.empty(len(target), np.int64)
+    order = generator.permutation(len(target))
+    # Dealing rows out class by class (numbers: by size) gives every fold the same shares; the shuffle before decides who goes where.
+    keys = target[order]
+    order = order[np.argsort(keys, kind="stable")] if classes or len(np.unique(keys)) > folds else order
+    numbers[order] = np.arange(len(target)) % folds
+    return numbers
+
+
+def group_values(frame: pl.DataFrame, split: Mapping[str, Any]) -> np.ndarray | None:
+    """The group of each row where the split is by group, as codes (N,)."""
+    if split.get("by") != "group":
+        return None
+    return frame[split["column"]].cast(pl.String).fill_null("").rank("dense").to_numpy()

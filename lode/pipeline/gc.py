@@ -1,0 +1,58 @@
+"""Garbage collection: free the stage folders that no artifact and no recent run needs. It says what first, and frees only when told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lode.pipeline.catalog import Catalog
+from lode.pipeline.manifest import lock, stage_folder
+from lode.pipeline.run import STAGES
+from lode.pipeline.state import read_json
+
+
+def garbage(runs: Path, keep_runs: int) -> list[dict[str, Any]]:
+    """What could be freed: [{"folder", "bytes", "why"}], largest first. The `keep_runs` latest runs of each name keep all they have."""
+    catalog = Catalog(runs)
+    needed = _needed(runs, catalog, keep_runs)
+    found = []
+    for stage in STAGES:
+        for folder in sorted((runs / stage).glob("*")):
+            if folder not in needed:
+                whole = (folder / "manifest.json").is_file()
+                why = "no artifact and no recent run needs it" if whole else "left by a run that did not finish"
+                found.append({"folder": str(folder), "bytes": _bytes(folder), "why": why})
+    kept = {(row["name"], str(row["version"])) for row in catalog.artifacts()}
+    for folder in sorted((runs / "artifacts").glob("*/*")):
+        if (folder.parent.name, folder.name) not in kept:
+            found.append({"folder": str(folder), "bytes": _bytes(folder), "why": "left by a packaging that did not finish"})
+    return sorted(found, key=lambda entry: -entry["bytes"])
+
+
+def free(runs: Path, keep_runs: int) -> list[dict[str, Any]]:
+    """Free what `garbage` names; nobody else may write meanwhile. Errors: BusyError."""
+    with lock(runs, "lode gc"):
+        found = garbage(runs, keep_runs)
+        for entry in found:
+            # Without its manifest a half-deleted folder is an unfinished one, never a finished one with files missing.
+            (Path(entry["folder"]) / "manifest.json").unlink(missing_ok=True)
+            shutil.rmtree(entry["folder"])
+    return found
+
+
+def _needed(runs: Path, catalog: Catalog, keep_runs: int) -> set[Path]:
+    needed, seen = set(), dict[str, int]()
+    for run in catalog.runs():
+        seen[run["name"]] = seen.get(run["name"], 0) + 1
+        if seen[run["name"]] <= keep_runs:
+            needed |= {stage_folder(runs, stage, key) for stage, key in run["stages"].items()}
+    for row in catalog.artifacts():
+        path = runs / "artifacts" / row["name"] / str(row["version"]) / "lineage.json"
+        if path.is_file():
+            needed |= {stage_folder(runs, entry["stage"], entry["key"]) for entry in read_json(path)["stages"]}
+    return needed
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,219 @@
+"""Stages as content-addressed folders: `runs/<stage>/<key>/`, done when `manifest.json` lies in it.
+
+The key is the hash of everything that decides the result. Work already done for a key is not done again; a killed stage leaves a
+folder without a manifest, which the same command continues. `lock` lets one writer at a time into a runs folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from lode.core.errors import BusyError
+from lode.pipeline.state import read_json, write_json
+
+FORMAT = 1
+"""Goes up when a stage's code changes what it writes for the same inputs; then everything is done anew."""
+
+_PACKAGES = ("lodeml", "torch", "numpy", "polars", "scikit-learn", "lightgbm", "safetensors")
+_SAMPLE_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one stage did. `inputs` decide `key`; the rest is what was seen.
+
+    outputs: file -> {"sha256", "bytes"}, paths relative to the stage's folder.
+    parents: stage -> key of the stages that it read.
+    peak_memory_bytes: most anonymous memory of the process while the stage ran (mapped files apart; on macOS the resident set).
+    """
+
+    stage: str
+    key: str
+    inputs: Mapping[str, Any]
+    parents: Mapping[str, str]
+    outputs: Mapping[str, Any]
+    result: Mapping[str, Any]
+    seed: int
+    started: str
+    seconds: float
+    peak_memory_bytes: int
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    format: int = FORMAT
+    cached: bool = field(default=False, compare=False)
+
+
+def hash_json(record: Any) -> str:
+    """sha256 (hex) of canonical JSON."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(folder: Path, names: list[str]) -> dict[str, Any]:
+    """File -> {"sha256", "bytes"} for the named files under `folder`."""
+    return {name: {"sha256": hash_file(folder / name), "bytes": (folder / name).stat().st_size} for name in sorted(names)}
+
+
+def stage_folder(runs: Path, stage: str, key: str) -> Path:
+    """Where a stage with this key lies."""
+    return runs / stage / key[:16]
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a finished stage whose files are all there with their sizes, else None."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    record = read_json(path)
+    manifest = Manifest(**{**record, "cached": True})
+    whole = all(
+        (folder / name).is_file() and (folder / name).stat().st_size == facts["bytes"] for name, facts in manifest.outputs.items()
+    )
+    return manifest if whole and manifest.format == FORMAT else None
+
+
+def perform(
+    runs: Path,
+    stage: str,
+    inputs: Mapping[str, Any],
+    parents: Mapping[str, str],
+    seed: int,
+    work: Callable[[Path], Mapping[str, Any]],
+) -> tuple[Path, Manifest]:
+    """Do the stage's work in its folder unless it is done. `work(folder)` may find what a killed try left there.
+
+    Returns the folder and the manifest (`cached` says that nothing was done).
+    """
+    key = hash_json({"stage": stage, "inputs": inputs, "parents": parents, "seed": seed, "format": FORMAT})
+    folder = stage_folder(runs, stage, key)
+    found = read_manifest(folder)
+    if found is not None:
+        os.utime(folder)
+        return folder, found
+    folder.mkdir(parents=True, exist_ok=True)
+    started, begin_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    with _peak_memory() as peak:
+        result = work(folder)
+    # A file or folder that starts with a dot is scratch (checkpoints, memory maps): never a part of the result.
+    shutil.rmtree(folder / ".scratch", ignore_errors=True)
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    names = [name for name in names if not any(part.startswith(".") for part in Path(name).parts) and name != "manifest.json"]
+    manifest = Manifest(
+        stage=stage, key=key, inputs=inputs, parents=parents, outputs=hash_files(folder, names), result=result, seed=seed,
+        started=started, seconds=round(time.monotonic() - begin_s, 3), peak_memory_bytes=peak[0], versions=versions(),
+        hardware=hardware(),
+    )  # fmt: skip
+    record = asdict(manifest)
+    del record["cached"]
+    write_json(folder / "manifest.json", record)
+    return folder, manifest
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions that shape a result."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """The machine, as far as it shapes a result or a time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"machine": platform.machine(), "system": platform.system(), "cores": cores, "memory_bytes": memory}
+
+
+@contextmanager
+def lock(runs: Path, command: str) -> Iterator[None]:
+    """Hold the runs folder for writing. The kernel frees it when the process ends, however it ends.
+
+    Errors: BusyError naming who holds it.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / ".lock").open("a+") as file:
+        if not _take(file):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise BusyError(f"{runs}: in use by {holder}. Wait for it to end, or give this run a folder of its own with --runs DIR.")
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {platform.node()} ({command}), since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
+        file.flush()
+        yield
+
+
+def locked(runs: Path) -> bool:
+    """Whether a process holds the runs folder at this moment."""
+    path = runs / ".lock"
+    if not path.is_file():
+        return False
+    with path.open("a+") as file:
+        return not _take(file, tries=1)
+
+
+def _take(file: IO[str], tries: int = 5) -> bool:
+    """Try a few times: `locked` may hold it for an instant only to look."""
+    for attempt in range(tries):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt + 1 < tries:
+                time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
+@contextmanager
+def _peak_memory() -> Iterator[list[int]]:
+    """A one-element list that holds the most anonymous memory seen (bytes), sampled in a thread."""
+    peak, stop = [anonymous_memory_bytes()], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_SAMPLE_EVERY_S):
+            peak[0] = max(peak[0], anonymous_memory_bytes())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def anonymous_memory_bytes() -> int:
+    """Anonymous memory of this process now; where the system does not tell (macOS), the largest resident set so far."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

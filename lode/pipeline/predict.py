@@ -1,0 +1,149 @@
+"""Batch prediction: any source in, any table format out, in bounded memory; rows that cannot be predicted go beside the output."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lode.core.errors import DataError, listed, near_miss
+from lode.core.registry import REGISTRIES
+from lode.core.types import Component
+from lode.data.contracts import ROW
+from lode.data.place import Place
+from lode.model.contracts import Progress, no_progress
+from lode.pipeline.artifact import Model
+
+CHUNK_ROWS = 16_384
+SUFFIXES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl",
+            ".zip": "images", ".tar": "images", ".tar.gz": "images", ".tgz": "images", ".tar.xz": "images"}  # fmt: skip
+OUTPUTS = (".csv", ".parquet", ".jsonl")
+
+
+def source_of(path: str, options: Mapping[str, Any]) -> Component:
+    """The source for a path, by its suffix (a folder holds images) unless `type` is among the options."""
+    if "type" in options:
+        return Component(str(options["type"]), {"path": path, **{key: value for key, value in options.items() if key != "type"}})
+    name = path.lower().removesuffix(".gz").removesuffix(".zst") if not path.lower().endswith(".tar.gz") else path.lower()
+    if Path(path).is_dir():
+        return Component("images", {"path": path, **options})
+    for suffix, word in SUFFIXES.items():
+        if name.endswith(suffix):
+            return Component(word, {"path": path, **options})
+    raise DataError(f'{path}: found no known suffix, allowed: {listed(SUFFIXES, 12)}. Name the source: --source "{{type: csv}}".')
+
+
+def predict_file(
+    model: Model, source: Component, output: Path, place: Place, keep: bool = False, progress: Progress = no_progress
+) -> dict[str, Any]:
+    """Predict every row of a source into `output` (its suffix decides the format); whole or not at all.
+
+    keep: the input columns go into the output beside the answers. Rows are numbered by their position in the source (`__row__`).
+    Rejected rows: `<output>.rejected.<suffix>` with row, column, found, allowed.
+    Returns {"rows", "predicted", "rejected", "output", "rejected_output", "unseen"}.
+    """
+    suffix = _suffix(output)
+    frames = REGISTRIES["source"].create(source, place).scan().with_row_index(ROW).cast({ROW: pl.UInt64})
+    rejected_path = output.with_name(f"{output.name.removesuffix(suffix)}.rejected{suffix}")
+    counts, unseen = {"rows": 0, "predicted": 0, "rejected": 0}, dict[str, int]()
+    with _Writer(output, suffix) as good, _Writer(rejected_path, suffix) as bad:
+        for chunk in _chunks(frames, model):
+            problems = model.problems(chunk)
+            _whole_file(problems, source)
+            frame, rejects = _divide(chunk, problems)
+            counts["rows"] += chunk.height
+            counts["predicted"] += frame.height
+            counts["rejected"] += chunk.height - frame.height
+            if frame.height:
+                answers = model.predict(frame)
+                good.write(pl.concat([frame.drop(ROW) if keep else pl.DataFrame(), frame.select(ROW), answers], how="horizontal"))
+                for name, count in model.unseen(frame).items():
+                    unseen[name] = unseen.get(name, 0) + count
+            bad.write(rejects)
+            progress("predict", counts["rows"], 0, {})
+    if not counts["rows"]:
+        raise DataError(f"{source.options.get('path', source.type)}: no rows. Nothing was predicted.")
+    rejected_output = str(rejected_path) if counts["rejected"] else None
+    return {**counts, "output": str(output), "rejected_output": rejected_output, "unseen": {k: n for k, n in unseen.items() if n}}
+
+
+def _chunks(frames: pl.LazyFrame, model: Model) -> Iterator[pl.DataFrame]:
+    """The model's columns and the row number, some thousand rows at a time."""
+    have = frames.collect_schema().names()
+    wanted = [column.name for column in model.columns]
+    missing = [name for name in wanted if name not in have]
+    if missing:
+        hints = "".join(near_miss(name, have) for name in missing[:1])
+        raise DataError(f'columns: found {listed(have)}, needed {listed(missing)} too.{hints} Add the columns, or rename them.')
+    yield from frames.select(ROW, *wanted).collect_batches(chunk_size=CHUNK_ROWS)
+
+
+def _whole_file(problems: list[Any], source: Component) -> None:
+    for problem in problems:
+        if problem.row is None:
+            raise DataError(f"{source.options.get('path', source.type)}:{problem.column}: found {problem.found}, allowed: {problem.allowed}.")
+
+
+def _divide(chunk: pl.DataFrame, problems: list[Any]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that can be predicted, and one line for each thing wrong with the others."""
+    schema = {ROW: pl.UInt64, "column": pl.String, "found": pl.String, "allowed": pl.String}
+    numbers = chunk[ROW]
+    lines = [{ROW: numbers[problem.row], "column": problem.column, "found": problem.found, "allowed": problem.allowed} for problem in problems]
+    wrong = {problem.row for problem in problems}
+    if not wrong:
+        return chunk, pl.DataFrame(schema=schema)
+    good = [index for index in range(chunk.height) if index not in wrong]
+    return chunk[good], pl.DataFrame(lines, schema=schema)
+
+
+def _suffix(output: Path) -> str:
+    if output.suffix not in OUTPUTS:
+        raise DataError(f'{output}: found "{output.suffix}", allowed: {listed(OUTPUTS)}. Name the output with one of these.')
+    return output.suffix
+
+
+class _Writer:
+    """A table written chunk by chunk under a temporary name; it gets its own name when all went well, and only if it has rows."""
+
+    def __init__(self, path: Path, suffix: str):
+        self.path, self.suffix = path, suffix
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.parts = path.with_name(f".{path.name}.{os.getpid()}.parts")
+        self.chunks = 0
+
+    def __enter__(self) -> _Writer:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Add rows."""
+        if not frame.height:
+            return
+        if self.suffix == ".parquet":
+            # Parquet has its footer at the end: the chunks wait as Arrow files and are streamed into one table when all are there.
+            self.parts.mkdir(exist_ok=True)
+            frame.write_ipc(self.parts / f"{self.chunks:08d}.arrow")
+        else:
+            with self.temporary.open("ab") as file:
+                if self.suffix == ".csv":
+                    frame.write_csv(file, include_header=self.chunks == 0)
+                else:
+                    frame.write_ndjson(file)
+        self.chunks += 1
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            if error is None and self.chunks:
+                if self.suffix == ".parquet":
+                    pl.scan_ipc(self.parts / "*.arrow").sink_parquet(self.temporary)
+                os.replace(self.temporary, self.path)
+            elif error is None:
+                # An older file of this name would be taken for this run's.
+                self.path.unlink(missing_ok=True)
+        finally:
+            self.temporary.unlink(missing_ok=True)
+            shutil.rmtree(self.parts, ignore_errors=True)

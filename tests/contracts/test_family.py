@@ -1,0 +1,22 @@
+"""Every family keeps its contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lode.core.registry import REGISTRIES
+from lode.testing.family import check_family
+
+
+@pytest.mark.parametrize("word", REGISTRIES["family"].names())
+def test_family_keeps_its_contract(word: str, tmp_path: Path) -> None:
+    check_family(REGISTRIES["family"].get(word), tmp_path)
+
+
+@pytest.mark.parametrize("word", REGISTRIES["family"].names())
+def test_family_says_what_it_needs(word: str) -> None:
+    registry = REGISTRIES["family"]
+    assert registry.constant(word, "needs") in ("flat", "arrays")
+    assert registry.constant(word, "loop") in (True, False)

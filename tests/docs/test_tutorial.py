@@ -1,0 +1,20 @@
+"""Tutorials run as they are printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_runs_and_gives_the_output_that_it_shows(page: Path, walkthrough: Any) -> None:
+    assert walkthrough.run(page) > 0
+
+
+def test_there_is_a_tutorial_for_the_first_model() -> None:
+    assert "first-model" in {page.stem for page in PAGES}

@@ -1,0 +1,16 @@
+"""One finished run that several flow tests look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.flows.flow import BREAST_CANCER, small, write_spec
+
+from lode.pipeline.run import Run, run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """breast-cancer, all candidates, packaged."""
+    return run(write_spec(tmp_path_factory.mktemp("finished"), small(BREAST_CANCER)))

@@ -1,0 +1,95 @@
+"""Every recipe runs from its raw data to a served model, reaches its numbers, and answers the same offline, loaded and over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+
+from lode.app.keys import KeyGate
+from lode.app.service import ServeOptions, create_app
+from lode.pipeline import artifact
+from lode.pipeline.run import Run, run
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+QUICK = {"medicine/breast-cancer", "basics/random-labels", "basics/four-sentences", "finance/german-credit"}
+"""What `make test` runs; the others are for `make prove`."""
+NO_DOWNLOAD = {"medicine/breast-cancer", "vision/digits", "basics/random-labels", "basics/four-sentences"}
+NAMES = sorted(str(path.parent.relative_to(RECIPES)) for path in RECIPES.glob("*/*/lode.yaml"))
+PARITY_ROWS = 1000
+
+
+def _marked(name: str) -> Any:
+    marks = [] if name in QUICK else [pytest.mark.prove]
+    return pytest.param(name, marks=[*marks, *([] if name in NO_DOWNLOAD else [pytest.mark.data])])
+
+
+def test_every_quick_recipe_is_there() -> None:
+    assert set(NAMES) >= QUICK | NO_DOWNLOAD
+
+
+@pytest.mark.parametrize("name", [_marked(name) for name in NAMES])
+def test_a_recipe_reaches_its_numbers_and_answers_the_same_everywhere(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    data = None if name in NO_DOWNLOAD else request.getfixturevalue("lode_data")
+    done = run(RECIPES / name / "lode.yaml", data=data, runs=tmp_path / "runs")
+    expected = json.loads((RECIPES / name / "expected.json").read_text())
+    _reaches(done, expected)
+    assert done.manifests["package"].result["parity"]["bitwise"]
+    _same_everywhere(done)
+
+
+def _reaches(done: Run, expected: dict[str, Any]) -> None:
+    wanted = expected["metric"]
+    found = done.report["outputs"][wanted["output"]]["metrics"][wanted["name"]]["value"]
+    print(f"{done.spec.name}: {wanted['name']} {found:.4f}, {done.headline}")
+    assert found >= wanted.get("at_least", -np.inf), f"{wanted['name']} {found}"
+    assert found <= wanted.get("at_most", np.inf), f"{wanted['name']} {found}"
+    if "packaged" in expected:
+        assert done.manifests["train"].result["chosen"] == expected["packaged"]
+    if "headline" in expected:
+        assert expected["headline"] in (done.headline or "")
+
+
+def _same_everywhere(done: Run) -> None:
+    """Promise 2: bitwise at equal batch shape, else 1e-5."""
+    model = artifact.load(done.spec.name, done.runs)
+    test = pl.read_parquet(done.folders["data"] / "test.parquet").head(PARITY_ROWS)
+    rows = test.select([column.name for column in model.columns])
+    offline = artifact.read(done.folders["train"] / "models" / done.manifests["train"].result["chosen"]).predict(rows)
+    assert offline.equals(model.predict(rows))
+    over_http = asyncio.run(_over_http(model, rows))
+    for column in offline.columns:
+        if offline[column].dtype.is_float():
+            assert np.allclose(over_http[column].to_numpy(), offline[column].to_numpy(), rtol=1e-5, atol=1e-5), column
+        else:
+            assert (over_http[column] == offline[column]).mean() >= 0.999, column
+
+
+async def _over_http(model: artifact.Model, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows sent in requests of 50, all at once."""
+    app = create_app(model, ServeOptions(), KeyGate(None))
+    kinds = {column.name: column.kind for column in model.columns}
+
+    def plain(name: str, cell: Any) -> Any:
+        if cell is None or kinds[name] not in ("binary", "datetime"):
+            return cell
+        return base64.b64encode(cell).decode() if kinds[name] == "binary" else cell.isoformat()
+
+    bodies = [
+        {"rows": [{name: plain(name, cell) for name, cell in row.items()} for row in part.iter_rows(named=True)]}
+        for part in rows.iter_slices(50)
+    ]
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=120) as client:
+        answers = await asyncio.gather(*(client.post(f"/v1/models/{model.name}:predict", json=body) for body in bodies))
+    assert all(answer.status_code == 200 for answer in answers), [answer.text[:300] for answer in answers if answer.status_code != 200][:1]
+    return pl.DataFrame([entry for answer in answers for entry in answer.json()["predictions"]], infer_schema_length=None)

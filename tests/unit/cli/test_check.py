@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lode.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[3]
+HEAVY = ("torch", "polars", "numpy", "scipy", "sklearn", "lightgbm", "rich", "starlette", "PIL", "matplotlib", "pandas", "sqlite3")
+
+RIGHT = """
+name: cards
+data:
+  source: {type: csv, path: cards.csv}
+  split: {seed: 7}
+inputs:
+  limit: number
+  notes: text
+  other:
+outputs:
+  default: {type: binary, positive: 1}
+value: {currency: EUR, true_positive: 2500, false_positive: -300}
+train: {epochs: 3}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lode.yaml").write_text(RIGHT)
+    return tmp_path
+
+
+def test_a_right_file_is_summed_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "cards.csv").write_text("limit,default\n")
+    assert main(["check"]) == 0
+    shown = capsys.readouterr().out
+    assert "lode.yaml is right" in shown
+    assert "limit (number), notes (text), other" in shown
+    assert "default (binary)" in shown
+    assert "network" in shown and "matrix" in shown
+    assert "inferred from the data: the types of inputs other" in shown
+    assert "warning" not in shown
+
+
+def test_missing_data_files_are_warnings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    assert "warning: lode.yaml:data.source.path: cards.csv: no such file" in capsys.readouterr().out
+
+
+def test_data_files_are_looked_for_in_the_data_folder_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "raw").mkdir()
+    (folder / "raw" / "cards.csv").write_text("")
+    assert main(["check", "--data", "raw"]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_a_folder_means_the_file_in_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.chdir("/")
+    assert main(["check", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["name"] == "cards"
+    assert found["spec"]["data"]["split"]["seed"] == 7
+
+
+def test_problems_are_exit_2_one_line_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "lode.yaml").write_text(RIGHT.replace("seed", "sed").replace("epochs", "epoch"))
+    assert main(["check"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith('lode.yaml:data.split.sed (line 5): found "sed"')
+    assert lines[1].startswith('lode.yaml:train.epoch (line 13): found "epoch"')
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check"]) == 2
+    assert "lode init" in capsys.readouterr().err
+
+
+def test_words_list_every_word_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--words"]) == 0
+    shown = capsys.readouterr().out
+    assert "\nfeature number\n" in shown and "section train" in shown and "epochs: a whole number" in shown
+    assert main(["check", "--words", "--json"]) == 0
+    assert "csv" in json.loads(capsys.readouterr().out)["words"]["source"]
+
+
+@pytest.mark.parametrize("words", [["check"], ["--help"], ["check", "--help"], ["check", "--words"], ["init"], ["check", "--json"]])
+def test_quick_verbs_load_nothing_heavy(folder: Path, words: list[str]) -> None:
+    code = f"""
+import sys
+from lode.cli.main import main
+code = main({words!r})
+assert code == 0, code
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
+assert not heavy, heavy
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*/*/lode.yaml")), ids=lambda path: path.parent.name)
+def test_every_recipe_is_right(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(path)]) == 0, capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""Cells to numbers and words: one meaning for every spelling, few rows or many."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import polars as pl
+import pytest
+
+from lode.data import cells
+
+
+def test_a_number_and_its_text_are_one_word() -> None:
+    spellings = [pl.Series("x", ["1"]), pl.Series("x", ["1.0"]), pl.Series("x", [1]), pl.Series("x", [1.0]), pl.Series("x", [" 1 "])]
+    assert {cells.words(column)[0] for column in spellings} == {"1"}
+
+
+def test_words_that_only_look_alike_stay_apart() -> None:
+    assert cells.words(pl.Series("x", ["01", "1.10", "1.1", "-0.0", "v1.0"])).to_list() == ["01", "1.10", "1.1", "-0.0", "v1.0"]
+
+
+def test_booleans_have_one_spelling() -> None:
+    assert cells.words(pl.Series("x", ["True", "TRUE", "true", "False"])).to_list() == ["true", "true", "true", "false"]
+    assert cells.words(pl.Series("x", [True, False])).to_list() == ["true", "false"]
+
+
+def test_nan_is_an_empty_cell_and_infinity_is_rejected() -> None:
+    before = pl.Series("x", [1.0, math.nan, math.inf, None, -math.inf])
+    after = cells.numbers(before)
+    assert after.to_list() == [1.0, None, None, None, None]
+    assert cells.rejected(before, after).tolist() == [2, 4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_and_many_words_are_read_alike(seed: int) -> None:
+    rng = random.Random(seed)
+    parts = ["1", "0", ".", "-", " ", "\u00a0", "\u3000", "a", "True", "false", "\n", "\u0660", ".0", "\x1c"]
+    texts = ["".join(rng.choices(parts, k=rng.randrange(5))) for _ in range(600)]
+    many = cells.words(pl.Series("x", texts)).to_list()
+    few = [word for start in range(0, 600, 50) for word in cells.words(pl.Series("x", texts[start : start + 50])).to_list()]
+    assert many == few
+    floats = [rng.choice([1.0, 2.5, 1e20, 1e-7, -0.0, math.nan, None, 2.0**53, 1e16, 123456.789]) for _ in range(200)]
+    assert cells.words(pl.Series("x", floats)).to_list() == [cells.words(pl.Series("x", [cell], dtype=pl.Float64))[0] for cell in floats]
+
+
+def test_codes_by_dictionary_equal_codes_in_bulk() -> None:
+    coder = cells.WordCodes(["b", "a", "\u00e9", ""])
+    column = pl.Series("x", ["a", "b", None, "c", "\u00e9", "A"] * 40)
+    bulk = coder.codes(column)
+    assert bulk[:6].tolist() == [2, 1, 0, 0, 3, 0]
+    assert bulk.tolist() == [int(coder.codes(column.slice(row, 1))[0]) for row in range(len(column))]
+
+
+def test_bytes_that_are_no_text_are_rejected() -> None:
+    assert cells.words(pl.Series("x", [b"ok", b"\xff\xfe", None])).to_list() == ["ok", None, None]

@@ -1,0 +1,69 @@
+"""Temperature: found where scores are too sure, left at 1 where nothing is to be gained; expected calibration error by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+
+from lode.model.calibrate import expected_calibration_error, reliability, temperature
+
+
+def logits(num_rows: int, heat: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    true = generator.normal(0, 2, num_rows)
+    target = (generator.random(num_rows) < expit(true)).astype(np.int64)
+    return (true * heat).astype(np.float32)[:, None], target
+
+
+@pytest.mark.parametrize("heat", [3.0, 0.4])
+def test_scores_that_are_too_sure_or_too_shy_get_their_temperature(heat: float) -> None:
+    assert temperature(*logits(3000, heat)) == pytest.approx(heat, rel=0.12)
+
+
+def test_classes_get_their_temperature() -> None:
+    generator = np.random.default_rng(0)
+    true = generator.normal(0, 1.5, (3000, 4))
+    target = np.array([generator.choice(4, p=row) for row in softmax(true, axis=1)])
+    assert temperature((true * 4).astype(np.float32), target) == pytest.approx(4, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_calibrated_scores_keep_their_probabilities(seed: int) -> None:
+    found = temperature(*logits(200, 1.0, seed))
+    assert found == 1.0 or abs(found - 1) < 0.3
+
+
+def test_few_rows_one_class_or_missing_targets_leave_it_alone() -> None:
+    scores, target = logits(9, 3.0)
+    assert temperature(scores, target) == 1.0
+    scores, _ = logits(100, 3.0)
+    assert temperature(scores, np.ones(100, dtype=np.int64)) == 1.0
+    assert temperature(scores, np.full(100, -1)) == 1.0
+
+
+def test_temperature_is_deterministic() -> None:
+    assert temperature(*logits(500, 2.0)) == temperature(*logits(500, 2.0))
+
+
+def test_expected_calibration_error_by_hand() -> None:
+    prediction = np.array([0.1, 0.1, 0.1, 0.1, 0.9, 0.9])
+    target = np.array([0, 0, 0, 1, 1, 1])
+    assert expected_calibration_error(prediction, target, bins=10) == pytest.approx((4 * 0.15 + 2 * 0.1) / 6)
+    found = reliability(prediction, target, bins=10)
+    assert found.count.tolist() == [4, 2]
+    assert found.observed.tolist() == [0.25, 1.0]
+    assert found.predicted.tolist() == pytest.approx([0.1, 0.9])
+
+
+def test_classes_are_judged_by_the_most_probable_one() -> None:
+    prediction = np.array([[0.6, 0.4], [0.4, 0.6]])
+    assert expected_calibration_error(prediction, np.array([0, 0])) == pytest.approx(0.1)
+
+
+def test_certain_predictions_fall_into_the_last_bin_and_no_rows_are_undefined() -> None:
+    assert expected_calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == 0.0
+    assert math.isnan(expected_calibration_error(np.empty(0), np.empty(0, dtype=np.int64)))
+    assert expected_calibration_error(np.array([0.5, 0.9]), np.array([-1, 1])) == pytest.approx(0.1)
