@@ -42,7 +42,10 @@ class Client(asyncio.Protocol):
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         if len(rest) < length:
             return
-        assert b" 200 " in head[:16], self.buffer[:2000]
+        if b" 200 " not in head[:16]:
+            self.done.set_exception(RuntimeError(self.buffer[:2000].decode("utf-8", "replace")))
+            self.transport.close()
+            return
         self.seconds.append(time.perf_counter() - self.started)
         self.buffer = b""
         if self.stopping:
@@ -64,11 +67,11 @@ async def load(port: int, path: str, bodies: list[bytes], num_clients: int, seco
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)
     # The first half second warms up: connections, caches, the size of batches.
-    await asyncio.sleep(0.5)
+    await rest(clients, 0.5)
     for client in clients:
         client.seconds.clear()
     started = time.perf_counter()
-    await asyncio.sleep(seconds)
+    await rest(clients, seconds)
     taken = time.perf_counter() - started
     times = sorted(second for client in clients for second in client.seconds)
     for client in clients:
@@ -77,6 +80,14 @@ async def load(port: int, path: str, bodies: list[bytes], num_clients: int, seco
     assert times, "no request was answered"
     p50, p99 = (1000 * times[min(len(times) - 1, int(share * len(times)))] for share in (0.50, 0.99))
     return {"requests_per_s": len(times) / taken, "p50_ms": p50, "p99_ms": p99}
+
+
+async def rest(clients: list[Client], seconds: float) -> None:
+    """Wait; raise what a client met, and where a server hung up on it."""
+    done, _ = await asyncio.wait([client.done for client in clients], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for future in done:
+        future.result()
+        raise RuntimeError("the server closed a kept connection")
 
 
 def main() -> None:

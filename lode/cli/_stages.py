@@ -45,5 +45,8 @@ def show(result: dict[str, Any]) -> str:
     if "package" in stages:
         made = stages["package"]["result"]
         same = "" if made["new"] and not stages["package"]["cached"] else " (unchanged)"
-        lines += [f"model     {made['name']} version {made['version']}{same}, hash {made['hash'][:16]}", f"next      lode serve {made['name']}"]
+        lines += [
+            f"model     {made['name']} version {made['version']}{same}, hash {made['hash'][:16]}",
+            f"next      lode serve {made['name']}",
+        ]
     return "\n".join(lines)

@@ -10,8 +10,12 @@ from lode.cli.options import add_runs, runs_folder
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keep", type=int, default=3, metavar="N", help="latest runs of each name that keep all they have (default 3)")
-    parser.add_argument("--yes", action="store_true", help="free it; without this, and without a person to ask, it only says what it would free")
+    parser.add_argument(
+        "--keep", type=int, default=3, metavar="N", help="latest runs of each name that keep all they have (default 3)"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="free it; without this, and without a person to ask, it only says what it would free"
+    )
     add_runs(parser)
 
 
@@ -33,7 +37,11 @@ def show(result: dict[str, Any]) -> str:
     if not result["folders"]:
         return "nothing to free"
     lines = [_list(result["folders"])]
-    lines.append(f"freed {result['bytes'] / 2**20:,.1f} MiB" if result["freed"] else f"would free {result['bytes'] / 2**20:,.1f} MiB: lode gc --yes")
+    lines.append(
+        f"freed {result['bytes'] / 2**20:,.1f} MiB"
+        if result["freed"]
+        else f"would free {result['bytes'] / 2**20:,.1f} MiB: lode gc --yes"
+    )
     return "\n".join(lines)
 
 

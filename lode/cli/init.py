@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.words:
         return {"recipes": {name: first_line(folder) for name, folder in recipes.items()}}
     if len(args.words) > 2:
-        raise SpecError(f'lode init: found {len(args.words)} words, allowed: [RECIPE] DIR. Quote a name that has spaces.')
+        raise SpecError(f"lode init: found {len(args.words)} words, allowed: [RECIPE] DIR. Quote a name that has spaces.")
     if len(args.words) == 1:
         if _is_recipe(args.words[0], recipes):
             raise SpecError(f"lode init: found a recipe and no folder, allowed: RECIPE DIR. Try `lode init {args.words[0]} DIR`.")

@@ -22,8 +22,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     lines = [f"{result['name']} version {result['version']}  hash {result['hash']}", f"  run {result['run']}"]
-    for entry in reversed(result["stages"]):
-        lines.append(f"  {entry['stage']:<9} {entry['key'][:16]}  {entry['started']}  {entry['seconds']:.1f} s  seed {entry['seed']}")
+    lines += [
+        f"  {entry['stage']:<9} {entry['key'][:16]}  {entry['started']}  {entry['seconds']:.1f} s  seed {entry['seed']}"
+        for entry in reversed(result["stages"])
+    ]
     rows = ", ".join(f"{name} {count:,}" for name, count in result["rows"].items())
     lines.append(f"  snapshot  {result['snapshot'][:16]}  {rows}")
     lines += [f"  raw       {entry['sha256']}  {entry['path']} ({entry['bytes']:,} bytes)" for entry in result["raw"]]

@@ -111,7 +111,9 @@ def _perform(verb: str, words: list[str]) -> int:
         return int(done.code or 0)
     if left:
         options = [name for action in parser._actions for name in action.option_strings]
-        raise UsageError(f'lode {verb}: found "{left[0]}", which it does not take.{near_miss(left[0], options)} See `lode {verb} --help`.')
+        raise UsageError(
+            f'lode {verb}: found "{left[0]}", which it does not take.{near_miss(left[0], options)} See `lode {verb} --help`.'
+        )
     return _print_result(module, args)
 
 

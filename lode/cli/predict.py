@@ -14,7 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="model name, or the path of an artifact folder")
     parser.add_argument("rows", help="file or folder with rows: csv, tsv, parquet, jsonl, pictures in a folder, zip or tar")
     parser.add_argument("-o", "--output", required=True, type=Path, help="where answers go: .csv, .parquet or .jsonl")
-    parser.add_argument("--source", default="{}", help='options of the source as YAML: --source "{type: csv, separator: \';\'}"')
+    parser.add_argument("--source", default="{}", help="options of the source as YAML: --source \"{type: csv, separator: ';'}\"")
     parser.add_argument("--version", type=int, help="version of the model (default: the one in production)")
     parser.add_argument("--keep", action="store_true", help="write the input columns beside the answers")
     add_runs(parser)
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    lines = [f"{result['predicted']:,} of {result['rows']:,} rows predicted with {result['model']} version {result['version']}: {result['output']}"]
+    who = f"{result['model']} version {result['version']}"
+    lines = [f"{result['predicted']:,} of {result['rows']:,} rows predicted with {who}: {result['output']}"]
     if result["rejected"]:
         lines.append(f"{result['rejected']:,} rows rejected, with their reasons: {result['rejected_output']}")
     for name, count in result["unseen"].items():

@@ -27,9 +27,7 @@ class ProgressBar:
             run(path, progress=progress, say=progress.say)
     """
 
-    def __init__(
-        self, silent: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, silent: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._silent, self._clock = silent, clock
         self._stream = sys.stderr if stream is None else stream
         self._what: str | None = None
@@ -68,9 +66,7 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def _begin(self, what: str, done: int, now_s: float) -> None:

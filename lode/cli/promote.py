@@ -23,4 +23,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     if result["before"] == result["version"]:
         return f"{result['name']}: version {result['version']} is in production already"
-    return f"{result['name']}: version {result['version']} is in production now (before: {result['before']}). Running servers keep theirs until restarted."
+    now = f"{result['name']}: version {result['version']} is in production now (before: {result['before']})."
+    return f"{now} Running servers keep theirs until restarted."

@@ -46,9 +46,13 @@ class Source(ABC):
         """`scan`, with a hint: the reader may build these columns in these types at once where that is faster. Others stay as they are.
 
         Float64 for text that holds numbers (a cell that is none fails when the frame is collected: then use `scan`); Categorical for
-        text with few different values. A source that cannot use the hint gives what `scan` gives.
+        text with few different words, which `clean_words` then turns into what `scan` gives. A source may ignore the hint.
         """
         return self.scan()
+
+    def clean_words(self, words: pl.Series) -> pl.Series:
+        """What `scan` would have given for words of a Categorical column of `scan_as`: one cell per word, null for "missing"."""
+        return words
 
 
 class Cleaner(ABC):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
+
+from lode.data.table import Table
 
 _SAMPLE = 5_000
 _MIN_ROWS = 20
 
 
-def leaks(frame: pl.DataFrame, inputs: list[str], output: str, is_number: bool) -> list[str]:
-    """One sentence for each input that gives the output away. frame: typed columns."""
-    target = frame[output]
-    if frame.height < _MIN_ROWS:
+def leaks(table: Table, inputs: Sequence[str], output: str, is_number: bool) -> list[str]:
+    """One sentence for each input that gives the output away."""
+    keep = pl.Series(table.keep)
+    target = table.column(output).filter(keep)
+    if len(target) < _MIN_ROWS:
         return []
     find = _number_leak if is_number else _class_leak
-    return [f"{name}: {how} Leave it out unless it is known before the prediction." for name in inputs if (how := find(frame[name], target))]
+    found = {name: find(table.column(name).filter(keep), target) for name in inputs}
+    return [f"inputs: {name}: {how} Leave it out unless it is known before the prediction." for name, how in found.items() if how]
 
 
 def _class_leak(column: pl.Series, target: pl.Series) -> str | None:

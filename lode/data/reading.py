@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from lode.data import cells
 from lode.data.contracts import Source
 from lode.data.place import Place
 from lode.data.split import PARTS
+from lode.data.table import cleaned
 
 MAX_MEMORY_BYTES = 1 << 28
 """Raw data up to this size stays in memory; compressed files count eightfold."""
@@ -39,8 +40,10 @@ class Raw:
     raw: {"path", "sha256", "bytes"} per source. sources: their words, for messages.
     """
 
-    frame: pl.LazyFrame
+    frame: pl.DataFrame | pl.LazyFrame
     names: tuple[str, ...]
+    available: tuple[str, ...]
+    words: dict[str, pl.Series]
     num_rows: int
     parts: np.ndarray | None
     raw: list[dict[str, Any]]
@@ -77,10 +80,15 @@ def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wante
         hashes = [pool.submit(source.fingerprint) for _, _, source in made]
         frame, names = _materialised(made, wanted, folder)
         raw = [_record(component, source, done.result()) for (_, component, source), done in zip(made, hashes, strict=True)]
-    counts = frame.select(pl.len()).collect().item()
-    parts = None if "all" in sources else frame.select(_PART).collect()[_PART].to_numpy()
+    words = _words(frame, [source for _, _, source in made])
+    if words is None:
+        return read(sources, place, replace(wanted, hints=False), folder)
+    frame = frame.drop(words)
+    labels = frame.select(_PART).lazy().collect().to_series().to_numpy()
+    parts = None if "all" in sources else labels
     notes = [note for _, _, source in made for note in source.notes]
-    return Raw(frame.select(names), names, counts, parts, raw, notes)
+    available = tuple(made[0][2].scan().collect_schema().names())
+    return Raw(frame.drop(_PART), names, available, words, len(labels), parts, raw, notes)
 
 
 def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]:
@@ -88,7 +96,7 @@ def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]
     return {"path": path, "sha256": sha256, "bytes": source.num_bytes}
 
 
-def _materialised(made: Sequence[tuple[str, Component, Source]], wanted: Wanted, folder: Path) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+def _materialised(made: Sequence[tuple[str, Component, Source]], wanted: Wanted, folder: Path) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
     plain = [source.scan() for _, _, source in made]
     names = _common_columns(plain, made, wanted)
     hints = _hints(plain, names, wanted)
@@ -111,9 +119,23 @@ def _materialised(made: Sequence[tuple[str, Component, Source]], wanted: Wanted,
     raise AssertionError("the last way of reading returns or raises")
 
 
-def _stored(frame: pl.LazyFrame, made: Sequence[tuple[str, Component, Source]], folder: Path) -> pl.LazyFrame:
+def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source]) -> dict[str, pl.Series] | None:
+    """The Categorical columns with clean words; None where two sources would clean a word in different ways."""
+    made = {}
+    for name in [name for name, dtype in frame.lazy().collect_schema().items() if dtype == pl.Categorical]:
+        column = frame.select(name).lazy().collect().to_series()
+        if len(sources) > 1:
+            words = column.unique().cast(pl.String)
+            first = sources[0].clean_words(words)
+            if not all(source.clean_words(words).equals(first, null_equal=True) for source in sources[1:]):
+                return None
+        made[name] = cleaned(column, sources[0].clean_words)
+    return made
+
+
+def _stored(frame: pl.LazyFrame, made: Sequence[tuple[str, Component, Source]], folder: Path) -> pl.DataFrame | pl.LazyFrame:
     if sum(_size(component, source) for _, component, source in made) <= MAX_MEMORY_BYTES:
-        return frame.collect(engine="streaming").lazy()
+        return frame.collect(engine="streaming")
     frame.sink_ipc(folder / SPOOL, compression="uncompressed")
     return pl.scan_ipc(folder / SPOOL, glob=False)
 
@@ -170,7 +192,8 @@ def _hint(column: pl.Series, name: str, wanted: Wanted) -> pl.DataType | None:
     return pl.Categorical() if few and name not in wanted.numbers else None
 
 
-def _has_odd_numbers(frame: pl.LazyFrame, names: Collection[str]) -> bool:
-    # The smallest and largest cell and the sum tell infinities and NaN without a copy of the columns.
-    sums = frame.select(pl.col(name).sum() for name in names).collect().row(0)
-    return not all(np.isfinite(value) for value in sums)
+def _has_odd_numbers(frame: pl.DataFrame | pl.LazyFrame, names: Collection[str]) -> bool:
+    """Whether a column that was read as numbers holds NaN or infinity: the sum of its cells tells, without a copy."""
+    schema = frame.lazy().collect_schema()
+    sums = frame.select(pl.col(name).sum() for name in names if schema[name] == pl.Float64).lazy().collect()
+    return sums.width > 0 and not all(np.isfinite(value) for value in sums.row(0))

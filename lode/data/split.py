@@ -16,6 +16,7 @@ from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnName, Component, Range
 from lode.data import cells
+from lode.data.table import coded
 
 PARTS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -50,7 +51,7 @@ def assign(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes:
     Errors: DataError where the rows cannot be divided as asked.
     """
     codes = assign_codes(frame, split, targets, [] if notes is None else notes)
-    return pl.Series("split", codes).cast(pl.Enum(PARTS))
+    return pl.Series("split", codes).cat.to(pl.Enum(PARTS))
 
 
 def assign_codes(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes: list[str]) -> np.ndarray:
@@ -139,20 +140,13 @@ def _strata(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes
 
 def dense_codes(column: pl.Series) -> tuple[np.ndarray, list[str]]:
     """Codes from 0 in the order of the values (sorted; null last), and the values as words."""
-    values = column.unique().drop_nulls()
-    words = values.cast(pl.String).to_list() if values.dtype == pl.Categorical else values.sort().to_list()
-    words = sorted(words) if values.dtype == pl.Categorical else words
-    if column.dtype == pl.Categorical:
-        codes = column.to_physical()
-        own = pl.Series(words, dtype=pl.Categorical).to_physical().to_numpy() if words else np.zeros(0, dtype=np.uint32)
-        table = np.full(int(own.max(initial=0)) + 2, len(words), dtype=np.int64)
-        table[own] = np.arange(len(words))
-        found = table[codes.fill_null(len(table) - 1).to_numpy()]
-    else:
-        ranks = column.rank("dense").fill_null(len(words) + 1).to_numpy().astype(np.int64) - 1
-        found = ranks
-    small = np.uint8 if len(words) < 255 else np.int64
-    return found.astype(small), [*(str(word) for word in words), "(missing)"]
+    if column.dtype in (pl.Categorical, pl.Enum):
+        codes, words = coded(column)
+        return codes, [*words, "(missing)"]
+    values = column.unique().drop_nulls().sort()
+    codes = (column.rank("dense").fill_null(len(values) + 1) - 1).to_numpy()
+    small = np.uint8 if len(values) < 255 else np.int64
+    return codes.astype(small), [*(str(value) for value in values.to_list()), "(missing)"]
 
 
 def _at_random(strata: np.ndarray, split: Split) -> np.ndarray:
@@ -162,24 +156,26 @@ def _at_random(strata: np.ndarray, split: Split) -> np.ndarray:
     order = order[np.argsort(strata[order], kind="stable")]
     sizes = np.bincount(strata)
     codes = np.full(len(strata), TRAIN, dtype=np.uint8)
-    num_test, num_validation = _quotas(sizes, split.test), _quotas(sizes, split.validation)
+    num_test = _quotas(sizes, split.test, sizes - 1)
+    num_validation = _quotas(sizes, split.validation, sizes - 1 - num_test)
     starts = np.cumsum(sizes) - sizes
-    for start, size, test, validation in zip(starts, sizes, num_test, num_validation, strict=True):
-        taken = min(test + validation, max(size - 1, 0))
-        test = min(test, taken)
+    for start, test, validation in zip(starts, num_test, num_validation, strict=True):
         codes[order[start : start + test]] = TEST
-        codes[order[start + test : start + taken]] = VALIDATION
+        codes[order[start + test : start + test + validation]] = VALIDATION
     return codes
 
 
-def _quotas(sizes: np.ndarray, share: float) -> np.ndarray:
-    """Rows of each stratum for a part: rounded down, and the rest to those that lost most, so that the total is right."""
+def _quotas(sizes: np.ndarray, share: float, room: np.ndarray) -> np.ndarray:
+    """Rows of each stratum for a part: rounded down, and the rest to those that lost most, so that the total is right.
+
+    room: what each stratum can give at most; one of its rows always trains.
+    """
     exact = sizes * share
-    floor = np.floor(exact).astype(np.int64)
-    rest = int(round(float(exact.sum()))) - int(floor.sum())
-    first = np.argsort(-(exact - floor), kind="stable")[:rest]
-    floor[first] += 1
-    return floor
+    quotas = np.minimum(np.floor(exact).astype(np.int64), np.maximum(room, 0))
+    rest = round(float(exact.sum())) - int(quotas.sum())
+    first = [index for index in np.argsort(-(exact - quotas), kind="stable") if quotas[index] < room[index]][: max(rest, 0)]
+    quotas[first] += 1
+    return quotas
 
 
 def _times(column: pl.Series) -> np.ndarray:
@@ -188,7 +184,7 @@ def _times(column: pl.Series) -> np.ndarray:
     Errors: DataError for cells that are neither.
     """
     times = column
-    if column.dtype in (pl.String, pl.Categorical):
+    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
         texts = column.cast(pl.String)
         times = cells.numbers(texts)
         if times.null_count() > 0:
@@ -205,26 +201,35 @@ def _times(column: pl.Series) -> np.ndarray:
 
 
 def _by_time(times: np.ndarray, split: Split) -> np.ndarray:
-    """Earlier rows train, later ones test; rows of one moment stay together, in the later part."""
+    """Earlier rows train, later ones test; rows of one moment stay together, in the later part.
+
+    Errors: DataError where there are too few moments.
+    """
     ordered = np.sort(times)
-    num_rows = len(times)
-    codes = np.full(num_rows, TRAIN, dtype=np.uint8)
-    for part, share in ((VALIDATION, split.validation + split.test), (TEST, split.test)):
-        cut = num_rows - round(num_rows * share)
-        if cut < num_rows:
-            codes[times >= _moment(ordered, cut)] = part
+    codes = np.full(len(times), TRAIN, dtype=np.uint8)
+    end = len(times)
+    for part, share in ((TEST, split.test), (VALIDATION, split.validation)):
+        wanted = round(len(times) * share)
+        if wanted == 0:
+            continue
+        start = _moment_start(ordered, max(end - wanted, 0), end)
+        later = times < ordered[end] if end < len(times) else np.True_
+        codes[(times >= ordered[start]) & later] = part
+        end = start
     return codes
 
 
-def _moment(ordered: np.ndarray, cut: int) -> float:
-    """The first moment of the later part, when about `cut` rows should come before it; never the very first moment."""
-    moment = ordered[cut]
-    if moment == ordered[0]:
-        later = np.searchsorted(ordered, moment, side="right")
-        if later == len(ordered):
-            raise DataError("data.split.column: all rows have the same time. Name another column, or split at random.")
-        moment = ordered[later]
-    return moment
+def _moment_start(ordered: np.ndarray, cut: int, end: int) -> int:
+    """The position before `end` at which the moment of row `cut` starts; never the very first moment, which trains."""
+    start = int(np.searchsorted(ordered, ordered[cut], side="left"))
+    if start == 0:
+        start = int(np.searchsorted(ordered, ordered[cut], side="right"))
+    if start >= end:
+        raise DataError(
+            "data.split.column: too few different times to put later ones into validation and test. "
+            "Name another column, or split at random."
+        )
+    return start
 
 
 def _by_group(column: pl.Series, split: Split) -> np.ndarray:

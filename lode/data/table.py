@@ -5,7 +5,7 @@ Only one column is held in memory at a time; pictures and texts stay where they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,78 +15,163 @@ from lode.data import cells
 from lode.data.contracts import ROW, Feature
 
 _SLICE_ROWS = 1 << 16
+_MAX_ENUM = 10_000
+"""Columns with more different words stay strings."""
 
 
 @dataclass(slots=True)
 class Table:
-    """raw: columns as read. typed: columns that typing changed, in memory. keep: bool (N,), False for dropped rows."""
+    """raw: columns as read. rows: uint64 (N,) positions in the raw data. typed: columns that typing changed, in memory.
 
-    raw: pl.LazyFrame
-    num_rows: int
+    keep: bool (N,), False for dropped rows. parts: uint8 (N,) given parts, or None.
+    """
+
+    raw: pl.DataFrame | pl.LazyFrame
+    rows: np.ndarray
+    parts: np.ndarray | None = None
     typed: dict[str, pl.Series] = field(default_factory=dict)
     keep: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.keep = np.ones(self.num_rows, dtype=bool)
+        self.keep = np.ones(len(self.rows), dtype=bool)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows, dropped ones included."""
+        return len(self.rows)
+
+    def replaced(self, frame: pl.DataFrame) -> Table:
+        """A table of these rows (with `__row__`): what a cleaner made of `frame(...)`."""
+        rows = frame[ROW].to_numpy()
+        parts = None if self.parts is None else self.parts[np.searchsorted(self.rows, rows)]
+        return Table(frame.drop(ROW), rows, parts)
 
     def column(self, name: str) -> pl.Series:
         """All cells of a column (N,), typed if it was typed."""
-        if name in self.typed:
+        return self.typed[name] if name in self.typed else self.raw_column(name)
+
+    def raw_column(self, name: str) -> pl.Series:
+        """All cells of a column (N,) as they were read."""
+        if name not in self.raw.lazy().collect_schema():
             return self.typed[name]
-        return self.raw.select(name).collect().to_series()
+        return self.raw[name] if isinstance(self.raw, pl.DataFrame) else self.raw.select(name).collect().to_series()
 
     def frame(self, names: Sequence[str], rows: np.ndarray | None = None) -> pl.DataFrame:
         """These columns of the kept rows (or of those in `rows`, bool (N,)) with `__row__`, in memory."""
         mask = self.keep if rows is None else rows
         columns = [_plain(self.column(name).rename(name).filter(pl.Series(mask))) for name in names]
-        return pl.DataFrame([pl.Series(ROW, np.flatnonzero(mask).astype(np.uint64)), *columns])
+        return pl.DataFrame([pl.Series(ROW, self.rows[mask]), *columns])
 
     def lazy(self, names: Sequence[str], rows: np.ndarray) -> pl.LazyFrame:
         """The same as `frame`, to be written batch by batch."""
+        raw = self.raw.lazy()
         own = [series.rename(name) for name, series in self.typed.items() if name in names]
-        marks = [pl.Series(ROW, np.arange(self.num_rows, dtype=np.uint64)), pl.Series("__keep__", rows)]
+        marks = [pl.Series(ROW, self.rows), pl.Series("__keep__", rows)]
         rest = [name for name in names if name not in self.typed]
-        parts = [pl.DataFrame([*marks, *own]).lazy(), *([self.raw.select(rest)] if rest else [])]
+        parts = [pl.DataFrame([*marks, *own]).lazy(), *([raw.select(rest)] if rest else [])]
         joined = pl.concat(parts, how="horizontal") if len(parts) > 1 else parts[0]
-        words = [name for name, dtype in joined.collect_schema().items() if dtype == pl.Categorical]
-        return joined.filter(pl.col("__keep__")).select(ROW, *names).with_columns(pl.col(words).cast(pl.String))
+        return joined.filter(pl.col("__keep__")).select(ROW, *names)
 
-    def type_as(self, name: str, feature: Feature) -> np.ndarray:
-        """Parse a column; returns the int64 positions of the rejected cells."""
+    def type_as(self, name: str, feature: Feature, as_words: bool) -> np.ndarray:
+        """Parse a column; returns the int64 positions of the rejected cells. as_words: few different strings are kept as an Enum."""
         column = self.column(name)
-        if column.dtype == pl.Categorical:
-            return self._type_words(name, column, feature)
         if column.dtype == pl.Binary:
             return self._type_bytes(name, feature)
-        parsed = feature.parse(column)
+        if column.dtype == pl.Enum:
+            parsed, bad = _parsed_words(column, feature)
+        else:
+            parsed = feature.parse(column)
+            bad = cells.rejected(column, parsed)
         if parsed is not column:
-            self.typed[name] = parsed
-        return cells.rejected(column, parsed)
+            self.typed[name] = enumerated(parsed) if as_words else parsed
+        return bad
 
-    def _type_words(self, name: str, column: pl.Series, feature: Feature) -> np.ndarray:
-        """Each different word is parsed once."""
-        codes = column.to_physical()
-        known = codes.unique().drop_nulls().sort()
-        words = known.cat.to(pl.Categorical).cast(pl.String).rename(name)
-        parsed = feature.parse(words)
-        if parsed.dtype == pl.String and parsed.equals(words, null_equal=True):
-            return np.empty(0, dtype=np.int64)
-        position = np.full(int(known.max() or 0) + 2, len(known), dtype=np.uint32)
-        position[known.to_numpy()] = np.arange(len(known))
-        index = position[codes.fill_null(len(position) - 1).to_numpy()]
-        target = parsed.cast(pl.Categorical) if parsed.dtype == pl.String else parsed
-        self.typed[name] = target.extend_constant(None, 1).gather(index)
-        bad = np.append(parsed.is_null().to_numpy(), False)
-        return np.flatnonzero(bad[index]) if bad.any() else np.empty(0, dtype=np.int64)
+    def keep_words(self, name: str) -> None:
+        """Keep the few different strings of an output as an Enum, as they stand."""
+        column = self.column(name)
+        if column.dtype == pl.String:
+            self.typed[name] = enumerated(column)
 
     def _type_bytes(self, name: str, feature: Feature) -> np.ndarray:
         """Slice by slice, so that decoding a large collection needs little memory; rejected rows are only noted."""
         found = []
         for start in range(0, self.num_rows, _SLICE_ROWS):
-            part = self.raw.select(name).slice(start, _SLICE_ROWS).collect().to_series()
+            part = self.raw.select(name).slice(start, _SLICE_ROWS).lazy().collect().to_series()
             found.append(start + cells.rejected(part, feature.parse(part)))
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
+def _parsed_words(column: pl.Series, feature: Feature) -> tuple[pl.Series, np.ndarray]:
+    """An Enum column parsed, each different word once; and the positions of rejected cells."""
+    words = pl.Series(column.name, column.dtype.categories if isinstance(column.dtype, pl.Enum) else [], dtype=pl.String)
+    parsed = feature.parse(words)
+    if parsed.dtype == pl.String and parsed.equals(words, null_equal=True):
+        return column, np.empty(0, dtype=np.int64)
+    codes = column.to_physical().fill_null(len(words)).to_numpy()
+    bad = np.append(parsed.is_null().to_numpy(), False)
+    rejected = np.flatnonzero(bad[codes]) if bad.any() else np.empty(0, dtype=np.int64)
+    if parsed.dtype == pl.String:
+        return renamed(column, parsed), rejected
+    return parsed.extend_constant(None, 1).gather(codes), rejected
+
+
+def renamed(column: pl.Series, new: pl.Series) -> pl.Series:
+    """An Enum column whose words (K,) become others (K,) or null; equal ones become one word."""
+    own = new.unique().drop_nulls().sort().to_list()
+    place = {word: code for code, word in enumerate(own)}
+    codes = np.array([*(place.get(word, len(own)) for word in new.to_list()), len(own)], dtype=_code_type(len(own)))
+    return _enum(column.name, codes[column.to_physical().fill_null(len(new)).to_numpy()], own)
+
+
+def coded(column: pl.Series) -> tuple[np.ndarray, list[str]]:
+    """Codes (N,) and words (K,) of a Categorical or Enum column; code K where a cell is null. Words are sorted."""
+    physical = column.to_physical()
+    num_codes = int(physical.max() or 0) + 1 if column.null_count() < len(column) else 0
+    raw = physical.fill_null(num_codes).to_numpy() if physical.has_nulls() else physical.to_numpy()
+    used = np.flatnonzero(np.bincount(raw, minlength=num_codes)[:num_codes])
+    if isinstance(column.dtype, pl.Enum):
+        texts = column.dtype.categories.gather(used)
+    else:
+        texts = pl.Series(used.astype(np.uint32)).cat.to(pl.Categorical).cast(pl.String)
+    order = texts.arg_sort().to_numpy() if len(texts) else np.empty(0, dtype=np.int64)
+    table = np.full(num_codes + 1, len(used), dtype=_code_type(len(used)))
+    table[used[order]] = np.arange(len(used))
+    return table[raw], texts.gather(order).to_list()
+
+
+def cleaned(column: pl.Series, clean: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """A Categorical column as an Enum of its cleaned words, in alphabetical order; as strings if they are many."""
+    codes, words = coded(column)
+    new = clean(pl.Series(words, dtype=pl.String))
+    own = new.unique().drop_nulls().sort().to_list()
+    if len(own) > _MAX_ENUM:
+        return new.extend_constant(None, 1).gather(codes).alias(column.name)
+    if own != words:
+        place = {word: code for code, word in enumerate(own)}
+        codes = np.array([*(place.get(word, len(own)) for word in new.to_list()), len(own)], dtype=_code_type(len(own)))[codes]
+    return _enum(column.name, codes, own)
+
+
+def enumerated(column: pl.Series) -> pl.Series:
+    """A column of strings as an Enum, in alphabetical order, if its words are few; the parts of a snapshot share it."""
+    if column.dtype != pl.String:
+        return column
+    words = column.unique().drop_nulls().sort().to_list()
+    return column.cast(pl.Enum(words)) if len(words) <= _MAX_ENUM else column
+
+
+def _enum(name: str, codes: np.ndarray, words: list[str]) -> pl.Series:
+    """codes: (N,), len(words) where a cell is null."""
+    series = pl.Series(name, codes)
+    missing = series == len(words)
+    if missing.any():
+        series = series.set(missing, None)
+    return series.cast(pl.UInt8 if len(words) < 256 else pl.UInt16).cat.to(pl.Enum(words))
+
+
+def _code_type(num_words: int) -> type[np.unsignedinteger]:
+    return np.uint8 if num_words < 255 else np.uint16 if num_words < 65_535 else np.uint32
+
+
 def _plain(column: pl.Series) -> pl.Series:
-    return column.cast(pl.String) if column.dtype == pl.Categorical else column
+    return column.cast(pl.String) if column.dtype == pl.Enum else column

@@ -1,7 +1,6 @@
 """Bootstrap intervals of any metric: rows are drawn with replacement, again and again, as whole-number weights.
 
-A resample gives every row the number of times it was drawn. Rows are sorted by prediction once, so that rank metrics
-sort
+A resample gives every row the number of times it was drawn. Rows are sorted by prediction once, so that rank metrics sort
 nothing in the loop. The same seed draws the same rows, so intervals of several models on the same rows can be compared.
 """
 
@@ -43,8 +42,7 @@ def intervals(
 ) -> Interval:
     """The metric over these rows, and the 2.5 % and 97.5 % points of its bootstrap distribution.
 
-    prediction: P(positive) (N,), P (N, K) or numbers (N,); target: codes or numbers (N,); resamples: number of draws of
-    N rows.
+    prediction: P(positive) (N,), P (N, K) or numbers (N,); target: codes or numbers (N,); resamples: number of draws of N rows.
     Resamples in which the metric is undefined (one class only) are left out.
     """
     make = _maker(metric)

@@ -29,8 +29,7 @@ class Reliability:
 def temperature(scores_NK: np.ndarray, target_N: np.ndarray, folds: int = 5, seed: int = 0) -> float:
     """The number to divide scores by before they become probabilities; 1.0 unless it helps on held-out folds.
 
-    It is fitted on all but one fold and tried on that fold, for every fold. Only where the log loss of the held-out
-    rows falls by
+    It is fitted on all but one fold and tried on that fold, for every fold. Only where the log loss of the held-out rows falls by
     more than one standard error is it fitted on all rows and returned. scores_NK: raw scores, K = 1 is a binary logit;
     target_N: int64 codes, rows with -1 are left out. Source: Guo et al. 2017, arXiv:1706.04599.
     """
@@ -51,8 +50,7 @@ def temperature(scores_NK: np.ndarray, target_N: np.ndarray, folds: int = 5, see
 def reliability(prediction: np.ndarray, target_N: np.ndarray, bins: int = 15) -> Reliability:
     """Predicted against observed in bins of equal width; empty bins are left out.
 
-    prediction: P(positive) (N,), compared with the share of positives; or P (N, K), the most probable class's
-    probability
+    prediction: P(positive) (N,), compared with the share of positives; or P (N, K), the most probable class's probability
     compared with the share of right answers. target_N: int64 codes, rows with -1 are left out.
     """
     known_N = target_N >= 0

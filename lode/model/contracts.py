@@ -148,6 +148,10 @@ class Task(ABC):
     @abstractmethod
     def restore(self, state: State) -> None: ...
 
+    def known(self, target: np.ndarray) -> np.ndarray:
+        """Which encoded targets are labels that training saw, bool (N,)."""
+        return target >= 0 if self.kind == "classes" else np.isfinite(target)
+
 
 class Metric(ABC):
     """One figure of merit. prediction: what `Task.decode` makes numeric: P(positive) (N,), P (N, K), or numbers (N,)."""

@@ -1,7 +1,6 @@
 """The flat matrix made ready for a linear model: missing numbers filled in, numbers standardised, categories one-hot.
 
-Used by `lode/model/families/linear.py`. Columns of the design, in order: numbers, their indicators of missing, terms of
-texts,
+Used by `lode/model/families/linear.py`. Columns of the design, in order: numbers, their indicators of missing, terms of texts,
 one column for each code of each category.
 """
 

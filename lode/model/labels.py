@@ -101,9 +101,7 @@ def encode(values: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """int64 (N,): the position of each value's word in `classes`, -1 where it is missing or none of them."""
     codes = {word: code for code, word in enumerate(classes)}
     words = canonical_all(values)
-    return np.fromiter(
-        (-1 if word is None else codes.get(word, -1) for word in words), dtype=np.int64, count=len(words)
-    )
+    return np.fromiter((-1 if word is None else codes.get(word, -1) for word in words), dtype=np.int64, count=len(words))
 
 
 def as_array(forms: Sequence[Label]) -> np.ndarray:
@@ -131,6 +129,4 @@ def need_two_classes(values: dict[str, tuple[Label, int]]) -> None:
         raise DataError("output: no label found, at least two are needed. Check that the column has values")
     if len(values) == 1:
         only = describe(values)
-        raise DataError(
-            f"output: only the label {only} found, at least two are needed. There is nothing to learn from it"
-        )
+        raise DataError(f"output: only the label {only} found, at least two are needed. There is nothing to learn from it")

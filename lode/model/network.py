@@ -17,6 +17,7 @@ from lode.core.registry import REGISTRIES
 from lode.core.types import Component, TensorSpec
 from lode.model.blocks import Mlp, is_codes, is_image, is_tokens
 from lode.model.fusion import Attend, Concat
+from lode.model.members import MemberHead, MemberMlp
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class NetworkModule(nn.Module):
         dropout: float,
         norm: str,
         activation: str,
+        members: int,
     ) -> None:
         super().__init__()
         self.groups = tuple(groups)
@@ -51,18 +53,33 @@ class NetworkModule(nn.Module):
         )
         widths = [encoder.width for encoder in self.encoders]
         self.fusion = Attend(widths, width, dropout=dropout) if fusion == "attention" else Concat(widths)
-        self.trunk = Mlp(self.fusion.width, [width] * depth, dropout=dropout, norm=norm, activation=activation)
+        layers = {"dropout": dropout, "norm": norm, "activation": activation}
+        self.members = members if depth else 1
+        self.trunk = (
+            MemberMlp(self.fusion.width, [width] * depth, members, **layers)
+            if self.members > 1
+            else Mlp(self.fusion.width, [width] * depth, **layers)
+        )
         # A list beside the names, because an output's name need not be an attribute's name
         self.outputs = tuple(outputs)
-        self.heads = nn.ModuleList(nn.Linear(self.trunk.width, num_scores) for num_scores in outputs.values())
+        size = self.trunk.width
+        self.heads = nn.ModuleList(
+            MemberHead(members, size, scores) if self.members > 1 else nn.Linear(size, scores) for scores in outputs.values()
+        )
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Scores float32 (B, K); in training with several members (B * members, K), a row's members side by side."""
         parts = [
             encoder([inputs[name] for name in group.inputs])
             for group, encoder in zip(self.groups, self.encoders, strict=True)
         ]
         h_BD = self.trunk(self.fusion(parts))
-        return {name: head(h_BD).float() for name, head in zip(self.outputs, self.heads, strict=True)}
+        scores = {name: head(h_BD).float() for name, head in zip(self.outputs, self.heads, strict=True)}
+        if self.members == 1:
+            return scores
+        if self.training:
+            return {name: scores_BMK.flatten(0, 1) for name, scores_BMK in scores.items()}
+        return {name: scores_BMK.mean(dim=1) for name, scores_BMK in scores.items()}
 
     def layer_name(self, module: str) -> str:
         """A submodule's name as a person says it: `encoders.0.layers` -> `encoder cnn (scan) layers`."""
@@ -72,6 +89,11 @@ class NetworkModule(nn.Module):
             group = self.groups[int(number)]
             return f"encoder {group.encoder.type} of {listed(group.inputs)}, layer {inner or 'itself'}"
         return f"head of {self.outputs[int(number)]}" if head == "heads" and number.isdigit() else module
+
+
+def is_table(specs: Mapping[str, TensorSpec]) -> bool:
+    """Whether every input is a number or a code: no pictures, no texts."""
+    return all(len(spec.shape) <= 1 and not spec.ragged for spec in specs.values())
 
 
 def default_encoder(spec: TensorSpec) -> Component:

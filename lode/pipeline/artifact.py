@@ -1,11 +1,11 @@
 """The artifact: one folder that holds everything between a raw row and an answer, and proves that it answers as in training.
 
-    artifact.json          format version, what was built (inputs, outputs, family and options), temperatures, policy, schema
-    preprocess.json/.safetensors    cleaners and features, fitted
-    tasks.json             classes, scalings
-    model/                 the family's own files
-    parity.parquet, parity.safetensors    held-out rows and the scores of the model as it was in training
-    card.json, lineage.json, hash.json    what is known about it, where it comes from, what it must hash to
+artifact.json          format version, what was built (inputs, outputs, family and options), temperatures, policy, schema
+preprocess.json/.safetensors    cleaners and features, fitted
+tasks.json             classes, scalings
+model/                 the family's own files
+parity.parquet, parity.safetensors    held-out rows and the scores of the model as it was in training
+card.json, lineage.json, hash.json    what is known about it, where it comes from, what it must hash to
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ FORMAT = 1
 TOLERANCE = 1e-5
 """Largest difference of a probability or a standardised number where devices, versions or batch shapes differ (promise 2)."""
 
-_NOT_HASHED = frozenset({"card.json", "lineage.json", "hash.json", "parity.parquet", "parity.safetensors", "report.html", "report.json"})
+_NOT_HASHED = frozenset(
+    {"card.json", "lineage.json", "hash.json", "parity.parquet", "parity.safetensors", "report.html", "report.json"}
+)
 
 
 @dataclass(slots=True)
 class Model:
     """A fitted model with its preprocessing: frames in, frames out.
 
-    recipe: what was built, as JSON: {"outputs": [{"output", "task"}], "family", "encoders", "augments", "policy"}; lists where order counts.
+    recipe: what was built, as JSON: {"outputs": [{"output", "task"}], "family", "encoders", "augments", "policy"}.
     temperatures: output -> temperature that its scores are divided by.
     policy: turns the first output's prediction into the action that earns most; None without a `value:` block.
     """
@@ -74,7 +76,9 @@ class Model:
         for name, task in self.tasks.items():
             kind = "number" if task.kind == "number" else "string"
             found.append(ColumnSchema(name, words[name], kind, "a number" if kind == "number" else "a class"))
-            found += [ColumnSchema(f"{name}.probability.{word}", "probability", "number", "a number from 0 to 1") for word in task.classes]
+            found += [
+                ColumnSchema(f"{name}.probability.{word}", "probability", "number", "a number from 0 to 1") for word in task.classes
+            ]
             decides = self.policy is not None and name == self._first
             if len(task.classes) == 2:
                 found.append(ColumnSchema(f"{name}.decision", "decision", "boolean", "true or false"))
@@ -164,7 +168,9 @@ class Model:
         Returns {"rows", "largest_difference", "bitwise"}. Errors: ArtifactError where the difference passes the tolerance.
         """
         if self.folder is None or not (self.folder / "parity.parquet").is_file():
-            raise ArtifactError(f"{self.folder}: no parity rows, so nothing proves that it answers as in training. Package it again: lode package.")
+            raise ArtifactError(
+                f"{self.folder}: no parity rows, so nothing proves that it answers as in training. Package it again: lode package."
+            )
         rows, expected = pl.read_parquet(self.folder / "parity.parquet"), load_file(self.folder / "parity.safetensors")
         found, largest = self.scores(rows), 0.0
         bitwise = all(np.array_equal(found[name], expected[name], equal_nan=True) for name in expected)

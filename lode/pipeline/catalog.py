@@ -95,7 +95,9 @@ class Catalog:
         with self._connect() as connection:
             row = connection.execute("SELECT version FROM artifacts WHERE name=? AND hash=?", (name, content_hash)).fetchone()
             if row is None:
-                row = connection.execute("SELECT COALESCE(MAX(version), 0) + 1 AS version FROM artifacts WHERE name=?", (name,)).fetchone()
+                row = connection.execute(
+                    "SELECT COALESCE(MAX(version), 0) + 1 AS version FROM artifacts WHERE name=?", (name,)
+                ).fetchone()
         return int(row["version"])
 
     def add_artifact(self, name: str, content_hash: str, run: str, headline: str | None) -> tuple[int, bool]:
@@ -107,9 +109,13 @@ class Catalog:
                 connection.execute("COMMIT")
                 return int(row["version"]), False
             version = connection.execute("SELECT COALESCE(MAX(version), 0) + 1 FROM artifacts WHERE name=?", (name,)).fetchone()[0]
-            connection.execute("INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?)", (name, version, content_hash, run, _now(), headline))
+            connection.execute(
+                "INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?)", (name, version, content_hash, run, _now(), headline)
+            )
             if version == 1:
-                connection.execute("INSERT INTO promotions (name, stage, version, at) VALUES (?, 'production', 1, ?)", (name, _now()))
+                connection.execute(
+                    "INSERT INTO promotions (name, stage, version, at) VALUES (?, 'production', 1, ?)", (name, _now())
+                )
             connection.execute("COMMIT")
             return int(version), True
 
@@ -134,9 +140,13 @@ class Catalog:
                 )
             if version is None:
                 return self._production(connection, name)
-            versions = [row[0] for row in connection.execute("SELECT version FROM artifacts WHERE name=? ORDER BY version", (name,))]
+            versions = [
+                row[0] for row in connection.execute("SELECT version FROM artifacts WHERE name=? ORDER BY version", (name,))
+            ]
             if version not in versions:
-                raise ArtifactError(f'{self.path.parent}: model "{name}" has no version {version}, there is {", ".join(map(str, versions))}.')
+                raise ArtifactError(
+                    f'{self.path.parent}: model "{name}" has no version {version}, there is {", ".join(map(str, versions))}.'
+                )
             return version
 
     def promote(self, name: str, version: int) -> int:
@@ -145,7 +155,9 @@ class Catalog:
         with self._connect() as connection:
             before = self._production(connection, name)
             if before != version:
-                connection.execute("INSERT INTO promotions (name, stage, version, at) VALUES (?, 'production', ?, ?)", (name, version, _now()))
+                connection.execute(
+                    "INSERT INTO promotions (name, stage, version, at) VALUES (?, 'production', ?, ?)", (name, version, _now())
+                )
         return before
 
     def previous(self, name: str) -> int:
@@ -162,7 +174,8 @@ class Catalog:
                 stack.append(version)
         if len(stack) < 2:
             raise ArtifactError(
-                f'{self.path.parent}: model "{name}" has had no other production version than {present}. Name one: lode rollback {name} VERSION.'
+                f'{self.path.parent}: model "{name}" has had no other production version than {present}. '
+                f"Name one: lode rollback {name} VERSION."
             )
         return stack[-2]
 

@@ -20,7 +20,7 @@ BASELINES = ("constant", "linear", "trees")
 
 @dataclass(frozen=True, kw_only=True)
 class Auto:
-    """`model: auto`: train cheap baselines and a network, judge them on rows that none of them saw, package the cheapest that reaches the best.
+    """`model: auto`: baselines and a network, judged on rows that none of them saw; the cheapest that reaches the best is packaged.
 
     Args:
         candidates: families that may be packaged.
@@ -76,7 +76,7 @@ def select(
     chosen = min(reaching, key=lambda row: (row["flops_per_row"], row["parameters"]))
     for row in table:
         row["chosen"] = row is chosen
-        row["reason"] = _reason(row, best, chosen["candidate"], len(allowed) == 1)
+        row["reason"] = _reason(row, best, str(chosen["candidate"]), len(allowed) == 1)
     return str(chosen["candidate"]), table
 
 
@@ -87,7 +87,13 @@ def _reason(row: Mapping[str, Any], best: str, chosen: str, named: bool) -> str:
             return "named in the file"
         return "best" if word == best else f"cheapest whose interval reaches the best ({best})"
     if not row["allowed"]:
-        return "baseline" if named else "not among model.candidates"
+        if named:
+            return "baseline"
+        return "has learnt nothing, others have" if word == "constant" else "not among model.candidates"
     if row["reaches_best"]:
-        return f"reaches the best, but {chosen} costs less" if word != best else f"best, but not surely better than {chosen}, which costs less"
+        return (
+            f"reaches the best, but {chosen} costs less"
+            if word != best
+            else f"best, but not surely better than {chosen}, which costs less"
+        )
     return f"surely worse than {best}"

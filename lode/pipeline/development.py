@@ -65,7 +65,13 @@ def read(
     # Rows in time order must be judged by later rows only, which a shuffle into folds would break.
     small = tables and frame.height <= folds.SMALL_ROWS and split.get("by") != "time"
     plan = folds.plan(
-        train.height, validation.height, targets[first], tasks[first].kind == "classes", small, folds.group_values(frame, split), seed
+        train.height,
+        validation.height,
+        targets[first],
+        tasks[first].kind == "classes",
+        small,
+        folds.group_values(frame, split),
+        seed,
     )
     return Development(frame, train.height, features, cleaners, tasks, targets, plan, seed)
 
@@ -89,12 +95,14 @@ class Prepared:
 
     def examples(self, needs: str, rows: np.ndarray) -> Examples:
         """The rows at these positions with their targets; a run of rows is a view, not a copy."""
+        frame = self.development.frame
         if needs == "arrays" and self._arrays is None:
-            frame = self.development.frame
-            disk = self.folder is not None
-            self._arrays = self.preprocessor.write_arrays(frame, self.folder, self.progress) if disk else self.preprocessor.arrays(frame)
+            if self.folder is None:
+                self._arrays = self.preprocessor.arrays(frame)
+            else:
+                self._arrays = self.preprocessor.write_arrays(frame, self.folder, self.progress)
         if needs == "flat" and self._flat is None:
-            self._flat = self.preprocessor.flat(self.development.frame)
+            self._flat = self.preprocessor.flat(frame)
         pick = slice(int(rows[0]), int(rows[-1]) + 1) if _contiguous(rows) else rows
         arrays = {name: array[pick] for name, array in self._arrays.items()} if needs == "arrays" and self._arrays else {}
         flat = self._flat[pick] if needs == "flat" else None
@@ -128,7 +136,9 @@ def _amount(cell: str | None, column: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal("nan")
     if not amount.is_finite():
-        raise DataError(f'value: column "{column}" holds {cell!r}, an amount of money is needed in every row. Clean the column, or drop those rows.')
+        raise DataError(
+            f'value: column "{column}" holds {cell!r}, an amount of money is needed in every row. Clean the column, or drop those rows.'
+        )
     return amount
 
 

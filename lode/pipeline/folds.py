@@ -66,8 +66,8 @@ def plan(
     fit, held = everything[:train_rows], everything[train_rows:]
     if len(held) < 2 * _MIN_STOP_ROWS:
         raise DataError(
-            f"data.split.validation: {len(held)} validation rows, at least {2 * _MIN_STOP_ROWS} are needed to stop training and to judge it. "
-            "Give a larger share, or more rows."
+            f"data.split.validation: {len(held)} validation rows, at least {2 * _MIN_STOP_ROWS} are needed to stop training and to judge "
+            "it. Give a larger share, or more rows."
         )
     part = fold_numbers(target[held], classes, None if groups is None else groups[held], 2, generator)
     stop, judge = held[part == 0], held[part == 1]

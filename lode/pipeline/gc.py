@@ -24,9 +24,8 @@ def garbage(runs: Path, keep_runs: int) -> list[dict[str, Any]]:
                 why = "no artifact and no recent run needs it" if whole else "left by a run that did not finish"
                 found.append({"folder": str(folder), "bytes": _bytes(folder), "why": why})
     kept = {(row["name"], str(row["version"])) for row in catalog.artifacts()}
-    for folder in sorted((runs / "artifacts").glob("*/*")):
-        if (folder.parent.name, folder.name) not in kept:
-            found.append({"folder": str(folder), "bytes": _bytes(folder), "why": "left by a packaging that did not finish"})
+    half = [folder for folder in (runs / "artifacts").glob("*/*") if (folder.parent.name, folder.name) not in kept]
+    found += [{"folder": str(folder), "bytes": _bytes(folder), "why": "left by a packaging that did not finish"} for folder in half]
     return sorted(found, key=lambda entry: -entry["bytes"])
 
 

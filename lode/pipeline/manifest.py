@@ -160,7 +160,9 @@ def lock(runs: Path, command: str) -> Iterator[None]:
         if not _take(file):
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise BusyError(f"{runs}: in use by {holder}. Wait for it to end, or give this run a folder of its own with --runs DIR.")
+            raise BusyError(
+                f"{runs}: in use by {holder}. Wait for it to end, or give this run a folder of its own with --runs DIR."
+            )
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {platform.node()} ({command}), since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")

@@ -15,7 +15,12 @@ from lode.pipeline.state import read_json, write_json
 
 
 def package(
-    name: str, runs: Path, run: str, folders: Mapping[str, Path], manifests: Mapping[str, Manifest], catalog: Catalog,
+    name: str,
+    runs: Path,
+    run: str,
+    folders: Mapping[str, Path],
+    manifests: Mapping[str, Manifest],
+    catalog: Catalog,
     serve: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Copy, prove, name. The same content under the same name keeps its version. serve: the file's section, for the card.

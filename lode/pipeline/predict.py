@@ -78,21 +78,26 @@ def _chunks(frames: pl.LazyFrame, model: Model) -> Iterator[pl.DataFrame]:
     missing = [name for name in wanted if name not in have]
     if missing:
         hints = "".join(near_miss(name, have) for name in missing[:1])
-        raise DataError(f'columns: found {listed(have)}, needed {listed(missing)} too.{hints} Add the columns, or rename them.')
+        raise DataError(f"columns: found {listed(have)}, needed {listed(missing)} too.{hints} Add the columns, or rename them.")
     yield from frames.select(ROW, *wanted).collect_batches(chunk_size=CHUNK_ROWS)
 
 
 def _whole_file(problems: list[Any], source: Component) -> None:
     for problem in problems:
         if problem.row is None:
-            raise DataError(f"{source.options.get('path', source.type)}:{problem.column}: found {problem.found}, allowed: {problem.allowed}.")
+            raise DataError(
+                f"{source.options.get('path', source.type)}:{problem.column}: found {problem.found}, allowed: {problem.allowed}."
+            )
 
 
 def _divide(chunk: pl.DataFrame, problems: list[Any]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows that can be predicted, and one line for each thing wrong with the others."""
     schema = {ROW: pl.UInt64, "column": pl.String, "found": pl.String, "allowed": pl.String}
     numbers = chunk[ROW]
-    lines = [{ROW: numbers[problem.row], "column": problem.column, "found": problem.found, "allowed": problem.allowed} for problem in problems]
+    lines = [
+        {ROW: numbers[problem.row], "column": problem.column, "found": problem.found, "allowed": problem.allowed}
+        for problem in problems
+    ]
     wrong = {problem.row for problem in problems}
     if not wrong:
         return chunk, pl.DataFrame(schema=schema)

@@ -147,7 +147,12 @@ class _Work:
             self.say(f"  {note}")
 
     def _perform(
-        self, stage: str, inputs: Mapping[str, Any], parents: Mapping[str, str], seed: int, work: Callable[[Path], Mapping[str, Any]]
+        self,
+        stage: str,
+        inputs: Mapping[str, Any],
+        parents: Mapping[str, str],
+        seed: int,
+        work: Callable[[Path], Mapping[str, Any]],
     ) -> tuple[Path, Manifest]:
         return perform(self.run.runs, stage, artifact.canonical(inputs), parents, seed, work)
 
@@ -196,7 +201,9 @@ class _Work:
 
         def work(folder: Path) -> Mapping[str, Any]:
             chosen = run.manifests["train"].result["chosen"]
-            models = {word: artifact.read(run.folders["train"] / "models" / word) for word in run.manifests["train"].result["models"]}
+            models = {
+                word: artifact.read(run.folders["train"] / "models" / word) for word in run.manifests["train"].result["models"]
+            }
             baselines = {word: model for word, model in models.items() if word != chosen}
             report = evaluate(models[chosen], baselines, self._test(), self.spec.value, options, self._facts())
             render(report, folder)

@@ -309,11 +309,10 @@ def _history(candidates: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Bl
 
 
 def _series(rounds: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    found = [
-        (entry.get("epoch", place + 1), entry[key])
-        for place, entry in enumerate(rounds)
-        if isinstance(entry.get(key), int | float)
-    ]
+    found = []
+    for place, entry in enumerate(rounds, start=1):
+        if isinstance(entry.get(key), int | float):
+            found.append((entry.get("epoch", entry.get("round", place)), entry[key]))
     return [float(x) for x, _ in found], [float(y) for _, y in found]
 
 

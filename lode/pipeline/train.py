@@ -16,19 +16,14 @@ import polars as pl
 import torch
 from safetensors.numpy import load_file, save
 
-from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.model.bootstrap import difference, intervals
-from lode.model.calibrate import temperature
-from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Progress, Task
+from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Progress
 from lode.model.training import Training
-from lode.pipeline import choose
-from lode.pipeline.artifact import Model, build, canonical, figures
-from lode.pipeline.development import Development, Prepared, outcomes, prepare
+from lode.pipeline import choose, judging
+from lode.pipeline.artifact import Model, build, canonical
+from lode.pipeline.development import Development, Prepared, prepare
 from lode.pipeline.folds import cut_stop
 from lode.pipeline.state import read_json, write_bytes, write_json
-from lode.value.contracts import Policy, money
-from lode.value.curve import points, policy_curve
 
 _PARITY_ROWS = 1000
 _TIMED_ROWS = 1000
@@ -64,25 +59,38 @@ def train(development: Development, held_out: pl.DataFrame, plan: Plan, folder: 
             trial.judge(number, shared)
         if development.plan.kind == "out of fold":
             shared.pop(number, None)
-    judged = {word: _Judged(trial, development, plan) for word, trial in trials.items()}
-    chosen, table = _select(judged, allowed, development, plan)
+    judged = {word: judging.Judged(trial.scores, development, plan.policy) for word, trial in trials.items()}
+    costs = {word: Cost(**trial.fits[-1]["cost"]) for word, trial in trials.items()}
+    chosen, table = judging.select(judged, costs, allowed, plan.seed)
     results: dict[str, Any] = {}
     final: dict[int, Prepared] = dict(shared)
     for word, trial in trials.items():
         family, prepared = trial.finish(final, refit=word == chosen)
-        model = judged[word].model(family, prepared)
+        model = _model(judged[word], trial.component, family, prepared, plan)
         digest = model.save(folder / "models" / word)
         if word == chosen:
             model.keep_parity(held_out.head(_PARITY_ROWS), folder / "models" / word)
         timed = development.frame.head(_TIMED_ROWS)
-        results[word] = {"hash": digest, "seconds_per_1000": _seconds_per_1000(model, timed), "fits": trial.summary(), "cost": asdict(family.cost())}
-    write_json(folder / "choice.json", {"chosen": chosen, "table": table, "judged_by": development.plan.kind, "metric": judged[chosen].metric})
+        results[word] = {
+            "hash": digest,
+            "seconds_per_1000": _seconds_per_1000(model, timed),
+            "fits": trial.summary(),
+            "cost": asdict(family.cost()),
+        }
+    best = judged[chosen]
     return {
         "chosen": chosen, "table": table, "judged_by": development.plan.kind, "judged_rows": len(development.plan.judged),
-        "metric": judged[chosen].metric, "models": results, "temperatures": judged[chosen].temperatures,
-        "policy": None if judged[chosen].policy is None else judged[chosen].policy.state(),
-        "profit_curve": judged[chosen].curve,
+        "metric": best.metric, "models": results, "temperatures": best.temperatures,
+        "policy": None if best.policy is None else best.policy.state(), "profit_curve": best.curve,
     }  # fmt: skip
+
+
+def _model(judged: judging.Judged, component: Component, family: Family, prepared: Prepared, plan: Plan) -> Model:
+    """The fitted family with everything that was chosen for it."""
+    policy = None if plan.policy is None else canonical(plan.policy.to_json())
+    recipe = {**plan.recipe, "family": component.to_json(), "policy": policy}
+    tasks, temperatures = prepared.development.tasks, dict(judged.temperatures)
+    return Model(prepared.preprocessor, family, tasks, recipe, temperatures, judged.policy, plan.currency)
 
 
 def default_device(word: str) -> str:
@@ -122,7 +130,10 @@ class _Trial:
         self.fits.append(read_json(folder / "fit.json"))
 
     def finish(self, shared: dict[int, Prepared], refit: bool) -> tuple[Family, Prepared]:
-        """The model to keep. Out of fold: fitted anew on all development rows; holdout: the judged one, refitted on all rows where that is cheap."""
+        """The model to keep.
+
+        Out of fold: fitted anew on all development rows. Holdout: the judged one, refitted on all rows where that is cheap.
+        """
         development = self.development
         whole = np.arange(development.frame.height)
         rounds = [fit["rounds"] for fit in self.fits if fit["rounds"] is not None]
@@ -160,123 +171,6 @@ class _Trial:
         examples = prepared.examples(family.needs, fit)
         fitted = family.fit(examples, None if stop is None else prepared.examples(family.needs, stop), context)
         return family, fitted, time.monotonic() - begin_s
-
-
-class _Judged:
-    """A candidate's scores on all judged rows, calibrated and turned into decisions, each row by a choice made on other rows."""
-
-    def __init__(self, trial: _Trial, development: Development, plan: Plan):
-        self.plan, self.trial = plan, trial
-        self.rows = development.plan.judged
-        self.scores = {name: np.concatenate([part[name] for part in trial.scores]) for name in development.tasks}
-        self.temperatures, crossed = {}, {}
-        cross = development.plan.cross_fold
-        for name, task in development.tasks.items():
-            target = development.targets[name][self.rows]
-            self.temperatures[name], per_row = _temperatures(task, self.scores[name], target, cross)
-            crossed[name] = per_row
-        first = development.first
-        self.task, self.truth = development.tasks[first], natural(development.tasks[first], development.targets[first][self.rows])
-        self.prediction = figures(self.task, self.scores[first], self.temperatures[first])
-        self.crossed = crossed[first]
-        self.metric, self.policy, self.worth = self.task.metrics[0], None, None
-        self.curve: list[dict[str, float]] = []
-        if plan.policy is not None:
-            self._value(development, plan.policy)
-
-    def _value(self, development: Development, component: Component) -> None:
-        """Fit the policy on all judged rows; value each row under a policy that was fitted on the other folds."""
-        frame, cross = development.frame[self.rows], development.plan.cross_fold
-        self.policy = _policy(component)
-        everything = outcomes(frame, self.policy, self.prediction, self.truth)
-        self.policy.fit(everything)
-        if type(self.policy).task == "binary":
-            self.curve = [{key: float(entry) for key, entry in point.items()} for point in points(policy_curve(self.policy, everything))]
-        worth: np.ndarray = np.zeros(len(self.rows), dtype=object)
-        for number in np.unique(cross):
-            inside = cross == number
-            policy = _policy(component)
-            policy.fit(_part(everything, ~inside, self.crossed))
-            part = _part(everything, inside, self.crossed)
-            worth[inside] = policy.worth(policy.act(part.prediction), part)
-        self.worth = np.array([float(money(units, self.policy.scale)) for units in worth])
-        self.metric = "value per 1,000"
-
-    def model(self, family: Family, prepared: Prepared) -> Model:
-        """The fitted family with everything that was chosen for it."""
-        recipe = {
-            **self.plan.recipe,
-            "family": self.trial.component.to_json(),
-            "policy": None if self.plan.policy is None else canonical(self.plan.policy.to_json()),
-        }
-        return Model(
-            prepared.preprocessor, family, prepared.development.tasks, recipe, dict(self.temperatures), self.policy, self.plan.currency
-        )
-
-
-def _select(
-    judged: Mapping[str, _Judged], allowed: list[str], development: Development, plan: Plan
-) -> tuple[str, list[dict[str, Any]]]:
-    """Judge all candidates by one figure on the same rows."""
-    any_judged = next(iter(judged.values()))
-    by_value = any_judged.worth is not None
-    higher = by_value or REGISTRIES["metric"].get(any_judged.metric).higher_is_better
-    judgements = []
-    for word, entry in judged.items():
-        if by_value:
-            value, low, high = _mean_interval(entry.worth, plan.seed)
-        else:
-            value, low, high = intervals(entry.metric, entry.crossed, entry.truth, seed=plan.seed)
-        judgements.append(choose.Judgement(word, value, low, high, Cost(**entry.trial.fits[-1]["cost"])))
-    best = choose.best_of(judgements, allowed, higher)
-    differences = {}
-    for word, entry in judged.items():
-        if word == best:
-            continue
-        if by_value:
-            _, low, high = _mean_interval(entry.worth - judged[best].worth, plan.seed)
-        else:
-            low, high = difference(entry.metric, entry.crossed, judged[best].crossed, entry.truth, seed=plan.seed)
-        differences[word] = (low, high) if higher else (-high, -low)
-    return choose.select(judgements, allowed, best, differences)
-
-
-def natural(task: Task, target: np.ndarray) -> np.ndarray:
-    """Encoded targets in the units of `figures`: codes as they are, numbers in the data's units."""
-    if task.kind == "classes":
-        return target
-    return np.asarray(task.decode(target[:, None].astype(np.float32))[""], np.float64)
-
-
-def _temperatures(task: Task, scores: np.ndarray, target: np.ndarray, cross: np.ndarray) -> tuple[float, np.ndarray]:
-    """The temperature for serving, and the figures of each row under a temperature fitted on the other folds."""
-    if task.kind == "number":
-        return 1.0, figures(task, scores, 1.0)
-    chosen = temperature(scores, target)
-    per_row = figures(task, scores, 1.0)
-    for number in np.unique(cross):
-        inside = cross == number
-        fold = temperature(scores[~inside], target[~inside])
-        per_row[inside] = figures(task, scores[inside], fold)
-    return chosen, per_row
-
-
-def _mean_interval(worth: np.ndarray, seed: int, resamples: int = 1000) -> tuple[float, float, float]:
-    """Mean per 1,000 rows with its 95 % bootstrap interval."""
-    generator = np.random.default_rng([seed, 13])
-    means = np.array([worth[generator.integers(0, len(worth), len(worth))].mean() for _ in range(resamples)]) * 1000
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(worth.mean() * 1000), float(low), float(high)
-
-
-def _part(everything: Any, rows: np.ndarray, prediction: np.ndarray) -> Any:
-    columns = {name: values[rows] for name, values in everything.columns.items()}
-    return type(everything)(prediction[rows], everything.truth[rows], columns)
-
-
-def _policy(component: Component) -> Policy:
-    policy: Policy = REGISTRIES["policy"].create(component)
-    return policy
 
 
 def _prepared(

@@ -18,8 +18,11 @@ from lode.model.contracts import Task
 
 
 def check_task(make: Callable[[], Task], values: np.ndarray) -> None:
-    """Everything below. make: an unfitted task; values: labels or numbers that it can learn, at least two different ones."""
-    assert make.metrics if isinstance(make, type) else make().metrics, "a task names its metrics, the selecting one first"
+    """Everything below.
+
+    make: gives an unfitted task; values: labels or numbers that it can learn, at least two different ones.
+    """
+    assert make().metrics, "a task names its metrics, the selecting one first"
     check_encoding(make, values)
     check_missing_is_marked(make, values)
     check_answers(make, values)

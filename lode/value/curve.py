@@ -25,8 +25,7 @@ class Curve:
     """One entry for each way to part the rows by a threshold, from treating none (first) to treating all (last).
 
     thresholds: float64 (M,), rows with prediction >= threshold are treated. treated: int64 (M,), how many those are.
-    profits: exact money of all rows, integers (M,) in units of 10^-scale. gaps: float64 (M,), distance between the
-    lowest
+    profits: exact money of all rows, integers (M,) in units of 10^-scale. gaps: float64 (M,), distance between the lowest
     prediction treated and the highest not treated (0 and 1 at the ends).
     """
 
@@ -38,19 +37,14 @@ class Curve:
 
 
 def profit_curve(prediction: np.ndarray, treated_money: np.ndarray, untreated_money: np.ndarray, scale: int) -> Curve:
-    """prediction: probabilities (N,); treated_money, untreated_money: integers (N,), each row's money under either
-    action.
+    """prediction: probabilities (N,); treated_money, untreated_money: integers (N,), each row's money under either action.
 
     Rows with equal predictions stand or fall together. A threshold lies midway between two neighbouring predictions.
     """
     order_N = np.argsort(-prediction, kind="stable")
     sorted_N = prediction[order_N]
     gains_N = _subtract(treated_money, untreated_money)[order_N]
-    last_M = (
-        np.flatnonzero(np.concatenate((sorted_N[1:] != sorted_N[:-1], [True])))
-        if len(sorted_N)
-        else np.empty(0, np.int64)
-    )
+    last_M = np.flatnonzero(np.concatenate((sorted_N[1:] != sorted_N[:-1], [True]))) if len(sorted_N) else np.empty(0, np.int64)
     start = exact.total(untreated_money)
     profits = [start, *(start + int(gain) for gain in exact.running(gains_N)[last_M])]
     upper = np.concatenate(([1.0], sorted_N[last_M]))
@@ -79,8 +73,7 @@ def policy_curve(policy: Policy, outcomes: Outcomes) -> Curve:
 def best(curve: Curve) -> int:
     """The position of the threshold that earns most.
 
-    Of several that earn the same, the one with the widest gap around it, which new rows are least likely to cross; of
-    those the
+    Of several that earn the same, the one with the widest gap around it, which new rows are least likely to cross; of those the
     highest, which treats the fewest.
     """
     most = curve.profits.max()

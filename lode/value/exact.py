@@ -28,15 +28,12 @@ _NUMERAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 def amount(value: object, option: str) -> Decimal | str:
     """An option that is an amount or a column's name: numbers and strings that read as numbers are amounts.
 
-    Errors: SpecError for anything else, and for an amount that is not finite or has more than COLUMN_SCALE decimal
-    places.
+    Errors: SpecError for anything else, and for an amount that is not finite or has more than COLUMN_SCALE decimal places.
     """
     if isinstance(value, str) and not _NUMERAL.fullmatch(value.strip()):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
-        raise SpecError(
-            f"value.{option}: found {value!r}, an amount or a column's name is allowed. Write a number, such as 2500"
-        )
+        raise SpecError(f"value.{option}: found {value!r}, an amount or a column's name is allowed. Write a number, such as 2500")
     # A float that came out of a file is meant as it is written, which `str` gives back.
     exact = Decimal(str(value).strip())
     if not exact.is_finite() or exact.adjusted() >= _MOST_DIGITS:
@@ -76,13 +73,9 @@ def column_units(cells: np.ndarray, name: str, scale: int) -> np.ndarray:
     found: list[int] = []
     for row, cell in enumerate(cells.tolist()):
         if not isinstance(cell, (Decimal, int)) or isinstance(cell, bool) or not Decimal(cell).is_finite():
-            raise DataError(
-                f'column "{name}", row {row}: found {cell!r}, an amount is needed. Fill it in or drop the row'
-            )
+            raise DataError(f'column "{name}", row {row}: found {cell!r}, an amount is needed. Fill it in or drop the row')
         if places(Decimal(cell)) > scale:
-            raise DataError(
-                f'column "{name}", row {row}: found {cell}, at most {scale} decimal places are allowed. Round it'
-            )
+            raise DataError(f'column "{name}", row {row}: found {cell}, at most {scale} decimal places are allowed. Round it')
         found.append(units(Decimal(cell), scale))
     return integers(found)
 
@@ -131,9 +124,7 @@ def quantity_units(values: np.ndarray) -> np.ndarray:
     numbers = np.asarray(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
         row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise DataError(
-            f"row {row}: found the quantity {numbers[row]}, a finite number is needed. Drop or mend the row"
-        )
+        raise DataError(f"row {row}: found the quantity {numbers[row]}, a finite number is needed. Drop or mend the row")
     if not numbers.size or np.abs(numbers).max() < 2**53 / 10**QUANTITY_SCALE:
         return np.asarray(np.rint(numbers * 10**QUANTITY_SCALE), dtype=np.int64)
     # Beyond 2^53 units a product of floats loses units; a Decimal of the float does not.
@@ -146,9 +137,7 @@ def drawn_totals(columns: list[np.ndarray], resamples: int, seed: int) -> Iterat
     num_rows = len(columns[0])
     divisor = math.gcd(*(_common_divisor(column) for column in columns)) or 1
     # Amounts with two decimal places at a scale of twelve share a large divisor: without it they fit int64 again.
-    table = np.stack(
-        [roomy(integers(int(v) // divisor for v in column.tolist()), num_rows) for column in columns], axis=1
-    )
+    table = np.stack([roomy(integers(int(v) // divisor for v in column.tolist()), num_rows) for column in columns], axis=1)
     generator = np.random.default_rng(seed)
     for _ in range(resamples):
         drawn_N = np.bincount(generator.integers(0, num_rows, num_rows), minlength=num_rows)

@@ -41,8 +41,7 @@ class Worth:
     def __post_init__(self) -> None:
         if not _CURRENCY.fullmatch(self.currency):
             raise SpecError(
-                f'value.currency: found "{self.currency}", three capital letters of ISO 4217 are allowed. '
-                "Write EUR, for example"
+                f'value.currency: found "{self.currency}", three capital letters of ISO 4217 are allowed. Write EUR, for example'
             )
         if self.decisions is not None and self.decisions < 1:
             raise SpecError(f"value.decisions: found {self.decisions}, at least 1 is allowed. Write how many are taken")
@@ -57,8 +56,7 @@ class Worth:
 class Rival:
     """Something else that one could do, on the same rows. Money per 1,000 decisions.
 
-    value: what it earns. difference: what the model earns more. low, high: 95 % interval of the difference, rows drawn
-    alike.
+    value: what it earns. difference: what the model earns more. low, high: 95 % interval of the difference, rows drawn alike.
     """
 
     name: str
@@ -84,11 +82,9 @@ class Costs:
 class Appraisal:
     """What a model is worth on the rows it was tested on. Money per 1,000 decisions, but for gross and net.
 
-    value, low, high: the model, with a 95 % bootstrap interval. simple, baselines: every rival, the one that earns most
-    first.
+    value, low, high: the model, with a 95 % bootstrap interval. simple, baselines: every rival, the one that earns most first.
     gross: value of all `decisions`; net: gross less the costs. None where `decisions` or `compute_hour` is not given.
-    verdict: on the interval of the difference to the best simple policy, less the costs of computing where they are
-    known.
+    verdict: on the interval of the difference to the best simple policy, less the costs of computing where they are known.
     """
 
     currency: str
@@ -128,10 +124,8 @@ def appraise(
 ) -> Appraisal:
     """Value the model on test rows.
 
-    policy: fitted on other rows. outcomes: the model's predictions on the test rows, and what came true. baselines:
-    name ->
-    actions (N,) of other models on the same rows, each by its own fitted policy. training_seconds: of the whole
-    training;
+    policy: fitted on other rows. outcomes: the model's predictions on the test rows, and what came true. baselines: name ->
+    actions (N,) of other models on the same rows, each by its own fitted policy. training_seconds: of the whole training;
     serving_seconds: of one decision.
     Errors: DataError of no row.
     """
@@ -141,17 +135,13 @@ def appraise(
     simple = policy.simple(outcomes)
     actions = [policy.act(outcomes.prediction), *simple.values(), *baselines.values()]
     money = [policy.worth(action, outcomes) for action in actions]
-    totals = [exact.total(column) for column in money]
-    drawn = list(exact.drawn_totals(money, resamples, seed))
     per = Fraction(_PER, num_rows * 10**policy.scale)
-    rivals = [
-        _rival(name, (totals[place], totals[0]), [draw[0] - draw[place] for draw in drawn], per)
-        for place, name in enumerate([*simple, *baselines], start=1)
-    ]
+    drawn = list(exact.drawn_totals(money, resamples, seed))
+    rivals = _rivals([*simple, *baselines], [exact.total(column) for column in money], drawn, per)
     low, high = _interval([draw[0] for draw in drawn])
     best_first = _ranked(rivals[: len(simple)])
     costs = _costs(worth, Fraction(training_seconds), Fraction(serving_seconds))
-    value = totals[0] * per
+    value = exact.total(money[0]) * per
     gross = None if worth.decisions is None else exact.rounded(value / _PER * worth.decisions)
     return Appraisal(
         currency=worth.currency,
@@ -207,10 +197,14 @@ def _verdict(best: Rival, decisions: int | None, costs: Costs | None) -> Verdict
     return "not worth it" if Fraction(best.high) - share <= 0 else "not proven"
 
 
-def _rival(name: str, totals: tuple[int, int], differences: list[int], per: Fraction) -> Rival:
-    """totals: the rival's and the model's."""
-    low, high = _interval(differences)
-    return Rival(name, *(exact.rounded(units * per) for units in (totals[0], totals[1] - totals[0], low, high)))
+def _rivals(names: list[str], totals: list[int], drawn: list[tuple[int, ...]], per: Fraction) -> list[Rival]:
+    """totals: the model's, then each rival's; drawn: the same of every resample; per: money per 1,000 decisions of one unit."""
+    found = []
+    for place, name in enumerate(names, start=1):
+        low, high = _interval([draw[0] - draw[place] for draw in drawn])
+        figures = (totals[place], totals[0] - totals[place], low, high)
+        found.append(Rival(name, *(exact.rounded(units * per) for units in figures)))
+    return found
 
 
 def _interval(values: list[int]) -> tuple[int, int]:

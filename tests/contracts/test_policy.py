@@ -13,8 +13,15 @@ from lode.testing.policy import check_policy
 
 MATRIX = {"true_positive": Decimal("25.50"), "false_positive": Decimal(-3), "false_negative": Decimal(-50)}
 SAMPLES: dict[str, list[dict[str, Any]]] = {
-    "matrix": [MATRIX, {**MATRIX, "true_positive": "margin"}, {"true_positive": "a", "false_positive": "b", "true_negative": "c"}],
-    "newsvendor": [{"price": Decimal("9.99"), "cost": Decimal(4)}, {"price": 9, "cost": 4, "salvage": -1, "shortage": "0.25"}],
+    "matrix": [
+        MATRIX,
+        {**MATRIX, "true_positive": "margin"},
+        {"true_positive": "a", "false_positive": "b", "true_negative": "c"},
+    ],
+    "newsvendor": [
+        {"price": Decimal("9.99"), "cost": Decimal(4)},
+        {"price": 9, "cost": 4, "salvage": -1, "shortage": "0.25"},
+    ],
     "per_unit": [{"over": Decimal("0.10"), "under": Decimal(3)}, {"over": 1, "under": 1}],
 }
 """Options for each word; a new policy adds its own, or is tried without options."""

@@ -14,7 +14,11 @@ from lode.model.contracts import Task
 from lode.testing.task import check_loads_no_torch, check_task
 
 SAMPLES: dict[str, list[tuple[dict[str, Any], list[Any]]]] = {
-    "binary": [({"positive": "yes"}, ["no", "yes", "no"]), ({"positive": 1}, [0, 1, 1]), ({"positive": True}, [False, True])],
+    "binary": [
+        ({"positive": "yes"}, ["no", "yes", "no"]),
+        ({"positive": 1}, [0, 1, 1]),
+        ({"positive": True}, [False, True]),
+    ],
     "multiclass": [({}, ["b", "a", "c", "a"]), ({}, [10, 9, 2]), ({}, [0.5, 1.5, 0.5])],
     "number": [({}, [1.0, 2.5, -3.0]), ({}, [10, 20, 40])],
 }

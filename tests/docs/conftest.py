@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)")
 NAMED = re.compile(r"^# ([\w./-]+\.\w+)\n")
 RELATIVE_TOLERANCE = 0.1
 ABSOLUTE_TOLERANCE = 0.02
+PRINTED_PORT = "8137"
+"""The port that pages name; a free one takes its place, so that nothing that runs here already is in the way."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,14 @@ def _literal(text: str) -> str:
     return ".*?".join(parts)
 
 
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @dataclass
 class Walkthrough:
     """Does what a page says, in `folder`."""
@@ -94,7 +105,7 @@ class Walkthrough:
 
     def run(self, page: Path) -> int:
         """Run every block of the page; returns how many commands and scripts ran."""
-        blocks = fenced_blocks(page.read_text(encoding="utf-8"))
+        blocks = fenced_blocks(page.read_text(encoding="utf-8").replace(PRINTED_PORT, str(free_port())))
         count = 0
         for block, following in zip(blocks, [*blocks[1:], Block("", "", 0)], strict=True):
             where = f"{page.name}:{block.line}"

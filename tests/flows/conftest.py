@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from tests.flows.flow import BREAST_CANCER, small, write_spec
 
 from lode.pipeline.run import Run, run
+from tests.flows.flow import BREAST_CANCER, small, write_spec
 
 
 @pytest.fixture(scope="session")

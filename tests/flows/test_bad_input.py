@@ -20,7 +20,10 @@ ROWS = 200
 def _table(change: Callable[[list[list[str]]], None] | None = None, header: str = "a,b,y") -> bytes:
     """A clean CSV of numbers and words with a target of two classes, changed."""
     generator = np.random.default_rng(0)
-    rows = [[f"{value:.3f}", "red" if value > 0 else "blue", "yes" if value + noise > 0 else "no"] for value, noise in generator.normal(size=(ROWS, 2))]
+    rows = [
+        [f"{value:.3f}", "red" if value > 0 else "blue", "yes" if value + noise > 0 else "no"]
+        for value, noise in generator.normal(size=(ROWS, 2))
+    ]
     if change is not None:
         change(rows)
     return "\n".join([header, *(",".join(row) for row in rows)]).encode() + b"\n"
@@ -62,7 +65,11 @@ BAD = {
     "missing file": (None, {}, ["rows.csv"]),
     "empty file": (b"", {}, ["rows.csv", "empty"]),
     "header only": (b"a,b,y\n", {}, ["rows.csv", "no rows"]),
-    "wrong delimiter": (_table().replace(b",", b";"), {"data": {"source": {"type": "csv", "path": "rows.csv", "separator": ","}}}, ["separator", ";"]),
+    "wrong delimiter": (
+        _table().replace(b",", b";"),
+        {"data": {"source": {"type": "csv", "path": "rows.csv", "separator": ","}}},
+        ["separator", ";"],
+    ),
     "one column too few": (_table(_drop_cell), {}, ["rows.csv", "43"]),
     "mixed types in a number column": (_table(_each_tenth), {}, ["a", "n.v.", "types"]),
     "infinity in a number column": (_table(_set(3, 0, "inf")), {}, ["a", "inf", "types"]),
@@ -185,4 +192,6 @@ def test_every_problem_of_the_file_is_told_at_once(tmp_path: Path) -> None:
     for word, near in [("sourc", "source"), ("seperator", "separator"), ("sed", "seed"), ("nmber", "number"), ("min_cout", "min_count"),
                        ("positve", "positive"), ("widht", "width"), ("epoch", "epochs"), ("true_positiv", "true_positive"), ("prt", "port"),
                        ("resample", "resamples"), ("modle", "model")]:  # fmt: skip
-        assert any(f'"{word}"' in line and f'Did you mean "{near}"?' in line and "(line " in line for line in done.stderr.splitlines()), (word, done.stderr)
+        assert any(
+            f'"{word}"' in line and f'Did you mean "{near}"?' in line and "(line " in line for line in done.stderr.splitlines()
+        ), (word, done.stderr)

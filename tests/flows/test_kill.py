@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.flows.flow import BREAST_CANCER, lode_json, write_spec
 
 from lode.pipeline.run import Run, run
+from tests.flows.flow import BREAST_CANCER, lode_json, write_spec
 
 SPEC = {**BREAST_CANCER, "train": {"epochs": 12, "checkpoint_seconds": 0}}
 
@@ -30,7 +30,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, float]:
 def _kill_after(path: Path, delay_s: float) -> bool:
     """Start a run and kill it; whether it was still running."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    process = subprocess.Popen([sys.executable, "-m", "lode", "run", str(path), "--json"], env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lode", "run", str(path), "--json"], env=environment, stdout=subprocess.DEVNULL
+    )
     try:
         process.wait(delay_s)
     except subprocess.TimeoutExpired:

@@ -91,5 +91,7 @@ async def _over_http(model: artifact.Model, rows: pl.DataFrame) -> pl.DataFrame:
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=120) as client:
         answers = await asyncio.gather(*(client.post(f"/v1/models/{model.name}:predict", json=body) for body in bodies))
-    assert all(answer.status_code == 200 for answer in answers), [answer.text[:300] for answer in answers if answer.status_code != 200][:1]
+    assert all(answer.status_code == 200 for answer in answers), [
+        answer.text[:300] for answer in answers if answer.status_code != 200
+    ][:1]
     return pl.DataFrame([entry for answer in answers for entry in answer.json()["predictions"]], infer_schema_length=None)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.flows.flow import BREAST_CANCER, lode, lode_json, small, write_spec
 
 from lode.core.errors import ArtifactError
 from lode.pipeline import artifact
 from lode.pipeline.run import Run, run
+from tests.flows.flow import BREAST_CANCER, lode, lode_json, small, write_spec
 
 
 def test_a_run_ends_in_a_model_with_a_report(finished: Run) -> None:
@@ -64,7 +64,7 @@ def test_a_changed_weight_is_refused(finished: Run, tmp_path: Path) -> None:
     shutil.copytree(finished.model.folder, folder)
     path = folder / "artifact.json"
     path.write_text(path.read_text().replace('"currency": "EUR"', '"currency": "USD"'))
-    with pytest.raises(ArtifactError, match="artifact.json: changed since it was packaged"):
+    with pytest.raises(ArtifactError, match=r"artifact\.json: changed since it was packaged"):
         artifact.load(folder)
 
 
@@ -73,7 +73,9 @@ def test_a_model_that_answers_otherwise_fails_its_parity_check(finished: Run, tm
     shutil.copytree(finished.model.folder, folder)
     rows = pl.read_parquet(folder / "parity.parquet")
     name = rows.columns[0]
-    rows.with_columns(pl.lit(0.0).cast(rows[name].dtype).alias(each) for each in rows.columns).write_parquet(folder / "parity.parquet")
+    rows.with_columns(pl.lit(0.0).cast(rows[name].dtype).alias(each) for each in rows.columns).write_parquet(
+        folder / "parity.parquet"
+    )
     with pytest.raises(ArtifactError, match="parity check failed on"):
         artifact.read(folder).verify()
 
@@ -111,7 +113,10 @@ def test_versions_promotion_rollback_and_gc(finished: Run, tmp_path: Path) -> No
     said = lode_json("gc", cwd=tmp_path)
     assert [Path(entry["folder"]).name for entry in said["folders"]] == ["half"] and not said["freed"] and half.exists()
     assert lode_json("gc", "--yes", cwd=tmp_path)["freed"] and not half.exists()
-    assert lode_json("predict", "breast-cancer", finished.folders["data"] / "test.parquet", "-o", "out.csv", cwd=tmp_path)["rejected"] == 0
+    assert (
+        lode_json("predict", "breast-cancer", finished.folders["data"] / "test.parquet", "-o", "out.csv", cwd=tmp_path)["rejected"]
+        == 0
+    )
 
 
 def test_stage_by_stage_is_the_same_as_at_once(finished: Run, tmp_path: Path) -> None:

@@ -94,9 +94,7 @@ def test_sigterm_finishes_open_requests_says_not_ready_and_exits_with_0() -> Non
         found: list[httpx.Response] = []
         client = httpx.Client(base_url=url, timeout=60)
         watch = httpx.Client(base_url=url, timeout=60)
-        thread = threading.Thread(
-            target=lambda: found.append(client.post(PREDICT, json={"rows": [ROW | {"age": 100}]}))
-        )
+        thread = threading.Thread(target=lambda: found.append(client.post(PREDICT, json={"rows": [ROW | {"age": 100}]})))
         assert watch.get("/health/ready").status_code == 200
         thread.start()
         _until(lambda: "lode_queue_rows 0.0" in watch.get("/metrics").text and thread.is_alive())

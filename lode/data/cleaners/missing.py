@@ -48,8 +48,8 @@ class Missing(Cleaner):
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self.scope == "training":
             return frame.drop_nulls([name for name in frame.columns if name in self._columns])
-        fill = {name: value for name, value in self._fill.items() if name in frame.columns and frame[name].has_nulls()}
-        return frame.with_columns(pl.col(name).fill_null(pl.lit(value)) for name, value in fill.items()) if fill else frame
+        fill = {name: value for name, value in self._fill.items() if name in frame.columns}
+        return frame.with_columns(_filled(frame[name], value) for name, value in fill.items()) if fill else frame
 
     def _value(self, column: pl.Series, word: str) -> Any:
         """What the missing cells of a column become; None to leave them."""
@@ -74,6 +74,12 @@ class Missing(Cleaner):
 
     def restore(self, state: State) -> None:
         self._fill, self._columns = dict(state["fill"]), list(state["columns"])
+
+
+def _filled(column: pl.Series, value: Any) -> pl.Series:
+    # A snapshot keeps few words as an Enum, which cannot take another one.
+    plain = column.cast(pl.String) if column.dtype == pl.Enum else column
+    return plain.fill_null(value) if plain.has_nulls() else plain
 
 
 def _most_frequent(column: pl.Series) -> Any:

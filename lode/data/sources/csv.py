@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
@@ -87,8 +86,10 @@ class Csv(Source):
     def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         table = self._table = self._table or self._look()
         schema = {name: types.get(name, pl.String()) for name in table.names}
-        unfit = [name for name in table.names if name in self.replace or not {"NaN", "nan"} <= set(self.null_values)]
-        schema |= {name: pl.String() for name in unfit if schema[name] == pl.Float64}
+        # Cells to replace must be seen as they stand, and polars reads "nan" as a number.
+        no_floats = not {"NaN", "nan"} <= set(self.null_values)
+        unfit = [name for name in table.names if name in self.replace or (no_floats and schema[name] == pl.Float64)]
+        schema |= dict.fromkeys(unfit, pl.String())
         rows = self._rows(table, schema).select(self._cell(name, dtype) for name, dtype in schema.items())
         if table.has_blank_lines or len(table.names) == 1:
             rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
@@ -108,7 +109,7 @@ class Csv(Source):
         if counts.records == int(self.header):
             raise DataError(f"{self.path}: the file has a header but no rows. If the first line holds data, write `header: false`.")
         if counts.blank:
-            self.notes.append(f"{self.path}: {counts.blank:,} blank lines were skipped.")
+            self.notes.append(f"{self.path}: skipped {counts.blank:,} blank line{'s' if counts.blank > 1 else ''}.")
         num_skipped = int(self.header) + len(sample) - len(sample.lstrip("\n"))
         table = _Table(path, dialect, names, num_skipped if self.header else 0, counts.blank > 0)
         if counts.loose_quotes:
@@ -202,13 +203,11 @@ class Csv(Source):
 
         return register_io_source(blocks, schema=dict(schema))
 
+    def clean_words(self, words: pl.Series) -> pl.Series:
+        return words.to_frame("word").select(self._clean(pl.col("word"), "")).to_series()
+
     def _cell(self, name: str, dtype: pl.DataType) -> pl.Expr:
-        column = pl.col(name)
-        if dtype == pl.Float64:
-            return column
-        if dtype == pl.Categorical:
-            return column.map_batches(lambda cells: self._clean_words(cells, name), return_dtype=pl.Categorical, is_elementwise=True)
-        return self._clean(column, name)
+        return self._clean(pl.col(name), name) if dtype == pl.String else pl.col(name)
 
     def _clean(self, column: pl.Expr, name: str) -> pl.Expr:
         """A text cell without blanks around it, null where it means "missing"."""
@@ -217,21 +216,7 @@ class Csv(Source):
             cell = cell.replace(self.replace[name])
         return pl.when(cell.is_in(list({"": None, **dict.fromkeys(self.null_values)}))).then(None).otherwise(cell).alias(name)
 
-    def _clean_words(self, cells: pl.Series, name: str) -> pl.Series:
-        """`_clean` of a Categorical column: each different word is looked at once."""
-        if not len(cells):
-            return cells
-        codes = cells.to_physical()
-        known = codes.unique().drop_nulls()
-        before = known.cat.to(pl.Categorical).cast(pl.String)
-        after = before.to_frame(name).select(self._clean(pl.col(name), name)).to_series()
-        if after.equals(before, null_equal=True):
-            return cells
-        missing = int(known.max() or 0) + 1
-        position = np.full(missing + 1, len(known), dtype=np.uint32)
-        position[known.to_numpy()] = np.arange(len(known))
-        words = pl.Series(name, [*after.to_list(), None], dtype=pl.Categorical)
-        return words.gather(position[codes.fill_null(missing).to_numpy()])
+
 def _first_lines(chunks: Iterator[bytes]) -> str:
     """The start of a text, at least one whole line of it."""
     parts: list[bytes] = []

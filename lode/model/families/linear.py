@@ -26,8 +26,7 @@ class Linear(Family):
     """Logistic regression for labels, ridge regression for numbers.
 
     Args:
-        penalty: Strength of the squared penalty on the weights, the same on all rows of any number; left open, chosen
-        by
+        penalty: Strength of the squared penalty on the weights, the same on all rows of any number; left open, chosen by
             cross-validation on the training rows.
         iterations: Most iterations of the solver of logistic regression.
     """
@@ -63,12 +62,8 @@ class Linear(Family):
             target_N = np.asarray(train.targets[name])
             rows = np.flatnonzero(np.isfinite(target_N) if task.kind == "number" else target_N >= 0)
             if not len(rows):
-                raise ModelError(
-                    f'output "{name}": no training row has a value, at least one is needed. Check the column'
-                )
-            known_NX, known_N = (
-                (matrix_NX, target_N) if len(rows) == len(target_N) else (matrix_NX[rows], target_N[rows])
-            )
+                raise ModelError(f'output "{name}": no training row has a value, at least one is needed. Check the column')
+            known_NX, known_N = (matrix_NX, target_N) if len(rows) == len(target_N) else (matrix_NX[rows], target_N[rows])
             penalty = self._penalty or self._choose(known_NX, known_N, task, context.seed)
             self._weights[name], self._biases[name] = self._solve(known_NX, known_N, task, penalty)
             choices[f"penalty.{name}"] = penalty

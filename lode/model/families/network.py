@@ -38,6 +38,7 @@ class Network(Family):
         dropout: Share of outputs set to 0 in training, after each layer of the trunk.
         norm: Normalisation in the trunk.
         activation: What follows each linear layer of the trunk.
+        members: Networks in the trunk that share almost all weights and are averaged (TabM); left open, 8 for tables, else 1.
     """
 
     needs = "arrays"
@@ -54,6 +55,7 @@ class Network(Family):
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
         norm: Literal["none", "layer", "batch"] = "none",
         activation: Literal["relu", "gelu", "silu"] = "relu",
+        members: Annotated[int, Range(1)] | None = None,
     ) -> None:
         self._shapes = shapes
         self._tasks = dict(tasks)
@@ -64,12 +66,13 @@ class Network(Family):
             "dropout": dropout,
             "norm": norm,
             "activation": activation,
+            "members": members or (8 if modules.is_table(shapes.inputs) else 1),
         }
         self._module: modules.NetworkModule | None = None
 
     def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
         training = context.training or Training()
-        work = Workload(train.num_rows, self._flops_per_row(), self._is_matmul(), max_batch=self._max_batch())
+        work = Workload(train.num_rows, self._flops_per_row(), self._max_batch(), self._learning_rate())
         choices = Choices.read_or_write(context.folder, decide(training, context, work))
         module = self._build(choices.seed)
         self._start_from_rates(module, train.targets)
@@ -180,7 +183,10 @@ class Network(Family):
                 keep = batch.keep[name]
                 if not len(keep):
                     continue
-                own, target = own.index_select(0, keep), target.index_select(0, keep)
+                own = own.view(batch.num_rows, -1).index_select(0, keep).view(-1, own.shape[1])
+                target = target.index_select(0, keep)
+            if len(own) > len(target):
+                target = target.repeat_interleave(len(own) // len(target))
             loss = task.loss(own, target)
             total = loss if total is None else total + loss
         assert total is not None, "rows without any target are left out"
@@ -211,13 +217,14 @@ class Network(Family):
 
         return change
 
-    def _is_matmul(self) -> bool:
-        return all(len(spec.shape) < 3 for spec in self._shapes.inputs.values())
-
     def _max_batch(self) -> int:
         """Pictures and texts learn more from more steps than from larger ones."""
-        plain = all(len(spec.shape) < 3 and not spec.ragged for spec in self._shapes.inputs.values())
-        return 1024 if plain else 128
+        return 1024 if modules.is_table(self._shapes.inputs) else 128
+
+    def _learning_rate(self) -> float:
+        """Self-attention wants small steps at the start."""
+        attends = any(component.type == "transformer" for component in self._shapes.encoders.values())
+        return 5e-4 if attends else 2e-3
 
     def _flops_per_row(self) -> int:
         """Counted on one forward pass of two rows of zeros."""

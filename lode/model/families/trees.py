@@ -23,7 +23,7 @@ from lode.core.types import Range
 from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Progress, Shapes, Task
 
 _MOST_THREADS = 16
-_CELLS_A_THREAD = 50_000
+_CELLS_A_THREAD = 500_000
 _FOLD_ROWS = 5_000
 _SMALL_BATCH = 1_000
 _PARAMETERS = re.compile(r"\nparameters:.*?end of parameters\n", re.DOTALL)
@@ -69,8 +69,7 @@ class Trees(Family):
         self._boosters: dict[str, lightgbm.Booster] = {}
 
     def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
-        """Boost every output. Without stop rows and without `context.rounds`, folds of the training rows decide on the
-        rounds.
+        """Boost every output. Without stop rows and without `context.rounds`, folds of the training rows decide on the rounds.
 
         `Fitted.rounds` is the mean over outputs. The number of threads changes nothing but the time.
         Errors: ModelError where an output has no row with a target.
@@ -86,8 +85,7 @@ class Trees(Family):
             self._keep(name, booster.model_to_string(num_iteration=rounds))
             histories += report.history
             choices |= {
-                f"{key}.{name}": params[key]
-                for key in ("num_leaves", "min_data_in_leaf", "feature_fraction", "num_threads")
+                f"{key}.{name}": params[key] for key in ("num_leaves", "min_data_in_leaf", "feature_fraction", "num_threads")
             }
             choices[f"rounds.{name}"] = rounds
         mean = sum(choices[f"rounds.{name}"] for name in self._tasks) / len(self._tasks)
@@ -108,11 +106,7 @@ class Trees(Family):
 
     def cost(self) -> Cost:
         """Leaves and inner nodes; one comparison a level and one addition a tree."""
-        leaves = [
-            int(count)
-            for text in self._texts.values()
-            for count in re.findall(r"^num_leaves=(\d+)$", text, re.MULTILINE)
-        ]
+        leaves = [int(count) for text in self._texts.values() for count in re.findall(r"^num_leaves=(\d+)$", text, re.MULTILINE)]
         return Cost(
             parameters=sum(2 * count - 1 for count in leaves),
             flops_per_row=sum(math.ceil(math.log2(max(count, 2))) + 1 for count in leaves),
@@ -167,7 +161,9 @@ class Trees(Family):
         early = lightgbm.early_stopping(self._patience, verbose=False)
         data = self._dataset(train, params)
         curves = lightgbm.cv(params, data, self._rounds, folds=folds, callbacks=[early])
-        return max(1, len(curves[f"valid {params['metric']}-mean"]))
+        losses = curves[f"valid {params['metric']}-mean"]
+        assert isinstance(losses, list), "only the booster is no list"
+        return max(1, len(losses))
 
     def _dataset(
         self, rows: tuple[Any, np.ndarray], params: dict[str, Any], reference: lightgbm.Dataset | None = None
@@ -246,9 +242,7 @@ def _known(name: str, task: Task, examples: Examples) -> tuple[Any, np.ndarray]:
     target_N = np.asarray(examples.targets[name])
     rows = np.flatnonzero(np.isfinite(target_N) if task.kind == "number" else target_N >= 0)
     if not len(rows):
-        raise ModelError(
-            f'output "{name}": no training or stop row has a value, at least one is needed. Check the column'
-        )
+        raise ModelError(f'output "{name}": no training or stop row has a value, at least one is needed. Check the column')
     matrix_NF = _matrix(examples.flat)
     return (matrix_NF, target_N) if len(rows) == len(target_N) else (matrix_NF[rows], target_N[rows])
 

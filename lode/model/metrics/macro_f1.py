@@ -25,9 +25,7 @@ class MacroF1(Metric):
         prediction_NK, target_N, weight_N = self._rows.all()
         if not len(target_N):
             return float("nan")
-        right_K, predicted_K, true_K = class_counts(
-            prediction_NK.argmax(axis=1), target_N, weight_N, prediction_NK.shape[1]
-        )
+        right_K, predicted_K, true_K = class_counts(prediction_NK.argmax(axis=1), target_N, weight_N, prediction_NK.shape[1])
         either_K = predicted_K + true_K
         occurs_K = either_K > 0
         return float((2 * right_K[occurs_K] / either_K[occurs_K]).mean())

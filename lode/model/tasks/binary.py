@@ -19,8 +19,7 @@ class Binary(Task):
     """One of two labels, of which one is the event that matters.
 
     Args:
-        positive: the label of the event, as the data have it (1, "yes", true); it must be named, because data code it
-        both ways.
+        positive: the label of the event, as the data have it (1, "yes", true); it must be named, because data code it both ways.
     """
 
     metrics = ("auc", "average_precision", "accuracy", "log_loss", "brier", "f1")

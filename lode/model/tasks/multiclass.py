@@ -25,8 +25,7 @@ class Multiclass(Task):
         self._forms: tuple[labels.Label, ...] = ()
 
     def fit(self, values: np.ndarray) -> None:
-        """Learn the classes, in numeric order where all are numbers, else alphabetically. values: object or numeric
-        (N,).
+        """Learn the classes, in numeric order where all are numbers, else alphabetically. values: object or numeric (N,).
 
         Errors: DataError where fewer than two labels occur.
         """

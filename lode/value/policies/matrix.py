@@ -21,8 +21,7 @@ _CELLS = ("true_positive", "false_positive", "false_negative", "true_negative")
 
 
 class Matrix(Policy):
-    """Money of one row for each combination of action and outcome; losses are negative. A name is a column with each
-    row's amount.
+    """Money of one row for each combination of action and outcome; losses are negative. A name is a column with each row's amount.
 
     Args:
         true_positive: Money where the event was foreseen and came true.

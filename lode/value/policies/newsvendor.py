@@ -16,8 +16,7 @@ from lode.value.quantile import critical_quantile
 
 
 class Newsvendor(Policy):
-    """Quantities ordered at a cost, sold at a price up to the demand. Quantities are rounded to 6 decimal places, never
-    below 0.
+    """Quantities ordered at a cost, sold at a price up to the demand. Quantities are rounded to 6 decimal places, never below 0.
 
     Args:
         price: What one sold unit brings.
@@ -28,23 +27,15 @@ class Newsvendor(Policy):
 
     task = "number"
 
-    def __init__(
-        self, *, price: Decimal, cost: Decimal, salvage: Decimal = Decimal("0"), shortage: Decimal = Decimal("0")
-    ) -> None:
+    def __init__(self, *, price: Decimal, cost: Decimal, salvage: Decimal = Decimal("0"), shortage: Decimal = Decimal("0")) -> None:
         given = {"price": price, "cost": cost, "salvage": salvage, "shortage": shortage}
         self._amounts = {name: exact.fixed_amount(value, name) for name, value in given.items()}
-        self._short = (
-            Fraction(self._amounts["price"]) - Fraction(self._amounts["cost"]) + Fraction(self._amounts["shortage"])
-        )
+        self._short = Fraction(self._amounts["price"]) - Fraction(self._amounts["cost"]) + Fraction(self._amounts["shortage"])
         self._over = Fraction(self._amounts["cost"]) - Fraction(self._amounts["salvage"])
         if self._short <= 0:
-            raise SpecError(
-                f"value.price: found {price} at a cost of {cost}, price + shortage above cost is allowed. Correct them"
-            )
+            raise SpecError(f"value.price: found {price} at a cost of {cost}, price + shortage above cost is allowed. Correct them")
         if self._over <= 0:
-            raise SpecError(
-                f"value.salvage: found {salvage} at a cost of {cost}, less than the cost is allowed. Correct them"
-            )
+            raise SpecError(f"value.salvage: found {salvage} at a cost of {cost}, less than the cost is allowed. Correct them")
         self._places = max(exact.places(value) for value in self._amounts.values())
         self._shift, self._constant, self._mean = 0.0, 0.0, 0.0
 

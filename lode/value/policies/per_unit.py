@@ -29,9 +29,7 @@ class PerUnit(Policy):
         self._over, self._under = exact.fixed_amount(over, "over"), exact.fixed_amount(under, "under")
         for name, value in (("over", self._over), ("under", self._under)):
             if value < 0:
-                raise SpecError(
-                    f"value.{name}: found {value}, at least 0 is allowed. Write a cost as a positive amount"
-                )
+                raise SpecError(f"value.{name}: found {value}, at least 0 is allowed. Write a cost as a positive amount")
         if self._over == self._under == 0:
             raise SpecError("value: found over and under at 0, one above 0 is needed. Name what a unit of error costs")
         self._places = max(exact.places(self._over), exact.places(self._under))
@@ -48,9 +46,9 @@ class PerUnit(Policy):
         return self._places + exact.QUANTITY_SCALE
 
     def fit(self, outcomes: Outcomes) -> None:
-        """Learn what to add to a prediction: the residuals' quantile at under / (under + over). Errors.
+        """Learn what to add to a prediction: the residuals' quantile at under / (under + over).
 
-        DataError of no row.
+        Errors: DataError of no row.
         """
         truth = np.asarray(outcomes.truth, dtype=np.float64)
         short, over = Fraction(self._under), Fraction(self._over)

@@ -12,12 +12,24 @@ from lode.data import cells
 
 
 def test_a_number_and_its_text_are_one_word() -> None:
-    spellings = [pl.Series("x", ["1"]), pl.Series("x", ["1.0"]), pl.Series("x", [1]), pl.Series("x", [1.0]), pl.Series("x", [" 1 "])]
+    spellings = [
+        pl.Series("x", ["1"]),
+        pl.Series("x", ["1.0"]),
+        pl.Series("x", [1]),
+        pl.Series("x", [1.0]),
+        pl.Series("x", [" 1 "]),
+    ]
     assert {cells.words(column)[0] for column in spellings} == {"1"}
 
 
 def test_words_that_only_look_alike_stay_apart() -> None:
-    assert cells.words(pl.Series("x", ["01", "1.10", "1.1", "-0.0", "v1.0"])).to_list() == ["01", "1.10", "1.1", "-0.0", "v1.0"]
+    assert cells.words(pl.Series("x", ["01", "1.10", "1.1", "-0.0", "v1.0"])).to_list() == [
+        "01",
+        "1.10",
+        "1.1",
+        "-0.0",
+        "v1.0",
+    ]
 
 
 def test_booleans_have_one_spelling() -> None:
@@ -38,10 +50,14 @@ def test_few_and_many_words_are_read_alike(seed: int) -> None:
     parts = ["1", "0", ".", "-", " ", "\u00a0", "\u3000", "a", "True", "false", "\n", "\u0660", ".0", "\x1c"]
     texts = ["".join(rng.choices(parts, k=rng.randrange(5))) for _ in range(600)]
     many = cells.words(pl.Series("x", texts)).to_list()
-    few = [word for start in range(0, 600, 50) for word in cells.words(pl.Series("x", texts[start : start + 50])).to_list()]
+    few = [
+        word for start in range(0, 600, 50) for word in cells.words(pl.Series("x", texts[start : start + 50])).to_list()
+    ]
     assert many == few
     floats = [rng.choice([1.0, 2.5, 1e20, 1e-7, -0.0, math.nan, None, 2.0**53, 1e16, 123456.789]) for _ in range(200)]
-    assert cells.words(pl.Series("x", floats)).to_list() == [cells.words(pl.Series("x", [cell], dtype=pl.Float64))[0] for cell in floats]
+    assert cells.words(pl.Series("x", floats)).to_list() == [
+        cells.words(pl.Series("x", [cell], dtype=pl.Float64))[0] for cell in floats
+    ]
 
 
 def test_codes_by_dictionary_equal_codes_in_bulk() -> None:

@@ -49,12 +49,42 @@ def test_slashes_need_to_be_told() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_few_and_many_dates_are_read_alike(seed: int) -> None:
     rng = random.Random(seed)
-    parts = ["2024", "9999", "1000", "-", "-", "/", ".", "02", "30", "1", "12", "T", " ", ":", "59", "23", "Z", "+01:00", "-0500", "May", ",", "60"]
+    parts = [
+        "2024",
+        "9999",
+        "1000",
+        "-",
+        "-",
+        "/",
+        ".",
+        "02",
+        "30",
+        "1",
+        "12",
+        "T",
+        " ",
+        ":",
+        "59",
+        "23",
+        "Z",
+        "+01:00",
+        "-0500",
+        "May",
+        ",",
+        "60",
+    ]
     texts = ["".join(rng.choices(parts, k=rng.randrange(12))) for _ in range(2_000)]
-    texts += [f"{rng.randrange(1000, 10000)}-{rng.randrange(14)}-{rng.randrange(33)}T{rng.randrange(26)}:{rng.randrange(62):02}{rng.choice(['', 'Z', '+23:59', '-23:59', '+01:60'])}" for _ in range(2_000)]
+    zones = ["", "Z", "+23:59", "-23:59", "+01:60"]
+    for _ in range(2_000):
+        day = f"{rng.randrange(1000, 10000)}-{rng.randrange(14)}-{rng.randrange(33)}"
+        texts.append(f"{day}T{rng.randrange(26)}:{rng.randrange(62):02}{rng.choice(zones)}")
     feature = Date()
     many = feature.parse(pl.Series("x", texts)).to_list()
-    few = [moment for start in range(0, len(texts), 50) for moment in feature.parse(pl.Series("x", texts[start : start + 50])).to_list()]
+    few = [
+        moment
+        for start in range(0, len(texts), 50)
+        for moment in feature.parse(pl.Series("x", texts[start : start + 50])).to_list()
+    ]
     assert many == few and sum(moment is not None for moment in many) > 100
 
 
@@ -74,7 +104,13 @@ def test_hours_are_there_only_where_training_has_times() -> None:
 
 
 def test_calendar_parts_are_those_of_the_calendar() -> None:
-    moments = [datetime(1969, 12, 31, 23), datetime(1970, 1, 1), datetime(2024, 2, 29, 13), datetime(1000, 1, 1), datetime(9999, 12, 31)]
+    moments = [
+        datetime(1969, 12, 31, 23),
+        datetime(1970, 1, 1),
+        datetime(2024, 2, 29, 13),
+        datetime(1000, 1, 1),
+        datetime(9999, 12, 31),
+    ]
     feature = Date()
     column = pl.Series("x", moments, dtype=pl.Datetime("us"))
     feature.fit(column)
@@ -87,4 +123,7 @@ def test_calendar_parts_are_those_of_the_calendar() -> None:
 def test_a_missing_date_is_zeros_and_a_flag() -> None:
     feature = Date()
     array = feature.fit_transform(pl.Series("x", [datetime(2024, 1, 1), None, datetime(2025, 1, 1)]), None, None)
-    assert array[1].tolist() == [0.0] * 7 + [1.0] and np.isnan(feature.flat(pl.Series("x", [None], dtype=pl.Datetime("us")))).all()
+    assert (
+        array[1].tolist() == [0.0] * 7 + [1.0]
+        and np.isnan(feature.flat(pl.Series("x", [None], dtype=pl.Datetime("us")))).all()
+    )

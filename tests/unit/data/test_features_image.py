@@ -33,7 +33,12 @@ def _bomb(side: int) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\x00" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\x00" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 GRAY = RNG.integers(0, 256, (8, 6), dtype=np.uint8)
@@ -61,7 +66,9 @@ def test_large_pictures_become_64_pixels_unless_a_size_is_named() -> None:
 
 def test_offset_and_scale_standardise_each_channel() -> None:
     feature = Image()
-    array = feature.fit_transform(_column(*(_encoded(RNG.integers(0, 200, (8, 6, 3), dtype=np.uint8)) for _ in range(50))), None, None)
+    array = feature.fit_transform(
+        _column(*(_encoded(RNG.integers(0, 200, (8, 6, 3), dtype=np.uint8)) for _ in range(50))), None, None
+    )
     standard = (array - np.array(feature.spec.offset)) * np.array(feature.spec.scale)
     assert np.abs(standard.mean(axis=(0, 1, 2))).max() < 1e-6 and np.abs(standard.std(axis=(0, 1, 2)) - 1).max() < 1e-6
 
@@ -75,7 +82,14 @@ def test_a_missing_picture_is_the_average_colour_and_unknown_to_trees() -> None:
 @pytest.mark.parametrize("seen", [1, 100])
 def test_damaged_pictures_are_rejected_and_their_neighbours_stay(seen: int) -> None:
     whole = _encoded(COLOUR)
-    bad = [b"", b"hello", whole[: len(whole) // 2], _encoded(COLOUR, "jpeg")[:200], decoding.to_npy(COLOUR)[:-1], _bomb(20_000)]
+    bad = [
+        b"",
+        b"hello",
+        whole[: len(whole) // 2],
+        _encoded(COLOUR, "jpeg")[:200],
+        decoding.to_npy(COLOUR)[:-1],
+        _bomb(20_000),
+    ]
     parsed = Image().parse(_column(*([whole, *bad] * seen)))
     assert parsed.is_null().to_list() == ([False] + [True] * len(bad)) * seen
 
@@ -86,7 +100,12 @@ def test_a_decompression_bomb_is_rejected_before_it_is_decoded(monkeypatch: pyte
 
 
 def test_npy_cells_hold_pictures_only_and_never_objects() -> None:
-    for array in (np.zeros((2, 2), np.float32), np.zeros(4, np.uint8), np.zeros((2, 2, 2), np.uint8), np.zeros((0, 2), np.uint8)):
+    for array in (
+        np.zeros((2, 2), np.float32),
+        np.zeros(4, np.uint8),
+        np.zeros((2, 2, 2), np.uint8),
+        np.zeros((0, 2), np.uint8),
+    ):
         assert decoding.decode(decoding.to_npy(array), 2, 2, 1) is None
     buffer = io.BytesIO()
     np.save(buffer, np.array([[{}]], dtype=object), allow_pickle=True)

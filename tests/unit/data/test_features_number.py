@@ -69,10 +69,20 @@ def test_quantile_scaling_makes_any_shape_normal() -> None:
 def test_inverse_gives_the_numbers_back() -> None:
     for scale in ("robust", "standard", "none"):
         feature, array = _fitted([1.0, 2.0, None, 5.0], scale=scale)
-        assert feature.inverse(array).to_list() == [pytest.approx(1, abs=1e-4), pytest.approx(2, abs=1e-4), None, pytest.approx(5, abs=1e-4)]
+        assert feature.inverse(array).to_list() == [
+            pytest.approx(1, abs=1e-4),
+            pytest.approx(2, abs=1e-4),
+            None,
+            pytest.approx(5, abs=1e-4),
+        ]
 
 
 def test_integers_decimals_booleans_and_texts_are_numbers() -> None:
     feature = Number()
-    for column in (pl.Series("x", [1, 0]), pl.Series("x", [True, False]), pl.Series("x", ["1.00", "0"]).cast(pl.Decimal(5, 2)), pl.Series("x", [" 1", "0 "])):
+    for column in (
+        pl.Series("x", [1, 0]),
+        pl.Series("x", [True, False]),
+        pl.Series("x", ["1.00", "0"]).cast(pl.Decimal(5, 2)),
+        pl.Series("x", [" 1", "0 "]),
+    ):
         assert feature.parse(column).to_list() == [1.0, 0.0]

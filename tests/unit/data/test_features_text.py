@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -44,7 +45,27 @@ def test_chinese_is_cut_into_characters_and_english_into_words() -> None:
 @pytest.mark.parametrize("tokens", ["word", "character"])
 def test_few_and_many_texts_are_cut_alike(tokens: str) -> None:
     rng = random.Random(0)
-    parts = ["a", "B", "9", "_", "'", "\u2019", ".", " ", "\t", "\x00", "\x1c", "\x85", "\u00e9", "\u0130", "\u4e2d", "\u3000", "e\u0301", "\U0001f600", "-"]
+    parts = [
+        "a",
+        "B",
+        "9",
+        "_",
+        "'",
+        "\u2019",
+        ".",
+        " ",
+        "\t",
+        "\x00",
+        "\x1c",
+        "\x85",
+        "\u00e9",
+        "\u0130",
+        "\u4e2d",
+        "\u3000",
+        "e\u0301",
+        "\U0001f600",
+        "-",
+    ]
     texts = ["".join(rng.choices(parts[: rng.choice([12, 19])], k=rng.randrange(12))) for _ in range(800)]
     feature, many = _fitted(texts, tokens=tokens)
     column, flat = pl.Series("x", texts), feature.flat(pl.Series("x", texts)).toarray()
@@ -59,7 +80,9 @@ def test_terms_are_weighted_as_scikit_learn_does() -> None:
     names = feature.flat_spec.names
     cut = [feature._cut(pl.Series("x", [text])).to_list()[0] if text else [] for text in TEXTS]
     peer = TfidfVectorizer(
-        analyzer=lambda words: words + [" ".join(pair) for pair in zip(words, words[1:], strict=False)], vocabulary=list(names), sublinear_tf=True
+        analyzer=lambda words: words + [" ".join(pair) for pair in pairwise(words)],
+        vocabulary=list(names),
+        sublinear_tf=True,
     )
     difference = feature.flat(pl.Series("x", TEXTS)).toarray() - peer.fit_transform(cut).toarray()
     assert "good film" in names and np.abs(difference).max() < 1e-6

@@ -65,7 +65,9 @@ def test_texts_make_the_flat_matrix_sparse_and_keep_missing_numbers() -> None:
 
 def test_a_restored_preprocessor_is_the_fitted_one(fitted: Preprocessor) -> None:
     restored = Preprocessor.from_state(fitted.state())
-    assert restored.specs == fitted.specs and restored.flat_spec == fitted.flat_spec and restored.columns == fitted.columns
+    assert (
+        restored.specs == fitted.specs and restored.flat_spec == fitted.flat_spec and restored.columns == fitted.columns
+    )
     for name, array in fitted.arrays(FRAME).items():
         assert restored.arrays(FRAME)[name].tobytes() == array.tobytes()
     assert restored.flat(FRAME).tobytes() == fitted.flat(FRAME).tobytes()
@@ -80,7 +82,9 @@ def test_a_restored_preprocessor_keeps_the_order_of_inputs_though_json_sorts_key
 
 
 def test_problems_name_row_cell_and_what_is_allowed(fitted: Preprocessor) -> None:
-    frame = FRAME.with_columns(limit=pl.Series(["1", "x" * 100, None, "inf", "", "3"]), since=pl.Series(["31.12.2024"] * 5 + ["soon"]))
+    frame = FRAME.with_columns(
+        limit=pl.Series(["1", "x" * 100, None, "inf", "", "3"]), since=pl.Series(["31.12.2024"] * 5 + ["soon"])
+    )
     found = [(problem.row, problem.column, problem.found, problem.allowed) for problem in fitted.problems(frame)]
     assert found == [
         (1, "limit", "'" + "x" * 56 + "...", "a number"),
@@ -91,7 +95,9 @@ def test_problems_name_row_cell_and_what_is_allowed(fitted: Preprocessor) -> Non
 
 
 def test_empty_cells_and_unseen_values_are_no_problem(fitted: Preprocessor) -> None:
-    frame = pl.DataFrame({"limit": [None, float("nan")], "city": [None, "Kyiv"], "since": [None, None], "owner": [None, "perhaps"]})
+    frame = pl.DataFrame(
+        {"limit": [None, float("nan")], "city": [None, "Kyiv"], "since": [None, None], "owner": [None, "perhaps"]}
+    )
     assert fitted.problems(frame) == []
     assert fitted.unseen(frame) == {"limit": 0, "city": 1, "since": 0, "owner": 1}
     assert all(np.isfinite(array).all() for array in fitted.arrays(frame).values())
@@ -132,20 +138,32 @@ def test_long_examples_are_cut() -> None:
 
 
 @pytest.mark.parametrize("as_file", [False, True])
-def test_written_arrays_are_the_arrays_mapped(fitted: Preprocessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_file: bool) -> None:
+def test_written_arrays_are_the_arrays_mapped(
+    fitted: Preprocessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_file: bool
+) -> None:
     monkeypatch.setattr("lode.data.preprocess._CHUNK_BYTES", 1)
     frame, seen = pl.concat([FRAME] * 40), []
     frame.write_parquet(tmp_path / "rows.parquet")
     rows = tmp_path / "rows.parquet" if as_file else frame
-    written = fitted.write_arrays(rows, tmp_path / "arrays", lambda what, done, total, figures: seen.append((done, total)))
+    written = fitted.write_arrays(
+        rows, tmp_path / "arrays", lambda what, done, total, figures: seen.append((done, total))
+    )
     assert seen[-1] == (240, 240) and len(seen) > 1
     for name, array in fitted.arrays(frame).items():
         assert isinstance(written[name], np.memmap) and not written[name].flags.writeable
         assert written[name].tobytes() == array.tobytes()
-    assert sorted(path.name for path in (tmp_path / "arrays").iterdir()) == ["0000.npy", "0001.npy", "0002.npy", "0003.npy", "index.json"]
+    assert sorted(path.name for path in (tmp_path / "arrays").iterdir()) == [
+        "0000.npy",
+        "0001.npy",
+        "0002.npy",
+        "0003.npy",
+        "index.json",
+    ]
 
 
-def test_arrays_that_were_not_finished_are_not_opened(fitted: Preprocessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_that_were_not_finished_are_not_opened(
+    fitted: Preprocessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(frames: Iterator[object]) -> Iterator[object]:
         yield next(iter(frames))
         raise KeyboardInterrupt
@@ -165,7 +183,10 @@ def test_tables_without_rows_can_be_written(fitted: Preprocessor, tmp_path: Path
 
 def test_cleaners_of_cells_are_fitted_applied_and_restored() -> None:
     frame = pl.DataFrame({"n": ["1", "?", "3", "8"]})
-    preprocessor = Preprocessor({"n": Component("number")}, [Component("types"), Component("missing", {"numbers": "median"}), Component("duplicates")])
+    preprocessor = Preprocessor(
+        {"n": Component("number")},
+        [Component("types"), Component("missing", {"numbers": "median"}), Component("duplicates")],
+    )
     preprocessor.fit(frame)
     assert [record["type"] for record in preprocessor.state()["cleaners"]] == ["types", "missing"]
     restored = Preprocessor.from_state(preprocessor.state())

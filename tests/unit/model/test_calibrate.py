@@ -1,4 +1,7 @@
-"""Temperature: found where scores are too sure, left at 1 where nothing is to be gained; expected calibration error by hand."""
+"""Temperature: found where scores are too sure, left at 1 where nothing is to be gained.
+
+Expected calibration error by hand.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ def test_classes_get_their_temperature() -> None:
     assert temperature((true * 4).astype(np.float32), target) == pytest.approx(4, rel=0.1)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_calibrated_scores_keep_their_probabilities(seed: int) -> None:
-    found = temperature(*logits(200, 1.0, seed))
-    assert found == 1.0 or abs(found - 1) < 0.3
+def test_calibrated_scores_are_left_alone() -> None:
+    found = [temperature(*logits(200, 1.0, seed)) for seed in range(20)]
+    assert found.count(1.0) >= 16
+    assert all(abs(value - 1) < 0.4 for value in found)
 
 
 def test_few_rows_one_class_or_missing_targets_leave_it_alone() -> None:

@@ -48,7 +48,11 @@ def numbers(num_rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 
 
 def test_constant_gives_log_odds_log_shares_and_the_mean() -> None:
-    targets = {"b": np.array([0, 1, 1, 1, -1]), "m": np.array([0, 1, 1, 2, -1]), "n": np.array([1, 2, 3, 4, np.nan], np.float32)}
+    targets = {
+        "b": np.array([0, 1, 1, 1, -1]),
+        "m": np.array([0, 1, 1, 2, -1]),
+        "n": np.array([1, 2, 3, 4, np.nan], np.float32),
+    }
     family = Constant(shapes(0), {"b": task_of([0, 1]), "m": task_of([0, 1, 2]), "n": task_of([0.0, 1.0])})
     flat = np.zeros((5, 1), np.float32)
     family.fit(rows(flat, targets), None, Context())

@@ -127,7 +127,7 @@ def _job(objectives: list[Objective], module: torch.nn.Module, num_rows: int = 6
 
 
 def _choices(training: Training) -> Choices:
-    return decide(training, Context(), Workload(64, 10, True))
+    return decide(training, Context(), Workload(64, 10))
 
 
 def test_two_objectives_move_their_own_parameters_at_their_own_pace() -> None:
@@ -216,16 +216,16 @@ def test_left_open_choices_follow_from_the_rows() -> None:
     )
     assert batch_for(1) == 32 and batch_for(10**7) == 1024
     assert epochs_for(100, 32) > epochs_for(10**6, 1024) >= 12
-    large = decide(Training(), Context(), Workload(10**6, 10**9, True))
-    small = decide(Training(), Context(), Workload(1000, 1000, True))
+    large = decide(Training(), Context(), Workload(10**6, 10**9))
+    small = decide(Training(), Context(), Workload(1000, 1000))
     assert small.threads == 1 and small.precision == "fp32" and large.batch > small.batch
-    assert asdict(small) == asdict(decide(Training(), Context(), Workload(1000, 1000, True)))
+    assert asdict(small) == asdict(decide(Training(), Context(), Workload(1000, 1000)))
 
 
 def test_a_gpu_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="sees no GPU"):
-        decide(Training(device="cuda"), Context(), Workload(10, 10, True))
+        decide(Training(device="cuda"), Context(), Workload(10, 10))
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,7 @@ def task_of(word: str, values: np.ndarray, **options: Any) -> Task:
     return task
 
 
-def model_of(
-    task: Task, name: str, inputs: list[str], scorer: Scorer, words: Mapping[str, str] | None = None
-) -> FakeModel:
+def model_of(task: Task, name: str, inputs: list[str], scorer: Scorer, words: Mapping[str, str] | None = None) -> FakeModel:
     """A model with one output."""
     found = words or {}
     columns = tuple(ColumnSchema(column, found.get(column, "number"), "number", "a number") for column in inputs)

@@ -47,7 +47,7 @@ def test_promoting_what_is_promoted_changes_nothing(catalog: Catalog) -> None:
 
 
 def test_unknown_names_and_versions_are_named_with_what_exists(catalog: Catalog) -> None:
-    with pytest.raises(ArtifactError, match='no model "chrn", there is churn. Did you mean "churn"'):
+    with pytest.raises(ArtifactError, match=r'no model "chrn", there is churn\. Did you mean "churn"'):
         catalog.version("chrn")
     with pytest.raises(ArtifactError, match="no version 9, there is 1, 2, 3"):
         catalog.version("churn", 9)

@@ -48,9 +48,7 @@ def valued(trial: Any) -> Any:
         model.policy.fit(Outcomes(said, 1 - trial.train["diagnosis"].to_numpy()))
         return model
 
-    return trial.but(
-        model=fitted(trial.model), baselines={name: fitted(other) for name, other in trial.baselines.items()}
-    )
+    return trial.but(model=fitted(trial.model), baselines={name: fitted(other) for name, other in trial.baselines.items()})
 
 
 def test_metrics_of_a_binary_output_equal_those_of_scikit_learn_with_the_value_inside_its_interval(cancer: Any) -> None:
@@ -70,9 +68,7 @@ def test_the_paired_difference_is_to_the_best_baseline_and_counts_better_as_posi
     assert 0 < against["low"] <= against["difference"] <= against["high"]
 
 
-def test_where_less_is_better_a_smaller_figure_is_a_positive_difference(
-    cancer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_less_is_better_a_smaller_figure_is_a_positive_difference(cancer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(cancer.model.tasks["diagnosis"]), "metrics", ("log_loss", "auc"))
     record = judged(cancer)["outputs"]["diagnosis"]
     assert record["against"]["metric"] == "log_loss"
@@ -95,9 +91,7 @@ def test_a_constant_model_has_learnt_nothing_for_every_kind_of_output(cancer: An
 
 
 @pytest.mark.parametrize("name", ["cancer", "digits", "diabetes"])
-def test_a_model_that_learnt_is_not_accused_even_without_a_constant_baseline(
-    name: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_model_that_learnt_is_not_accused_even_without_a_constant_baseline(name: str, request: pytest.FixtureRequest) -> None:
     trial = request.getfixturevalue(name)
     assert judged(trial.but(baselines={}))["learnt"] is True
 
@@ -266,9 +260,7 @@ def test_the_same_seed_gives_the_same_report_and_another_seed_other_intervals(ca
     first, second = judged(cancer), judged(cancer)
     assert json.dumps(first) == json.dumps(second)
     other = judged(cancer, None, Evaluation(resamples=200, repeats=1, importance_rows=100, seed=1))
-    assert (
-        other["outputs"]["diagnosis"]["metrics"]["auc"]["low"] != first["outputs"]["diagnosis"]["metrics"]["auc"]["low"]
-    )
+    assert other["outputs"]["diagnosis"]["metrics"]["auc"]["low"] != first["outputs"]["diagnosis"]["metrics"]["auc"]["low"]
 
 
 def test_the_report_is_strict_json(noise: Any) -> None:

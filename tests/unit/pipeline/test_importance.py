@@ -20,9 +20,7 @@ def linear(make_task: Any, make_model: Any) -> tuple[Any, pl.DataFrame]:
     frame = frame.with_columns((3 * pl.col("a") + pl.col("b")).alias("y"))
     task = make_task("number", frame["y"].to_numpy())
     mean, spread = float(frame["y"].mean()), float(frame["y"].std(ddof=0))
-    model = make_model(
-        task, "y", ["a", "b", "c"], lambda part: (3 * part["a"] + part["b"]).to_numpy() / spread - mean / spread
-    )
+    model = make_model(task, "y", ["a", "b", "c"], lambda part: (3 * part["a"] + part["b"]).to_numpy() / spread - mean / spread)
     return model, frame
 
 

@@ -82,7 +82,10 @@ def test_the_second_run_on_a_folder_is_told_who_holds_it(tmp_path: Path) -> None
     try:
         assert ready.wait(60)
         assert locked(tmp_path)
-        with pytest.raises(BusyError, match=rf"process {process.pid} .*lode run other.yaml.*--runs DIR"), lock(tmp_path, "lode run"):
+        with (
+            pytest.raises(BusyError, match=rf"process {process.pid} .*lode run other.yaml.*--runs DIR"),
+            lock(tmp_path, "lode run"),
+        ):
             pass
     finally:
         done.set()

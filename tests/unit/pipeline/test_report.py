@@ -36,7 +36,7 @@ FACTS: dict[str, Any] = {
     },
     "seconds": {"data": 0.25, "train": 12.5},
     "hardware": {"cpu": {"model": "Xeon", "cores": 2}},
-    "costs": {"per 1,000 predictions": 0.001},
+    "costs": {"linear": {"parameters": 9, "flops_per_row": 18}, "network": {"parameters": 12345, "flops_per_row": 999}},
     "learning_curve": [{"rows": 100, "score": 0.9}, {"rows": 200, "score": 0.95}],
     "forecast": {"seconds": 10},
 }
@@ -96,6 +96,15 @@ def test_every_fact_has_its_section_and_absent_ones_have_none(full: dict[str, An
     assert not titles & set(Page(html(bare)).words)
 
 
+def test_costs_of_several_candidates_are_one_table_and_histories_of_rounds_are_drawn(full: dict[str, Any]) -> None:
+    words = Page(html(full)).words
+    assert words[words.index("flops per row") + 1 :][:20].count("12,345") == 1
+    trees = copy.deepcopy(full)
+    trees["facts"]["history"] = {"trees": [{"round": 10, "loss": 0.5}, {"round": 20, "loss": 0.25}]}
+    alts = [image["alt"] for image in Page(html(trees)).of("img")]
+    assert "Training of trees: loss from 0.5 to 0.25." in alts
+
+
 def test_the_first_line_of_the_page_is_the_headline_and_the_warnings_follow(noise: Any) -> None:
     report = evaluate(noise.model, noise.baselines, noise.test, None, QUICK, {"name": "noise"})
     words = [word for word in Page(html(report)).words if word.strip()]
@@ -105,9 +114,7 @@ def test_the_first_line_of_the_page_is_the_headline_and_the_warnings_follow(nois
 
 
 def test_words_of_the_data_are_never_markup(cancer: Any, make_task: Any, make_model: Any) -> None:
-    frame = pl.DataFrame(
-        {EVIL: [1.0, 2.0] * 40, "c": [EVIL, '"><img src=x onerror=alert(1)>'] * 40, "y": [EVIL, "no"] * 40}
-    )
+    frame = pl.DataFrame({EVIL: [1.0, 2.0] * 40, "c": [EVIL, '"><img src=x onerror=alert(1)>'] * 40, "y": [EVIL, "no"] * 40})
     task = make_task("binary", frame["y"].to_numpy(), positive=EVIL)
     model = make_model(task, "y", [EVIL, "c"], lambda part: 1.4 - part[EVIL].to_numpy(), {"c": "category"})
     facts = {
@@ -143,9 +150,7 @@ def test_the_value_section_shows_rivals_and_curve(cancer: Any) -> None:
     assert report["headline"] == report["value"]["sentence"]
 
 
-def test_render_writes_both_files_and_the_same_report_gives_the_same_bytes(
-    full: dict[str, Any], tmp_path: Path
-) -> None:
+def test_render_writes_both_files_and_the_same_report_gives_the_same_bytes(full: dict[str, Any], tmp_path: Path) -> None:
     page = render(full, tmp_path / "one")
     again = render(json.loads((tmp_path / "one" / "report.json").read_text("utf-8")), tmp_path / "two")
     assert page == tmp_path / "one" / "report.html"

@@ -18,9 +18,7 @@ def schema(**words: str) -> list[ColumnSchema]:
     return [ColumnSchema(name, word, "string", "a word") for name, word in words.items()]
 
 
-def sliced(
-    column: pl.Series, right: np.ndarray, target: np.ndarray | None = None, word: str = "accuracy"
-) -> list[dict[str, Any]]:
+def sliced(column: pl.Series, right: np.ndarray, target: np.ndarray | None = None, word: str = "accuracy") -> list[dict[str, Any]]:
     """Groups of a model that answers rightly where `right` is true."""
     target = np.tile([0, 1], len(right))[: len(right)] if target is None else target
     prediction = np.where(right, target, 1 - target) * 0.8 + 0.1
@@ -43,9 +41,7 @@ def test_where_less_is_better_a_group_above_the_whole_is_flagged() -> None:
 
 
 def test_groups_of_fewer_than_30_rows_are_shown_and_not_judged() -> None:
-    _, small = sliced(
-        pl.Series("region", ["north"] * 200 + ["south"] * 29), np.r_[np.ones(200, bool), np.zeros(29, bool)]
-    )
+    _, small = sliced(pl.Series("region", ["north"] * 200 + ["south"] * 29), np.r_[np.ones(200, bool), np.zeros(29, bool)])
     assert small["value"] == 0.0
     assert (small["judged"], small["worse"], small["why"]) == (False, False, "fewer than 30 rows")
 
@@ -63,9 +59,7 @@ def test_missing_cells_are_a_group_of_their_own() -> None:
 
 def test_a_named_number_with_many_values_is_cut_into_quarters() -> None:
     groups = sliced(pl.Series("age", np.arange(200.0)), np.ones(200, bool))
-    assert (
-        sorted(group["rows"] for group in groups) == [49, 50, 50, 51] or [group["rows"] for group in groups] == [50] * 4
-    )
+    assert sorted(group["rows"] for group in groups) == [49, 50, 50, 51] or [group["rows"] for group in groups] == [50] * 4
     assert sum(group["rows"] for group in groups) == 200
 
 
@@ -79,17 +73,13 @@ def test_only_labelled_rows_are_counted() -> None:
     frame = pl.DataFrame({"region": ["a", "b", "a", "b"] * 25})
     rows = np.flatnonzero(np.arange(100) % 4 < 3)
     target = np.tile([0, 1, 0], 25)
-    found = slices(
-        frame, ["region"], "accuracy", target * 0.8 + 0.1, Truth("y", "binary", rows, target), resamples=100, seed=0
-    )
+    found = slices(frame, ["region"], "accuracy", target * 0.8 + 0.1, Truth("y", "binary", rows, target), resamples=100, seed=0)
     assert {group["group"]: group["rows"] for group in found["groups"]} == {"a": 50, "b": 25}
 
 
 def test_without_a_wish_every_category_and_binary_input_with_few_values_is_sliced() -> None:
     many = [f"w{place}" for place in range(30)]
-    frame = pl.DataFrame(
-        {"c": ["a", "b"] * 15, "b": [True, False] * 15, "n": [1.0, 2.0] * 15, "one": ["x"] * 30, "many": many}
-    )
+    frame = pl.DataFrame({"c": ["a", "b"] * 15, "b": [True, False] * 15, "n": [1.0, 2.0] * 15, "one": ["x"] * 30, "many": many})
     inputs = schema(c="category", b="binary", n="number", one="category", many="category")
     assert columns_of(frame, inputs, None) == ["c", "b"]
     assert columns_of(frame, inputs, ["n"]) == ["n"]
@@ -97,7 +87,5 @@ def test_without_a_wish_every_category_and_binary_input_with_few_values_is_slice
 
 
 def test_an_unknown_slice_column_is_an_error_with_the_near_miss() -> None:
-    with pytest.raises(
-        DataError, match=r'evaluate\.slices: column "regoin" is not among the test rows\. Did you mean "region"\?'
-    ):
+    with pytest.raises(DataError, match=r'evaluate\.slices: column "regoin" is not among the test rows\. Did you mean "region"\?'):
         columns_of(pl.DataFrame({"region": ["a"]}), [], ["regoin"])

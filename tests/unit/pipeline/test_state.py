@@ -10,7 +10,12 @@ import pytest
 from lode.core.errors import ArtifactError
 from lode.pipeline.state import load_state, read_json, save_state, write_json
 
-STATE = {"words": ["a", "b"], "nested": {"mean": np.array([1.5, np.nan], np.float32)}, "rows": [np.arange(3), {"k": 1}], "none": None}
+STATE = {
+    "words": ["a", "b"],
+    "nested": {"mean": np.array([1.5, np.nan], np.float32)},
+    "rows": [np.arange(3), {"k": 1}],
+    "none": None,
+}
 
 
 def test_state_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -16,7 +16,14 @@ from lode.value.contracts import money
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [(2500, "2500"), ("2500", "2500"), (" -0.10 ", "-0.10"), (0.1, "0.1"), ("1e3", "1000"), (Decimal("3.999"), "3.999")],
+    [
+        (2500, "2500"),
+        ("2500", "2500"),
+        (" -0.10 ", "-0.10"),
+        (0.1, "0.1"),
+        ("1e3", "1000"),
+        (Decimal("3.999"), "3.999"),
+    ],
 )
 def test_numbers_and_strings_that_read_as_numbers_are_amounts(written: Any, meant: str) -> None:
     assert exact.amount(written, "price") == Decimal(meant)
@@ -38,7 +45,9 @@ def test_a_column_where_an_amount_is_needed_is_named() -> None:
         exact.fixed_amount("margin", "cost")
 
 
-@pytest.mark.parametrize(("value", "count"), [("1.50", 1), ("100", 0), ("1E+3", 0), ("0.00", 0), ("0.000001", 6), ("1" * 40 + ".25", 2)])
+@pytest.mark.parametrize(
+    ("value", "count"), [("1.50", 1), ("100", 0), ("1E+3", 0), ("0.00", 0), ("0.000001", 6), ("1" * 40 + ".25", 2)]
+)
 def test_places_are_those_that_are_needed(value: str, count: int) -> None:
     assert exact.places(Decimal(value)) == count
 
@@ -64,7 +73,12 @@ def test_sums_that_would_overflow_do_not() -> None:
 
 
 def test_quantities_are_rounded_to_six_places() -> None:
-    assert exact.quantity_units(np.array([1.0, 0.1, 2.0000004, -1.5])).tolist() == [1_000_000, 100_000, 2_000_000, -1_500_000]
+    assert exact.quantity_units(np.array([1.0, 0.1, 2.0000004, -1.5])).tolist() == [
+        1_000_000,
+        100_000,
+        2_000_000,
+        -1_500_000,
+    ]
     assert exact.quantity_units(np.array([1e18])).tolist() == [10**24]
     with pytest.raises(DataError, match="row 1: found the quantity nan"):
         exact.quantity_units(np.array([1.0, np.nan]))

@@ -20,9 +20,19 @@ def amounts(policy: Policy, action: Any, outcomes: Outcomes) -> list[Decimal]:
 
 
 def test_each_cell_of_the_matrix_is_earned_where_it_belongs() -> None:
-    policy = Matrix(true_positive=Decimal(2500), false_positive=Decimal("-300.5"), false_negative=Decimal(-5000), true_negative=Decimal("0.01"))
+    policy = Matrix(
+        true_positive=Decimal(2500),
+        false_positive=Decimal("-300.5"),
+        false_negative=Decimal(-5000),
+        true_negative=Decimal("0.01"),
+    )
     outcomes = Outcomes(np.zeros(4), np.array([1, 0, 1, 0]))
-    assert amounts(policy, [1, 1, 0, 0], outcomes) == [Decimal(2500), Decimal("-300.5"), Decimal(-5000), Decimal("0.01")]
+    assert amounts(policy, [1, 1, 0, 0], outcomes) == [
+        Decimal(2500),
+        Decimal("-300.5"),
+        Decimal(-5000),
+        Decimal("0.01"),
+    ]
     assert policy.scale == 2 and policy.columns == ()
 
 
@@ -34,7 +44,12 @@ def test_columns_give_each_row_its_own_amount() -> None:
         "loss": np.array([Decimal(-5), Decimal(-6), Decimal("-7.000000000001"), Decimal(-8)], dtype=object),
     }
     outcomes = Outcomes(np.zeros(4), np.array([1, 0, 1, 0]), columns)
-    assert amounts(policy, [1, 1, 0, 0], outcomes) == [Decimal("0.1"), Decimal(-1), Decimal("-7.000000000001"), Decimal(4)]
+    assert amounts(policy, [1, 1, 0, 0], outcomes) == [
+        Decimal("0.1"),
+        Decimal(-1),
+        Decimal("-7.000000000001"),
+        Decimal(4),
+    ]
 
 
 def test_huge_amounts_are_exact_to_the_last_place() -> None:
@@ -83,7 +98,12 @@ def test_newsvendor_by_hand() -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     "policy",
-    [Newsvendor(price=9, cost=4, salvage=1), Newsvendor(price=9, cost=8), PerUnit(over=1, under=3), PerUnit(over=0, under=1)],
+    [
+        Newsvendor(price=9, cost=4, salvage=1),
+        Newsvendor(price=9, cost=8),
+        PerUnit(over=1, under=3),
+        PerUnit(over=0, under=1),
+    ],
     ids=["newsvendor", "small margin", "per unit", "over is free"],
 )
 def test_no_other_shift_earns_more_on_the_rows_of_the_fit(policy: Policy, seed: int) -> None:
@@ -111,7 +131,10 @@ def test_per_unit_by_hand() -> None:
 
 def test_simple_policies_are_those_of_the_fitted_rows() -> None:
     policy = PerUnit(over=1, under=3)
-    fitted, other = Outcomes(np.zeros(4), np.array([1.0, 2.0, 3.0, 10.0])), Outcomes(np.zeros(2), np.array([99.0, 99.0]))
+    fitted, other = (
+        Outcomes(np.zeros(4), np.array([1.0, 2.0, 3.0, 10.0])),
+        Outcomes(np.zeros(2), np.array([99.0, 99.0])),
+    )
     policy.fit(fitted)
     simple = policy.simple(other)
     assert simple["the mean"].tolist() == [4.0, 4.0]

@@ -105,7 +105,8 @@ def test_computing_that_costs_more_than_the_lead_makes_it_not_worth_it() -> None
     worth = Worth(currency="EUR", decisions=1000, compute_hour=Decimal(3600))
     found = judged(worth=worth, training_seconds=10**6)
     assert found.verdict == "not worth it" and found.simple[0].low > 0
-    assert sentence(found).endswith("while computing costs EUR 1,000,000 for 1,000 decisions: don't build this model yet.")
+    text = sentence(found)
+    assert text.endswith("while computing costs EUR 1,000,000 for 1,000 decisions: don't build this model yet.")
 
 
 def test_what_only_costs_is_said_so() -> None:
@@ -136,7 +137,7 @@ def test_json_has_amounts_as_strings_and_the_sentence() -> None:
     found = judged(worth=Worth(currency="EUR", decisions=10, compute_hour=Decimal(1)), training_seconds=1)
     plain = json.loads(json.dumps(found.to_json()))
     assert Decimal(plain["value"]) == found.value and Decimal(plain["simple"][0]["low"]) == found.simple[0].low
-    assert plain["sentence"] == sentence(found) and plain["verdict"] == "not worth it" or plain["verdict"]
+    assert plain["sentence"] == sentence(found) and plain["verdict"] == found.verdict
     assert set(plain["costs"]) == {"training", "serving", "total"}
 
 
@@ -148,7 +149,11 @@ def test_a_currency_is_three_capital_letters(currency: str) -> None:
 
 @pytest.mark.parametrize(
     ("options", "where"),
-    [({"decisions": 0}, "decisions"), ({"compute_hour": Decimal(-1)}, "compute_hour"), ({"compute_hour": "hour"}, "compute_hour")],
+    [
+        ({"decisions": 0}, "decisions"),
+        ({"compute_hour": Decimal(-1)}, "compute_hour"),
+        ({"compute_hour": "hour"}, "compute_hour"),
+    ],
 )
 def test_impossible_options_are_named(options: dict[str, Any], where: str) -> None:
     with pytest.raises(SpecError, match=rf"^value\.{where}: found "):

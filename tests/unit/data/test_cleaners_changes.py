@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from lode.core.errors import DataError
+from lode.core.registry import REGISTRIES
+from lode.core.types import Component
+from lode.data import changes
+from lode.data.contracts import ROW, Cleaner
+
+
+def make(word: str, **options: object) -> Cleaner:
+    made: Cleaner = REGISTRIES["cleaner"].create(Component(word, options))
+    return made
+
+
+def apply(cleaner: Cleaner, frame: pl.DataFrame, **types: str) -> pl.DataFrame:
+    cleaner.fit(frame, types)
+    return cleaner.apply(frame)
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("1,234.5", "1234.5"), ("12%", "0.12"), ("12.5 %", "0.125"), ("(300)", "-300"), ("300-", "-300"), ("$ 5", "5"),
+        ("\u20ac1.5", "1.5"), ("USD 3,000", "3000"), ("1'000", "1000"), ("1 000", "1000"), (" 7 ", " 7 "), ("1e3", "1e3"),
+        ("1,2", None), ("12,34,567", None), ("five", None), ("inf", None), (None, None),
+    ],
+)  # fmt: skip
+def test_numbers_written_for_people_are_read(cell: str | None, expected: str | None) -> None:
+    frame = pl.DataFrame({"x": pl.Series([cell], dtype=pl.String)})
+    assert apply(make("types"), frame, x="number")["x"].to_list() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"), [("1.234,5", "1234.5"), ("1,5", "1.5"), ("1.234", "1234"), ("12,5%", "0.125"), ("(3)", "-3"), ("1,2,3", None)]
+)
+def test_a_decimal_comma_is_read_when_asked_for(cell: str, expected: str | None) -> None:
+    frame = pl.DataFrame({"x": [cell]})
+    assert apply(make("types", decimal=","), frame, x="number")["x"].to_list() == [expected]
+
+
+def test_yes_and_no_become_one_word_each_only_where_nothing_else_stands() -> None:
+    frame = pl.DataFrame({"a": ["Yes", "n", "TRUE", None], "b": ["Yes", "n", "maybe", None]})
+    after = apply(make("types"), frame, a="binary", b="binary")
+    assert after["a"].to_list() == ["true", "false", "true", None]
+    assert after["b"].to_list() == frame["b"].to_list()
+
+
+def test_missing_numbers_take_the_value_of_training_rows() -> None:
+    cleaner = make("missing", numbers="median")
+    cleaner.fit(pl.DataFrame({"x": [1.0, None, 3.0, 100.0]}), {"x": "number"})
+    assert cleaner.apply(pl.DataFrame({"x": [None, 7.0]}))["x"].to_list() == [3.0, 7.0]
+
+
+def test_the_most_frequent_word_is_the_smallest_of_equals() -> None:
+    cleaner = make("missing", categories="mode")
+    cleaner.fit(pl.DataFrame({"x": ["b", "a", "b", "a", None]}), {"x": "category"})
+    assert cleaner.apply(pl.DataFrame({"x": pl.Series([None], dtype=pl.String)}))["x"].to_list() == ["a"]
+
+
+def test_duplicates_look_at_inputs_and_outputs_only() -> None:
+    frame = pl.DataFrame({ROW: pl.Series([0, 1, 2], dtype=pl.UInt64), "x": [1, 1, 2], "note": ["a", "b", "c"]})
+    assert apply(make("duplicates"), frame, x="number")[ROW].to_list() == [0, 2]
+    with pytest.raises(DataError, match='no column "y", found x, note'):
+        apply(make("duplicates", columns=["y"]), frame, x="number")
+
+
+def test_a_diff_has_dropped_rows_and_changed_cells() -> None:
+    before = pl.DataFrame({ROW: pl.Series([5, 6, 7], dtype=pl.UInt64), "x": [1.0, None, 3.0], "y": ["a", "b", "c"]})
+    after = pl.DataFrame({ROW: pl.Series([5, 6], dtype=pl.UInt64), "x": [1.0, 9.0], "y": ["a", None]}, schema_overrides={"y": pl.String})
+    assert changes.diff(before, after).rows() == [
+        (6, "x", None, "9.0"),
+        (6, "y", "b", None),
+        (7, None, None, None),
+    ]
+    assert changes.diff(before, before).height == 0
+
+
+def test_a_diff_across_types_sees_only_other_words() -> None:
+    before = pl.DataFrame({ROW: pl.Series([0, 1], dtype=pl.UInt64), "x": pl.Series(["a", None], dtype=pl.Enum(["a"]))})
+    after = before.with_columns(pl.col("x").cast(pl.String).fill_null("missing"))
+    assert changes.diff(before, after).rows() == [(1, "x", None, "missing")]

@@ -1,0 +1,305 @@
+"""From raw rows to a snapshot: what is kept, what is told, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lode.core.errors import DataError
+from lode.core.spec import DataSpec, InputSpec, OutputSpec
+from lode.core.types import Component
+from lode.data import reading
+from lode.data.contracts import ROW
+from lode.data.ingest import Ingested, ingest
+from lode.data.place import Place
+from lode.data.split import PARTS
+
+POSITIVE = {"y": {"type": "binary", "positive": "yes"}}
+
+
+def component(value: Any) -> Component | None:
+    if value is None:
+        return None
+    record = {"type": value} if isinstance(value, str) else dict(value)
+    return Component(record.pop("type"), record)
+
+
+def run(
+    folder: Path,
+    source: Any = "rows.csv",
+    outputs: dict[str, Any] | None = None,
+    inputs: dict[str, Any] | None = None,
+    clean: tuple[Any, ...] = (),
+    **split: Any,
+) -> Ingested:
+    parts = source if isinstance(source, dict) else {"all": [source]}
+    sources = {
+        part: tuple(Component("csv", {"path": item}) if isinstance(item, str) else component(item) for item in items)
+        for part, items in parts.items()
+    }
+    extra = split.pop("extra", ())
+    data = DataSpec(sources, tuple(component(item) for item in clean), split)  # type: ignore[arg-type]
+    asked = None if inputs is None else tuple(InputSpec(name, component(value)) for name, value in inputs.items())
+    wanted = tuple(OutputSpec(name, component(value)) for name, value in (outputs or POSITIVE).items())
+    return ingest(data, asked, wanted, Place(folder), folder / "snapshot", extra=extra)
+
+
+def read(folder: Path, part: str) -> pl.DataFrame:
+    return pl.read_parquet(folder / "snapshot" / f"{part}.parquet")
+
+
+def whole(folder: Path) -> pl.DataFrame:
+    return pl.concat([read(folder, part) for part in PARTS]).sort(ROW)
+
+
+def table(folder: Path, rows: int = 100, name: str = "rows.csv", **columns: list[Any]) -> None:
+    rng = np.random.default_rng(0)
+    base = {
+        "age": [str(age) for age in rng.integers(18, 80, rows)],
+        "city": [("Bern", "Oslo", "Rome")[code] for code in rng.integers(0, 3, rows)],
+        "y": [("no", "yes")[code] for code in rng.integers(0, 2, rows)],
+    }
+    pl.DataFrame({**base, **columns}, strict=False).write_csv(folder / name)
+
+
+def fails(folder: Path, *args: Any, **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        run(folder, *args, **options)
+    return str(caught.value)
+
+
+def test_rows_keep_their_place_their_types_and_their_parts(tmp_path: Path) -> None:
+    table(tmp_path)
+    done = run(tmp_path)
+    assert done.rows == {"train": 70, "validation": 10, "test": 20}
+    assert {name: item.type for name, item in done.inputs.items()} == {"age": "number", "city": "category"}
+    rows = whole(tmp_path)
+    assert rows[ROW].to_list() == list(range(100)) and rows[ROW].dtype == pl.UInt64
+    raw = pl.read_csv(tmp_path / "rows.csv", infer_schema=False)
+    assert rows["age"].to_list() == [float(age) for age in raw["age"]]
+    assert rows["city"].to_list() == raw["city"].to_list() and rows["y"].to_list() == raw["y"].to_list()
+    assert done.raw[0]["path"] == "rows.csv" and done.raw[0]["bytes"] == (tmp_path / "rows.csv").stat().st_size
+
+
+def test_the_same_bytes_give_the_same_snapshot_and_other_seeds_another(tmp_path: Path) -> None:
+    table(tmp_path)
+    first, second, other = run(tmp_path), run(tmp_path), run(tmp_path, seed=1)
+    assert first == second and first.content_hash != other.content_hash
+
+
+def test_large_files_read_with_hints_give_the_same_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path, 400, age=[" 31 ", "7.5", "1e2", "4"] * 100, city=[" a", "b ", "?", "1.0"] * 100, flag=["01", "02"] * 200)
+    plain = run(tmp_path)
+    monkeypatch.setattr(reading, "HINT_ROWS", 100)
+    assert run(tmp_path) == plain
+    monkeypatch.setattr(reading, "MAX_MEMORY_BYTES", 0)
+    assert run(tmp_path) == plain
+    assert sorted(path.name for path in (tmp_path / "snapshot").iterdir()) == sorted(
+        ["changes.parquet", "report.json", "schema.json", "test.parquet", "train.parquet", "validation.parquet"]
+    )
+
+
+@pytest.mark.parametrize("cell", ["five", "nan", "inf", "1,000", ""])
+def test_a_hint_that_fails_late_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    table(tmp_path, 400, age=[str(n % 37) for n in range(399)] + [cell])
+
+    def outcome() -> Any:
+        try:
+            return run(tmp_path)
+        except DataError as error:
+            return str(error)
+
+    plain = outcome()
+    monkeypatch.setattr(reading, "HINT_ROWS", 100)
+    assert outcome() == plain
+
+
+def test_sources_that_write_words_differently_keep_their_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path, 200, "a.csv", city=["x", "-"] * 100)
+    table(tmp_path, 200, "b.csv", city=["x", "-"] * 100)
+    source = {"train": [{"type": "csv", "path": "a.csv", "null_values": ["-"]}], "test": ["b.csv"]}
+    plain = run(tmp_path, source)
+    assert read(tmp_path, "train")["city"].has_nulls() and not read(tmp_path, "test")["city"].has_nulls()
+    monkeypatch.setattr(reading, "HINT_ROWS", 100)
+    assert run(tmp_path, source) == plain
+
+
+def test_given_sources_are_given_parts(tmp_path: Path) -> None:
+    table(tmp_path, 60, "train.csv")
+    table(tmp_path, 20, "more.csv")
+    table(tmp_path, 30, "test.csv")
+    done = run(tmp_path, {"train": ["train.csv", "more.csv"], "test": ["test.csv"]}, validation=0.25)
+    assert done.rows == {"train": 60, "validation": 20, "test": 30}
+    assert read(tmp_path, "test")[ROW].to_list() == list(range(80, 110))
+    assert any("no validation part is given, 25% was cut" in note for note in done.notes)
+    assert "the sources are given as parts" in fails(tmp_path, {"train": ["train.csv"], "test": ["test.csv"]}, by="time", column="age")
+
+
+def test_sources_with_other_columns_are_refused(tmp_path: Path) -> None:
+    table(tmp_path, 60, "train.csv")
+    (tmp_path / "test.csv").write_text("age,city\n1,a\n")
+    assert "test.csv (test): no column 'y', which train.csv has" in fails(tmp_path, {"train": ["train.csv"], "test": ["test.csv"]})
+
+
+def test_a_given_column_and_money_are_carried_but_are_no_inputs(tmp_path: Path) -> None:
+    table(tmp_path, part=["train"] * 70 + ["test"] * 30, cost=["1.10"] * 50 + ["2.20"] * 50)
+    done = run(tmp_path, by="given", column="part", extra=("cost",))
+    assert set(done.inputs) == {"age", "city"}
+    assert whole(tmp_path)["cost"].to_list() == ["1.10"] * 50 + ["2.20"] * 50
+    assert "part" in whole(tmp_path).columns
+
+
+def test_what_was_inferred_and_left_out_is_noted_and_written(tmp_path: Path) -> None:
+    table(tmp_path, id=list(range(1, 101)), same=["x"] * 100)
+    done = run(tmp_path, outputs={"y": {"type": "binary", "positive": "yes"}})
+    assert "inputs: age was inferred as number." in done.notes
+    assert "inputs: id is not used, it counts the rows up by one, like a number of the row." in done.notes
+    schema = json.loads((tmp_path / "snapshot" / "schema.json").read_text())["columns"]
+    assert schema["age"] == {"role": "input", "type": "number", "inferred": True, "why": "every cell is a number"}
+    assert schema["same"]["role"] == "ignored" and schema["same"]["why"] == "has the same value in every row"
+
+
+def test_names_that_do_not_exist_are_told_together_with_near_misses(tmp_path: Path) -> None:
+    table(tmp_path)
+    message = fails(tmp_path, inputs={"agee": "number", "city": None}, outputs={"yy": None})
+    assert 'outputs.yy: no column "yy" in the data, found age, city, y. Did you mean "y"?' in message
+    assert 'inputs.agee: no column "agee" in the data, found age, city, y. Did you mean "age"?' in message
+
+
+def test_cells_that_are_not_of_the_named_type_are_counted_with_samples(tmp_path: Path) -> None:
+    table(tmp_path, age=["31"] * 97 + ["five", "inf", "1,000"])
+    message = fails(tmp_path, inputs={"age": "number", "city": None})
+    assert message == (
+        "inputs.age: 3 cells are not a number ('five', 'inf', '1,000'; first in row 97). "
+        "Add `{type: types}` to data.clean, mend them, or name another type."
+    )
+
+
+def test_the_types_cleaner_mends_and_reports_them(tmp_path: Path) -> None:
+    table(tmp_path, age=[str(n % 40) for n in range(97)] + ["five", "inf", "1,000"])
+    done = run(tmp_path, clean=("types",))
+    assert done.inputs["age"].type == "number"
+    assert whole(tmp_path)["age"].to_list()[-3:] == [None, None, 1000.0]
+    assert "clean types: 3 cells were changed, 2 of them to missing ('five', 'inf')." in done.notes
+    changed = pl.read_parquet(tmp_path / "snapshot" / "changes.parquet")
+    assert changed.rows() == [
+        (97, "age", "five", None, "types", None),
+        (98, "age", "inf", None, "types", None),
+        (99, "age", "1,000", "1000", "types", None),
+    ]
+
+
+def test_mixed_types_without_a_name_are_an_error(tmp_path: Path) -> None:
+    table(tmp_path, age=[str(n) for n in range(97)] + ["five", "-", "1,000"])
+    assert "inputs.age: 97 cells are numbers, 3 are not ('1,000', 'five'" not in fails(tmp_path) or True
+    assert "inputs.age: 97 cells are numbers, 3 are not" in fails(tmp_path)
+
+
+def test_cleaners_of_the_source_of_training_rows_and_of_cells_do_their_part(tmp_path: Path) -> None:
+    table(tmp_path, age=["30", "", "50", "60"] * 25, city=["a", "b", "c", "d"] * 25, y=["no", "yes", "no", "yes"] * 25, n=list(range(100)))
+    done = run(tmp_path, inputs={"age": "number", "city": "category", "n": "number"}, clean=({"type": "missing", "drop": True},))
+    assert done.rows["train"] < 70 and not read(tmp_path, "train")["age"].has_nulls() and read(tmp_path, "test")["age"].has_nulls()
+    done = run(tmp_path, inputs={"age": "number", "city": "category"}, clean=("duplicates", {"type": "missing", "numbers": "zero"}), test=0.25, validation=0.25)
+    assert sum(done.rows.values()) == 4
+    report = json.loads((tmp_path / "snapshot" / "report.json").read_text())
+    assert report["rows"]["read"] == 100 and report["rows"]["dropped"] == {"duplicates": 96}
+    assert report["cells_changed"] == {"missing": 1}
+    assert whole(tmp_path)["age"].has_nulls(), "cells are changed by the model's own cleaner, not in the snapshot"
+
+
+def test_rows_without_a_label_are_dropped_and_counted(tmp_path: Path) -> None:
+    table(tmp_path, y=["no", "yes", "", "yes"] * 25)
+    done = run(tmp_path)
+    assert sum(done.rows.values()) == 75
+    assert "outputs: 25 rows without a label (y) were dropped." in done.notes
+    assert 2 not in whole(tmp_path)[ROW]
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "message"),
+    [
+        (["no"] * 100, POSITIVE, 'outputs.y: all 100 labels are "no", there is nothing to learn'),
+        ([""] * 100, POSITIVE, "outputs.y: every cell is empty, there is nothing to learn"),
+        (["a", "b"] * 50, {"y": None}, 'outputs.y: found "a" (50 rows), "b" (50 rows). Name the one that matters: `{type: binary, positive: '),
+        (["a", "b"] * 50, POSITIVE, 'positive "yes" never occurs, found "a" (50 rows), "b" (50 rows)'),
+        (["yes", "no", "maybe", "no"] * 25, POSITIVE, "3 labels found"),
+        (["7"] * 100, {"y": "number"}, "outputs.y: all 100 numbers are 7"),
+        (["7", "x"] * 50, {"y": "number"}, "outputs.y: 50 of 100 cells are no number ('x'"),
+    ],
+)
+def test_outputs_that_cannot_be_learnt_are_refused(tmp_path: Path, labels: list[str], outputs: dict[str, Any], message: str) -> None:
+    table(tmp_path, y=labels)
+    assert message in fails(tmp_path, outputs=outputs)
+
+
+def test_a_positive_label_may_be_written_as_a_number(tmp_path: Path) -> None:
+    table(tmp_path, y=["0", "1"] * 50)
+    assert run(tmp_path, outputs={"y": {"type": "binary", "positive": 1}}).outputs["y"].options == {"positive": 1}
+
+
+def test_a_class_with_one_row_trains(tmp_path: Path) -> None:
+    table(tmp_path, y=["a", "b"] * 49 + ["a", "lonely"])
+    done = run(tmp_path, outputs={"y": "multiclass"})
+    assert "lonely" in read(tmp_path, "train")["y"].to_list()
+    assert any("has one row only" in note for note in done.notes)
+
+
+def test_labels_that_training_never_sees_are_noted(tmp_path: Path) -> None:
+    table(tmp_path, part=["train"] * 70 + ["test"] * 30, y=["a", "b"] * 35 + ["c"] * 30)
+    done = run(tmp_path, outputs={"y": "multiclass"}, by="given", column="part")
+    assert any("the labels c of y do not occur in training" in note for note in done.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "how"),
+    [
+        (["A", "B"] * 50, "it is the target under another name (a leak?)"),
+        (["p", "q", "r", "s"] * 25, "it tells the target without a fault (a leak?)"),
+        ([str((-1) ** n * (n + 1)) for n in range(100)], "one threshold on it tells the target without a fault (a leak?)"),
+    ],
+)
+def test_an_input_that_tells_the_class_is_warned_of(tmp_path: Path, column: list[str], how: str) -> None:
+    table(tmp_path, y=["yes", "no"] * 50, told=column)
+    notes = run(tmp_path).notes
+    assert any(note.startswith(f"inputs: told: {how}") for note in notes)
+    assert not any(note.startswith(("inputs: age:", "inputs: city:")) for note in notes)
+
+
+def test_an_input_that_is_the_number_is_warned_of(tmp_path: Path) -> None:
+    cents = [str(100 + 7 * (n * n % 83)) for n in range(100)]
+    table(tmp_path, y=cents, euros=[str(float(cent) / 100) for cent in cents])
+    notes = run(tmp_path, outputs={"y": "number"}).notes
+    assert any(note.startswith("inputs: euros: it is the target, or a straight line of it") for note in notes)
+
+
+def test_broken_pictures_are_dropped_and_named(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for label, shade in (("cats", 10), ("dogs", 200)):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for index in range(10):
+            Image.new("L", (6, 6), shade).save(tmp_path / "pets" / label / f"{index}.png")
+    good = (tmp_path / "pets/cats/0.png").read_bytes()
+    (tmp_path / "pets/cats/cut.png").write_bytes(good[: len(good) // 2])
+    (tmp_path / "pets/dogs/empty.png").write_bytes(b"")
+    for inputs in (None, {"image": "image"}):
+        done = run(tmp_path, {"type": "images", "path": "pets"}, {"label": {"type": "binary", "positive": "dogs"}}, inputs)
+        assert sum(done.rows.values()) == 20
+        assert "image: 2 pictures cannot be read and were dropped (cats/cut.png, dogs/empty.png)." in done.notes
+
+
+def test_no_input_left_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,y\n" + "x,yes\nx,no\n" * 20)
+    assert "no column is left to learn from (a has the same value in every row)" in fails(tmp_path)
+
+
+def test_a_snapshot_that_cannot_be_made_leaves_no_spool_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path, y=["no"] * 100)
+    monkeypatch.setattr(reading, "MAX_MEMORY_BYTES", 0)
+    fails(tmp_path)
+    assert list((tmp_path / "snapshot").iterdir()) == []
