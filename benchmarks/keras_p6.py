@@ -109,9 +109,7 @@ def measure(python: Path | str, worker: str, data: Path, seed: int, epochs: int)
     """One training run in a fresh process."""
     command = f"--worker {worker} --seed {seed} --epochs {epochs} --data".split()
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [str(python), __file__, *command, str(data)], check=True, env=quiet, capture_output=True, text=True
-    )
+    done = subprocess.run([str(python), __file__, *command, str(data)], check=True, env=quiet, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -86,7 +86,7 @@ def peer_python() -> Path:
     if not wanted.is_file() or wanted.read_text() != "\n".join(PACKAGES):
         print(f"making {folder}: {' '.join(PACKAGES)}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-qq", *PACKAGES], check=True)
         wanted.write_text("\n".join(PACKAGES))
     return python
 

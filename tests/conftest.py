@@ -16,9 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--require-data", action="store_true", help="fail, instead of skip, where the real data sets are absent"
-    )
+    parser.addoption("--require-data", action="store_true", help="fail, instead of skip, where the real data sets are absent")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -26,9 +24,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.skipped and item.get_closest_marker("data") and item.config.getoption("--require-data"):
         report.outcome = "failed"
-        report.longrepr = (
-            f"--require-data: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
-        )
+        report.longrepr = f"--require-data: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
     return report
 
 

@@ -110,9 +110,7 @@ def verbs() -> dict[str, Any]:
     """Verb -> module of every command."""
     folder = Path(importlib.import_module("lode.cli").__path__[0])
     modules = {
-        path.stem: importlib.import_module(f"lode.cli.{path.stem}")
-        for path in sorted(folder.glob("*.py"))
-        if path.stem[0] != "_"
+        path.stem: importlib.import_module(f"lode.cli.{path.stem}") for path in sorted(folder.glob("*.py")) if path.stem[0] != "_"
     }
     return {word: module for word, module in modules.items() if hasattr(module, "add") and hasattr(module, "run")}
 
@@ -182,10 +180,7 @@ def main(arguments: list[str]) -> int:
     kept = {path.name: path.read_text(encoding="utf-8") for path in HERE.glob("*.md")}
     stale = sorted(name for name in {*made, *kept} if made.get(name) != kept.get(name))
     if "--check" in arguments:
-        print(
-            "\n".join(f"docs/reference/{name} is out of date: make docs" for name in stale)
-            or "docs/reference is up to date"
-        )
+        print("\n".join(f"docs/reference/{name} is out of date: make docs" for name in stale) or "docs/reference is up to date")
         return 1 if stale else 0
     for name in stale:
         if name in made:

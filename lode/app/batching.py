@@ -160,8 +160,12 @@ class Batcher:
     def _work(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
         """In the worker thread."""
         started = loop.time()
-        results = self._run([job.cells for job in jobs])
-        loop.call_soon_threadsafe(self._finish, jobs, results, loop.time() - started)
+        results: list[Answer | RequestError] = [RequestError(500, "internal", "the model call was broken off.") for _ in jobs]
+        try:
+            results = self._run([job.cells for job in jobs])
+        finally:
+            # Whatever happens, those who wait are answered and the next batch starts.
+            loop.call_soon_threadsafe(self._finish, jobs, results, loop.time() - started)
 
     def _finish(self, jobs: list[_Job], results: list[Answer | RequestError], seconds: float) -> None:
         self._start()
@@ -179,9 +183,7 @@ class Batcher:
         for job in self._open:
             if job.deadline <= now:
                 job.settle(
-                    RequestError(
-                        504, "timeout", f"no answer within {self._timeout_s:g} s. Send fewer rows, or try again later."
-                    )
+                    RequestError(504, "timeout", f"no answer within {self._timeout_s:g} s. Send fewer rows, or try again later.")
                 )
             elif job.watch is None and job.submitted + _SWEEP_S <= now:
                 job.watch = loop.create_task(_watch(job))

@@ -93,9 +93,7 @@ class _Endpoint:
             # The one broad catch: what we did wrong costs one request, is logged with its id, is a 500 to the client.
             except Exception:  # noqa: BLE001
                 _LOG.exception("request %s failed", request_id.decode())
-                status, body, extra = self.failed(
-                    RequestError(500, "internal", "the server failed on this request."), request_id
-                )
+                status, body, extra = self.failed(RequestError(500, "internal", "the server failed on this request."), request_id)
             service.monitor.request(self.endpoint.path, status, time.perf_counter() - started)
             service.answered += 1
             if status != 499:
@@ -103,9 +101,7 @@ class _Endpoint:
         finally:
             service.active -= 1
 
-    async def answer(
-        self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float
-    ) -> Reply:
+    async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
         raise NotImplementedError
 
     def failed(self, failure: RequestError, request_id: bytes) -> Reply:
@@ -122,9 +118,7 @@ class _Endpoint:
 class Describe(_Endpoint):
     """A route that predicts nothing: health, metadata, metrics."""
 
-    async def answer(
-        self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float
-    ) -> Reply:
+    async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
         service, endpoint = self.service, self.endpoint
         if not endpoint.public:
             await service.gate.authorize(headers.get(b"authorization"))
@@ -141,9 +135,7 @@ class Predict(_Endpoint):
         super().__init__(service, endpoint)
         self.protocol = protocol
 
-    async def answer(
-        self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float
-    ) -> Reply:
+    async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
         service = self.service
         caller = await service.gate.authorize(headers.get(b"authorization"))
         if service.draining:
@@ -183,13 +175,9 @@ class Predict(_Endpoint):
         media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if media_type != _JSON:
             found = media_type.decode("latin-1") or "nothing"
-            raise RequestError(
-                415, "unsupported_media_type", f'Content-Type: found "{found}", application/json is wanted.'
-            )
+            raise RequestError(415, "unsupported_media_type", f'Content-Type: found "{found}", application/json is wanted.')
         if b"content-encoding" in headers or b"inference-header-content-length" in headers:
-            raise RequestError(
-                415, "unsupported_media_type", "the body is compressed or has a binary part. Send plain JSON."
-            )
+            raise RequestError(415, "unsupported_media_type", "the body is compressed or has a binary part. Send plain JSON.")
         limit = self.service.max_body_bytes
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > limit:
@@ -212,9 +200,7 @@ class Predict(_Endpoint):
                         raise _too_large(limit)
                     more = message.get("more_body", False)
         except TimeoutError:
-            raise RequestError(
-                408, "slow_request", f"the body did not arrive within {self.service.body_timeout_s:g} s."
-            ) from None
+            raise RequestError(408, "slow_request", f"the body did not arrive within {self.service.body_timeout_s:g} s.") from None
         return bytes(body)
 
     @staticmethod
@@ -235,9 +221,7 @@ class Predict(_Endpoint):
         seconds: float,
     ) -> None:
         model = self.service.model
-        usage = Usage(
-            request_id.decode(), model.name, model.version, status, rows, request_bytes, answer_bytes, seconds
-        )
+        usage = Usage(request_id.decode(), model.name, model.version, status, rows, request_bytes, answer_bytes, seconds)
         await self.service.gate.settle(caller, usage)
 
 

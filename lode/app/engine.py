@@ -32,8 +32,9 @@ class Engine:
             return self._merged(batch)
         except DataError as error:
             failure = RequestError(422, "invalid_request", str(error))
-        # The request handler's broad catch (see `service`), in the only place that knows which request is to blame.
-        except Exception as error:  # noqa: BLE001
+        # The request handler's broad catch, in the only place that knows which request is to blame. A panic inside polars
+        # is no Exception, and must not end the worker either.
+        except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001
             failure = RequestError(500, "internal", "the model failed on this request.")
             failure.__cause__ = error
         return [failure] if len(batch) == 1 else [result for cells in batch for result in self.run([cells])]
@@ -60,25 +61,19 @@ class Engine:
         """One frame of all rows; every column is built once, with the type that validation found."""
         series = []
         for name, dtype in zip(self._names, batch[0].dtypes, strict=True):
-            cells = (
-                batch[0].columns[name] if len(batch) == 1 else [cell for cells in batch for cell in cells.columns[name]]
-            )
+            cells = batch[0].columns[name] if len(batch) == 1 else [cell for cells in batch for cell in cells.columns[name]]
             series.append(pl.Series(name, cells, dtype=_POLARS[dtype]))
         return pl.DataFrame(series)
 
     def _without(self, batch: Sequence[Cells], problems: Sequence[Problem]) -> list[Answer | RequestError]:
         """Fail the requests that have problems, and predict the others without them."""
         if len(batch) == 1:
-            return [RequestError.of_problems(problems)]
+            return [RequestError.of_problems([_shifted(problem, 0) for problem in problems])]
         if any(problem.row is None for problem in problems):
             return [result for cells in batch for result in self.run([cells])]
         results: list[Answer | RequestError | None] = []
         for start, end in _bounds(batch):
-            own = [
-                Problem(problem.row - start, problem.column, problem.found, problem.allowed)
-                for problem in problems
-                if problem.row is not None and start <= problem.row < end
-            ]
+            own = [_shifted(problem, start) for problem in problems if start <= (problem.row or 0) < end]
             results.append(RequestError.of_problems(own) if own else None)
         good = [cells for cells, result in zip(batch, results, strict=True) if result is None]
         answers = iter(self.run(good)) if good else iter(())
@@ -101,3 +96,10 @@ def _bounds(batch: Sequence[Cells]) -> Iterator[tuple[int, int]]:
     for cells in batch:
         yield start, start + cells.num_rows
         start += cells.num_rows
+
+
+def _shifted(problem: Problem, start: int) -> Problem:
+    """As the request counts its rows; a request, unlike a file, has null for a cell that is not known."""
+    if problem.row is None:
+        return problem
+    return Problem(problem.row - start, problem.column, problem.found, f"{problem.allowed}, or null where it is not known")

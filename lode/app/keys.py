@@ -81,9 +81,7 @@ class KeyGate(Gate):
         if self._digest is None:
             return self._caller
         if authorization is None:
-            raise RequestError(
-                401, "no_key", "no key. Send the header `Authorization: Bearer KEY`.", headers=_CHALLENGE
-            )
+            raise RequestError(401, "no_key", "no key. Send the header `Authorization: Bearer KEY`.", headers=_CHALLENGE)
         scheme, _, key = authorization.partition(b" ")
         # The digests are compared, so neither the key's length nor its first wrong character shows in the time taken.
         same = hmac.compare_digest(hashlib.sha256(key.strip()).digest(), self._digest)
@@ -122,9 +120,7 @@ def _store(path: Path, key: str) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise ServeError(
-            f"{path}: cannot be written ({error}). Give a --runs DIR that can be, a --key-file, or --open."
-        ) from None
+        raise ServeError(f"{path}: cannot be written ({error}). Give a --runs DIR that can be, a --key-file, or --open.") from None
     finally:
         temporary.unlink(missing_ok=True)
     return True
@@ -135,9 +131,7 @@ def _stored(path: Path) -> bytes:
         record = json.loads(path.read_text("utf-8"))
         digest = bytes.fromhex(record["keys"][0]["sha256"])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ServeError(
-            f"{path}: damaged ({error}). Delete it; the next start makes a new key and shows it."
-        ) from None
+        raise ServeError(f"{path}: damaged ({error}). Delete it; the next start makes a new key and shows it.") from None
     if len(digest) != hashlib.sha256().digest_size:
         raise ServeError(f"{path}: damaged (no sha256). Delete it; the next start makes a new key and shows it.")
     return digest

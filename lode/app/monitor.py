@@ -26,17 +26,11 @@ class Monitor:
         self._seconds = Histogram(
             "lode_request_seconds", "From first byte to answer.", ["route"], buckets=_SECONDS, registry=registry
         )
-        self._rejected = Counter(
-            "lode_rejected_requests", "Requests answered with an error.", ["reason"], registry=registry
-        )
+        self._rejected = Counter("lode_rejected_requests", "Requests answered with an error.", ["reason"], registry=registry)
         self._rows = Counter("lode_rows", "Rows predicted.", registry=registry)
         self._batch_rows = Histogram("lode_batch_rows", "Rows of a model call.", buckets=_ROWS, registry=registry)
-        self._batch_seconds = Histogram(
-            "lode_batch_seconds", "Seconds of a model call.", buckets=_SECONDS, registry=registry
-        )
-        self._unseen = Counter(
-            "lode_unseen_values", "Cells with a value that training never saw.", ["column"], registry=registry
-        )
+        self._batch_seconds = Histogram("lode_batch_seconds", "Seconds of a model call.", buckets=_SECONDS, registry=registry)
+        self._unseen = Counter("lode_unseen_values", "Cells with a value that training never saw.", ["column"], registry=registry)
         self._queue = Gauge("lode_queue_rows", "Rows that wait for the model.", registry=registry)
         self._request_children: dict[tuple[str, int], Counter] = {}
         self._second_children: dict[str, Histogram] = {}

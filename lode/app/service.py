@@ -67,9 +67,7 @@ class ServeOptions:
 
 _OWN = (
     Endpoint("GET", "/health/live", lambda status: (200, {"live": True}), public=True),
-    Endpoint(
-        "GET", "/health/ready", lambda status: (200 if status.ready else 503, {"ready": status.ready}), public=True
-    ),
+    Endpoint("GET", "/health/ready", lambda status: (200 if status.ready else 503, {"ready": status.ready}), public=True),
     Endpoint("GET", "/metrics"),
 )
 
@@ -110,9 +108,7 @@ def _service(model: Servable, options: ServeOptions, gate: Gate) -> Service:
         on_batch=monitor.batch,
     )
     monitor.watch_queue(lambda: batcher.waiting_rows)
-    return Service(
-        model, gate, batcher, monitor, max_body_bytes=options.max_body_bytes, body_timeout_s=options.timeout_s
-    )
+    return Service(model, gate, batcher, monitor, max_body_bytes=options.max_body_bytes, body_timeout_s=options.timeout_s)
 
 
 def _route(endpoint: Endpoint, application: Describe | Predict) -> Route:
@@ -158,13 +154,14 @@ def serve(
     tell = say or _to_stderr
     if open and key_file is not None:
         raise ServeError("--open and --key-file: found both, one of them is allowed. Leave one out.")
+    digest = None if key_file is None else read_key_file(Path(key_file))
     model = load(name, runs, version)
     parity = model.verify()
     options = _options(model, host, port)
     with listen(options) as listener:
         address, bound_port = listener.getsockname()[:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
-        gate = _gate(Path(runs), open, key_file, tell)
+        gate = KeyGate(digest) if digest is not None else _gate(Path(runs), open, tell)
         app = create_app(model, options, gate)
         tell(f"{model.name} version {model.version}: {parity['rows']} held-out rows answered as in training.")
         tell(f"Serving at {url}")
@@ -237,18 +234,14 @@ def listen(options: ServeOptions) -> socket.socket:
         listener.bind(address)
     except (OSError, OverflowError) as error:
         listener.close()
-        raise ServeError(
-            f"{where}: cannot listen there ({error}). Choose another --port; 0 takes a free one."
-        ) from None
+        raise ServeError(f"{where}: cannot listen there ({error}). Choose another --port; 0 takes a free one.") from None
     return listener
 
 
-def _gate(runs: Path, open: bool, key_file: str | Path | None, tell: Callable[[str], None]) -> KeyGate:
+def _gate(runs: Path, open: bool, tell: Callable[[str], None]) -> KeyGate:
     if open:
         tell("No key is asked for (--open): whoever reaches the port can use the model.")
         return KeyGate(None)
-    if key_file is not None:
-        return KeyGate(read_key_file(Path(key_file)))
     digest, key = stored_or_made(runs)
     if key is not None:
         tell(f"Key, shown only now: {key}\nSend it with every request: Authorization: Bearer {key}")

@@ -78,6 +78,8 @@ def words(column: pl.Series) -> pl.Series:
     dtype = column.dtype
     if dtype == pl.String:
         return _few_words(column) if len(column) <= FEW_ROWS else _many_words(column)
+    if isinstance(dtype, pl.Enum):
+        return _enum_words(column, dtype)
     if dtype == pl.Object:
         return words(object_strings(column))
     if dtype.is_float() or dtype.is_decimal():
@@ -88,6 +90,12 @@ def words(column: pl.Series) -> pl.Series:
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
     plain = column.cast(pl.String)
     return plain if dtype.is_integer() or dtype in (pl.Boolean, pl.Null) else words(plain)
+
+
+def _enum_words(column: pl.Series, dtype: pl.Enum) -> pl.Series:
+    """A snapshot keeps few words as an Enum: it stays one if each of its words is spelt as it should be."""
+    names = dtype.categories
+    return column if words(names).equals(names, null_equal=True) else words(column.cast(pl.String))
 
 
 def utf8(column: pl.Series) -> pl.Series:
@@ -152,10 +160,11 @@ def _many_words(column: pl.Series) -> pl.Series:
 
 
 def ranked_words(column: pl.Series, min_count: int, max_values: int) -> list[str]:
-    """The words of a String column, most frequent first, equally frequent ones in alphabetical order."""
+    """The words of a String or Enum column, most frequent first, equally frequent ones in alphabetical order."""
     counts = (
         column.drop_nulls().value_counts(name="rows").rename({column.name: "word"} if column.name != "word" else {})
     )
+    counts = counts.cast({"word": pl.String})
     kept = counts.filter((pl.col("rows") >= min_count) & (pl.col("word").str.len_bytes() <= _MAX_WORD_CHARS))
     return kept.sort(["rows", "word"], descending=[True, False])["word"].head(max_values).to_list()
 
@@ -172,13 +181,18 @@ class WordCodes:
         self._enum = pl.Enum(self.words)
 
     def codes(self, column: pl.Series) -> np.ndarray:
-        """int32 (N,) codes of a String column."""
+        """int32 (N,) codes of a String or Enum column."""
         num_rows = len(column)
         if num_rows <= FEW_ROWS:
             table = self.table
             return np.fromiter((table.get(word, 0) for word in column.to_list()), dtype=np.int32, count=num_rows)
         if not self.words:
             return np.zeros(num_rows, dtype=np.int32)
+        if isinstance(column.dtype, pl.Enum):
+            names = column.dtype.categories.to_list()
+            codes_of = np.array([*(self.table.get(word, 0) for word in names), 0], dtype=np.int32)
+            own = column.to_physical()
+            return codes_of[(own.cast(pl.UInt32).fill_null(len(names)) if own.has_nulls() else own).to_numpy()]
         positions = column.cast(self._enum, strict=False).to_physical().cast(pl.Int32)
         codes = positions.fill_null(-1).to_numpy() if positions.has_nulls() else positions.to_numpy()
         return codes + np.int32(1)

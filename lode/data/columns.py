@@ -71,13 +71,22 @@ def check_names(names: Sequence[str], asked: Sequence[tuple[str, str]]) -> None:
 
 
 def resolve_inputs(
-    table: Table, names: Sequence[str], inputs: Sequence[InputSpec] | None, apart: Collection[str], repair: infer.Repair | None, columns: Columns
+    table: Table,
+    names: Sequence[str],
+    inputs: Sequence[InputSpec] | None,
+    apart: Collection[str],
+    repair: infer.Repair | None,
+    columns: Columns,
 ) -> None:
     """Fill in columns.inputs. apart: outputs and columns with another purpose, inputs only if they are named.
 
     Errors: DataError with one line for every column that cannot be inferred, or where no input is left.
     """
-    asked = [(item.name, item.feature) for item in inputs] if inputs is not None else [(name, None) for name in names if name not in apart]
+    asked = (
+        [(item.name, item.feature) for item in inputs]
+        if inputs is not None
+        else [(name, None) for name in names if name not in apart]
+    )
     problems = []
     for name, feature in asked:
         if feature is not None:
@@ -140,10 +149,16 @@ def _check_classes(column: pl.Series, task: Component) -> None:
         return
     shown = listed(f'"{word}" ({rows:,} rows)' for word, rows in sorted(found.items()))
     if len(found) > 2:
-        raise DataError(f"{where}: {len(found)} labels found ({shown}), a binary output has two. Use `{{type: multiclass}}`, or mend the labels.")
+        raise DataError(
+            f"{where}: {len(found)} labels found ({shown}), a binary output has two. Use `{{type: multiclass}}`, or mend the labels."
+        )
     positive = task.options.get("positive")
     if positive is None:
-        raise DataError(f"{where}: found {shown}. Name the one that matters: `{{type: binary, positive: {min(found, key=lambda word: found[word])}}}`.")
+        raise DataError(
+            f"{where}: found {shown}. Name the one that matters: `{{type: binary, positive: {min(found, key=lambda word: found[word])}}}`."
+        )
     word = cells.words(pl.Series([positive])).item()
     if word not in found:
-        raise DataError(f'{where}: positive "{positive}" never occurs, found {shown}.{near_miss(str(word), found)} Name one of them.')
+        raise DataError(
+            f'{where}: positive "{positive}" never occurs, found {shown}.{near_miss(str(word), found)} Name one of them.'
+        )

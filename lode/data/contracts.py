@@ -50,6 +50,14 @@ class Source(ABC):
         """
         return self.scan()
 
+    def check(self) -> bool:
+        """Look for faults that reading with `scan_as` can miss (lines that are too short); True where the rows must be read again.
+
+        Asked for only where the last column has empty cells: a line that ends too early always leaves one.
+        Errors: as `scan`.
+        """
+        return False
+
     def clean_words(self, words: pl.Series) -> pl.Series:
         """What `scan` would have given for words of a Categorical column of `scan_as`: one cell per word, null for "missing"."""
         return words

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Dialect:
 
     def records(self, sample: str) -> Iterator[list[str]]:
         """The records of a text, as far as they can be read."""
-        quoting = csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE
         quotechar = self.quote or None
         reader = csv.reader(io.StringIO(sample, newline=""), delimiter=self.separator, quotechar=quotechar, quoting=quoting)
         while True:
@@ -44,7 +45,9 @@ def sniff(sample: str, quote: str) -> str | None:
     best: tuple[float, int] = (0.0, 1)
     found = None
     for separator in SEPARATORS:
-        records = [record for record, _ in zip(Dialect(separator, quote).records(sample), range(_SAMPLE_LINES), strict=False) if record]
+        records = [
+            record for record, _ in zip(Dialect(separator, quote).records(sample), range(_SAMPLE_LINES), strict=False) if record
+        ]
         if not records or len(records[0]) < 2:
             continue
         alike = sum(len(record) == len(records[0]) for record in records) / len(records)
@@ -167,7 +170,7 @@ class _Lines:
                 self._check_line(self._head, self._num_separators + 1, 0)
 
     def _outside(self, block: np.ndarray, newline: np.ndarray) -> np.ndarray:
-        """bool (n,): where a byte is not between quotes. A doubled quote closes and opens again."""
+        """Bool (n,): where a byte is not between quotes. A doubled quote closes and opens again."""
         is_quote = block == self.quote[0]
         inside = (np.cumsum(is_quote, dtype=np.uint8) + np.uint8(self._inside)) & 1
         if inside[-1] and (opened := np.flatnonzero(is_quote)).size:
@@ -184,7 +187,9 @@ class _Lines:
             return
         line = self._num_newlines + num_newlines + 1
         found, needed = _counted(width), _counted(self.num_columns)
-        quote = f' If {self.quote.decode()} does not enclose cells in this file, write `quote: ""`.' if self.quote in content else ""
+        quote = (
+            f' If {self.quote.decode()} does not enclose cells in this file, write `quote: ""`.' if self.quote in content else ""
+        )
         raise DataError(
             f"{self.where}: line {line} has {found}, the first line has {needed}. Mend the line, or quote a cell that holds "
             f"the separator.{quote if self.quote else ''}"

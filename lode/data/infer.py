@@ -93,12 +93,19 @@ def infer_output(column: pl.Series) -> Guess:
     if num_values == 0:
         raise DataError(f"outputs.{column.name}: every cell is empty, there is nothing to learn. Name another column.")
     if num_values == 1:
-        raise DataError(f'outputs.{column.name}: all {found.num_known:,} labels are "{found.values[0]}", there is nothing to learn. Name another column.')
+        raise DataError(
+            f'outputs.{column.name}: all {found.num_known:,} labels are "{found.values[0]}", there is nothing to learn. '
+            "Name another column."
+        )
     if num_values == 2:
         return _as("binary", "it has two values")
     if not numbers.has_nulls():
         whole = bool((numbers == numbers.floor()).all())
-        return _as("multiclass", f"it has {num_values} whole numbers") if whole and num_values <= MAX_CLASSES else _as("number", "every cell is a number")
+        return (
+            _as("multiclass", f"it has {num_values} whole numbers")
+            if whole and num_values <= MAX_CLASSES
+            else _as("number", "every cell is a number")
+        )
     if num_values <= MAX_CLASSES:
         return _as("multiclass", f"it has {num_values} words")
     raise DataError(
@@ -125,8 +132,9 @@ def _is_constant(column: pl.Series) -> bool:
 
 def _number(column: pl.Series) -> Guess:
     """A column of numbers: number, binary, or nothing to learn from."""
-    low, high = column.min(), column.max()
-    if low is None or high is None or not column.has_nulls() and low == high:
+    low: Any = column.min()
+    high: Any = column.max()
+    if low is None or high is None or (not column.has_nulls() and low == high):
         return _ignored("has the same value in every row" if low is not None else "is empty")
     if column.head(_SAMPLE).n_unique() <= 3 and column.drop_nulls().n_unique() == 2:
         return _as("binary", "it has two values")
@@ -163,7 +171,7 @@ def _words(column: _Column, repair: Repair | None) -> Guess:
 
 
 def _parsed(column: _Column, word: str, parse: Callable[[pl.Series], pl.Series], repair: Repair | None) -> Guess | None:
-    """number or date, if the cells are; None if they are not."""
+    """Number or date, if the cells are; None if they are not."""
     values = repair(column.values, word) if repair is not None else column.values
     if not _worth_a_try(values, parse):
         return _slashed(column) if word == "date" else None

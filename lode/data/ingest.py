@@ -121,7 +121,9 @@ class _Ingest:
         chosen = Split(**self.data.split)
         if "all" not in self.data.sources:
             if self.data.split.get("by", "given") != "given":
-                raise DataError(f'data.split.by: found "{chosen.by}", but the sources are given as parts. Leave it out, or give one source.')
+                raise DataError(
+                    f'data.split.by: found "{chosen.by}", but the sources are given as parts. Leave it out, or give one source.'
+                )
             return Split(**{**self.data.split, "by": "given"})
         return chosen
 
@@ -234,10 +236,16 @@ class _Ingest:
         bad = table.type_as(name, REGISTRIES["feature"].create(Component("number")), False)
         if len(bad):
             samples = [_shown(value) for value in table.raw_column(name).gather(bad[:_NUM_SAMPLES]).to_list()]
-            return f"outputs.{name}: {len(bad):,} of {int(known.sum()):,} cells are no number ({', '.join(samples)}). Mend them, or name another task."
+            return (
+                f"outputs.{name}: {len(bad):,} of {int(known.sum()):,} cells are no number ({', '.join(samples)}). "
+                "Mend them, or name another task."
+            )
         values = table.column(name).filter(pl.Series(table.keep))
-        if values.min() == values.max():
-            return f"outputs.{name}: all {len(values):,} numbers are {values.min():g}, there is nothing to learn. Name another column."
+        low: Any = values.min()
+        if low == values.max():
+            return (
+                f"outputs.{name}: all {len(values):,} numbers are {float(low):g}, there is nothing to learn. Name another column."
+            )
         return None
 
     def _clean_source(self, table: Table) -> Table:
@@ -282,7 +290,9 @@ class _Ingest:
         others = frame[name].filter(pl.Series(codes != split.TRAIN)).unique()
         new = set(others.cast(pl.String).to_list()) - set(train.cast(pl.String).to_list())
         if new:
-            self.notes.append(f"split: the labels {listed(sorted(new))} of {name} do not occur in training; no model can predict them.")
+            self.notes.append(
+                f"split: the labels {listed(sorted(new))} of {name} do not occur in training; no model can predict them."
+            )
 
     def _warn_of_leaks(self, table: Table) -> None:
         for name, component in self.columns.outputs.items():
@@ -314,7 +324,9 @@ class _Ingest:
             self._report(word, frame, after, "train")
             frame = after
         if not frame.height:
-            raise DataError(f"data.clean: no training rows are left after {listed(word for word, _ in cleaners)}. Change the cleaners.")
+            raise DataError(
+                f"data.clean: no training rows are left after {listed(word for word, _ in cleaners)}. Change the cleaners."
+            )
         return frame
 
     def _report_cells(self, word: str, cleaner: Cleaner, part: str) -> None:

@@ -11,9 +11,8 @@ import tempfile
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -46,9 +45,6 @@ class Album(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
-
-    def close(self) -> None:
-        """Let go of open files."""
 
 
 def is_picture(name: str) -> bool:
@@ -117,9 +113,6 @@ class _Zip(Album):
         except (zipfile.BadZipFile, EOFError) as error:
             raise DataError(f"{self.path}: {name} is damaged ({error}). Get the file again.") from error
 
-    def close(self) -> None:
-        self.archive.close()
-
 
 class _Tar(Album):
     """A tar. A compressed one is unpacked as a whole into a nameless temporary file, so that pictures can be read in any order."""
@@ -127,7 +120,6 @@ class _Tar(Album):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self.stack = ExitStack()
         self.file = self._plain(path)
         try:
             with tarfile.open(fileobj=self.file, mode="r:") as archive:
@@ -139,8 +131,8 @@ class _Tar(Album):
 
     def _plain(self, path: Path) -> BinaryIO:
         if path.suffix.lower() == ".tar":
-            return self.stack.enter_context(path.open("rb"))
-        plain = self.stack.enter_context(tempfile.TemporaryFile())
+            return path.open("rb")
+        plain = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (open as long as its pictures may be read)
         num_bytes = 0
         with files.open_bytes(path) as packed:
             while chunk := files.read(packed, _COPY_BYTES, path):
@@ -158,9 +150,6 @@ class _Tar(Album):
             raise files.truncated(self.path)
         return data
 
-    def close(self) -> None:
-        self.stack.close()
-
 
 def _bound(path: Path, num_bytes: int) -> None:
     if num_bytes > _MAX_ARCHIVE_BYTES:
@@ -174,7 +163,9 @@ def read_idx(path: Path, num_axes: int) -> np.ndarray:
     """
     data = b"".join(files.byte_chunks(path))
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != 0x08:
-        raise DataError(f"{path}: not an IDX file of bytes (it must start with 00 00 08). Name images and labels the right way round.")
+        raise DataError(
+            f"{path}: not an IDX file of bytes (it must start with 00 00 08). Name images and labels the right way round."
+        )
     if data[3] != num_axes:
         raise DataError(f"{path}: an IDX file with {data[3]} axes, {num_axes} needed. Name images and labels the right way round.")
     shape = tuple(np.frombuffer(data, dtype=">u4", count=num_axes, offset=4).tolist())

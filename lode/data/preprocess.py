@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
@@ -21,6 +20,9 @@ from lode.core.types import ColumnSchema, Component, FlatSpec, Problem, TensorSp
 from lode.data import cells
 from lode.data.arrays import Progress, no_progress, write_chunks
 from lode.data.contracts import ROW, Cleaner, Feature, State
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _MAX_FOUND_CHARS = 60
 _MAX_EXAMPLE_CHARS = 80
@@ -115,7 +117,9 @@ class Preprocessor:
         parts = [feature.flat(columns[name]) for name, feature in self._features.items()]
         if len(parts) == 1:
             return parts[0]
-        if any(sparse.issparse(part) for part in parts):
+        if not all(isinstance(part, np.ndarray) for part in parts):
+            from scipy import sparse  # 0.2 s to import: only texts need it
+
             return sparse.hstack([sparse.csr_matrix(part) for part in parts], format="csr", dtype=np.float32)
         return np.concatenate(parts, axis=1) if parts else np.zeros((frame.height, 0), dtype=np.float32)
 

@@ -31,6 +31,9 @@ HINT_ROWS = 10_000
 _PART = "__part__"
 _MAX_CATEGORY_SHARE = 0.05
 
+_Made = tuple[str, Component, Source]
+"""Part, what the file says, and the source."""
+
 
 @dataclass(frozen=True, slots=True)
 class Raw:
@@ -87,7 +90,7 @@ def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wante
     labels = frame.select(_PART).lazy().collect().to_series().to_numpy()
     parts = None if "all" in sources else labels
     notes = [note for _, _, source in made for note in source.notes]
-    available = tuple(made[0][2].scan().collect_schema().names())
+    available = tuple(made[0][2].scan_as({}).collect_schema().names())
     return Raw(frame.drop(_PART), names, available, words, len(labels), parts, raw, notes)
 
 
@@ -96,27 +99,50 @@ def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]
     return {"path": path, "sha256": sha256, "bytes": source.num_bytes}
 
 
-def _materialised(made: Sequence[tuple[str, Component, Source]], wanted: Wanted, folder: Path) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
-    plain = [source.scan() for _, _, source in made]
-    names = _common_columns(plain, made, wanted)
-    hints = _hints(plain, names, wanted)
-    floats = [name for name, dtype in hints.items() if dtype == pl.Float64]
-    for types in [hints, {name: dtype for name, dtype in hints.items() if name not in floats}] if floats else [hints]:
-        frames = [source.scan_as(types) for _, _, source in made] if types else plain
-        labelled = [
-            frame.select(names).with_columns(pl.lit(PARTS.index(part) if part in PARTS else 0, pl.UInt8).alias(_PART))
-            for frame, (part, _, _) in zip(frames, made, strict=True)
-        ]
+def _materialised(made: Sequence[_Made], wanted: Wanted, folder: Path) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
+    """All rows, read in the fastest way that loses nothing."""
+    sources = [source for _, _, source in made]
+    frames = [source.scan_as({}) for source in sources]
+    names = _common_columns(frames, made, wanted)
+    hints = _hints(frames, names, wanted)
+    words = {name: dtype for name, dtype in hints.items() if dtype != pl.Float64}
+    for types in dict.fromkeys((tuple(hints.items()), tuple(words.items()))):
+        if not types:
+            break
         try:
-            found = _stored(_stacked(labelled), made, folder)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            if types is hints and floats:
-                continue
-            raise DataError(f"{_sources(made)}: not readable ({str(error).splitlines()[0]}). Check the file.") from error
-        if types is hints and floats and _has_odd_numbers(found, floats):
-            continue  # NaN or infinity: read as text, each is judged like any other cell
-        return found, names
-    raise AssertionError("the last way of reading returns or raises")
+            found = _read_as(dict(types), names, made, folder)
+        except (pl.exceptions.PolarsError, OSError):
+            continue  # a cell is no number; what else can be wrong is told by `check` or by reading plainly
+        if found is not None:
+            return found, names
+    try:
+        return _stored([source.scan() for source in sources], names, made, folder), names
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{_sources(made)}: not readable ({str(error).splitlines()[0]}). Check the file.") from error
+
+
+def _read_as(
+    types: Mapping[str, pl.DataType], names: Sequence[str], made: Sequence[_Made], folder: Path
+) -> pl.DataFrame | pl.LazyFrame | None:
+    """The rows with hints, None where only plain reading tells what the cells are."""
+    sources = [source for _, _, source in made]
+    frames = _scanned_as(types, sources)
+    found = _stored(frames, names, made, folder)
+    last = {frame.collect_schema().names()[-1] for frame in frames}
+    if not last <= set(names) or any(found.select(pl.col(last).is_null().any()).lazy().collect().row(0)):
+        again = [source.check() for source in sources]
+        if any(again):
+            found = _stored(_scanned_as(types, sources), names, made, folder)
+    # NaN and infinity are judged like any other cell that is no number: as text.
+    return None if _has_odd_numbers(found, [name for name, dtype in types.items() if dtype == pl.Float64]) else found
+
+
+def _scanned_as(types: Mapping[str, pl.DataType], sources: Sequence[Source]) -> list[pl.LazyFrame]:
+    """`scan_as` of every source, without the hints that one of them does not follow: words as they stand must not meet clean ones."""
+    frames = [source.scan_as(types) for source in sources]
+    schemas = [frame.collect_schema() for frame in frames]
+    followed = {name: dtype for name, dtype in types.items() if all(schema[name] == dtype for schema in schemas)}
+    return frames if len(followed) == len(types) else [source.scan_as(followed) for source in sources]
 
 
 def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source]) -> dict[str, pl.Series] | None:
@@ -133,10 +159,18 @@ def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source]) -> dic
     return made
 
 
-def _stored(frame: pl.LazyFrame, made: Sequence[tuple[str, Component, Source]], folder: Path) -> pl.DataFrame | pl.LazyFrame:
+def _stored(
+    frames: Sequence[pl.LazyFrame], names: Sequence[str], made: Sequence[_Made], folder: Path
+) -> pl.DataFrame | pl.LazyFrame:
+    """The columns of all sources and the part of each row, in memory or on disk."""
+    labelled = [
+        frame.select(names).with_columns(pl.lit(PARTS.index(part) if part in PARTS else 0, pl.UInt8).alias(_PART))
+        for frame, (part, _, _) in zip(frames, made, strict=True)
+    ]
+    stacked = labelled[0] if len(labelled) == 1 else pl.concat(labelled, how="vertical_relaxed")
     if sum(_size(component, source) for _, component, source in made) <= MAX_MEMORY_BYTES:
-        return frame.collect(engine="streaming")
-    frame.sink_ipc(folder / SPOOL, compression="uncompressed")
+        return stacked.collect(engine="streaming")
+    stacked.sink_ipc(folder / SPOOL, compression="uncompressed")
     return pl.scan_ipc(folder / SPOOL, glob=False)
 
 
@@ -145,11 +179,13 @@ def _size(component: Component, source: Source) -> int:
     return source.num_bytes * (8 if packed else 1)
 
 
-def _sources(made: Sequence[tuple[str, Component, Source]]) -> str:
+def _sources(made: Sequence[_Made]) -> str:
     return listed(str(component.options.get("path", component.type)) for _, component, _ in made)
 
 
-def _common_columns(frames: Sequence[pl.LazyFrame], made: Sequence[tuple[str, Component, Source]], wanted: Wanted) -> tuple[str, ...]:
+def _common_columns(
+    frames: Sequence[pl.LazyFrame], made: Sequence[_Made], wanted: Wanted
+) -> tuple[str, ...]:
     """Column names of the first source, which every other one must have too."""
     first = frames[0].collect_schema().names()
     needed = first if wanted.columns is None else [name for name in first if name in wanted.columns]
@@ -165,17 +201,16 @@ def _common_columns(frames: Sequence[pl.LazyFrame], made: Sequence[tuple[str, Co
     return tuple(needed if wanted.columns is not None else first)
 
 
-def _stacked(frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
-    return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
-
-
 def _hints(frames: Sequence[pl.LazyFrame], names: Sequence[str], wanted: Wanted) -> dict[str, pl.DataType]:
     """Columns of text that may be read as numbers or categories, by their first rows. None for small data: it is read as it is."""
     schemas = [frame.collect_schema() for frame in frames]
     texts = [name for name in names if name not in wanted.plain and all(schema[name] == pl.String for schema in schemas)]
     if not wanted.hints or not texts:
         return {}
-    head = frames[0].select(texts).head(HINT_ROWS).collect()
+    try:
+        head = frames[0].select(texts).head(HINT_ROWS).collect()
+    except pl.exceptions.PolarsError:
+        return {}  # plain reading tells what is wrong
     if head.height < HINT_ROWS:
         return {}
     return {name: hint for name in texts if (hint := _hint(head[name], name, wanted)) is not None}

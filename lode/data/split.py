@@ -78,11 +78,13 @@ def complete(given: np.ndarray, frame: pl.DataFrame, split: Split, targets: Mapp
     if not cut:
         return given
     rows = np.flatnonzero(given == TRAIN)
-    rest = replace(split, by="random", column=None, **shares)
+    rest = replace(split, by="random", column=None, validation=shares["validation"], test=shares["test"])
     _check(frame[:0] if not len(rows) else frame, rest)
     codes = given.copy()
     codes[rows] = _at_random(_strata(frame[rows], rest, targets, notes), rest)
-    notes.append(f"split: no {' or '.join(cut)} part is given, {_shares(shares, cut)} was cut from the training rows at random (seed {split.seed}).")
+    notes.append(
+        f"split: no {' or '.join(cut)} part is given, {_shares(shares, cut)} was cut from the training rows at random (seed {split.seed})."
+    )
     return codes
 
 
@@ -116,13 +118,15 @@ def _column(frame: pl.DataFrame, split: Split) -> str:
 
 def _named(frame: pl.DataFrame, name: str, key: str) -> str:
     if name not in frame.columns:
-        raise DataError(f'data.split.{key}: no column "{name}", found {listed(frame.columns)}.{near_miss(name, frame.columns)} Name one of them.')
+        raise DataError(
+            f'data.split.{key}: no column "{name}", found {listed(frame.columns)}.{near_miss(name, frame.columns)} Name one of them.'
+        )
     return name
 
 
 def _strata(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes: list[str]) -> np.ndarray:
-    """int (N,): which rows must be divided alike; all zero where nothing is asked for."""
-    name = split.stratify
+    """Int (N,): which rows must be divided alike; all zero where nothing is asked for."""
+    name: str | None = split.stratify
     if name is None:
         first = next(iter(targets), None)
         if first is None or targets[first] not in ("binary", "multiclass"):
@@ -190,7 +194,9 @@ def _times(column: pl.Series) -> np.ndarray:
         if times.null_count() > 0:
             times = REGISTRIES["feature"].create(Component("date")).parse(texts)
     if not (times.dtype.is_numeric() or times.dtype.is_temporal()):
-        raise DataError(f'data.split.column: "{column.name}" holds {column.dtype}, dates or numbers are needed. Name another column.')
+        raise DataError(
+            f'data.split.column: "{column.name}" holds {column.dtype}, dates or numbers are needed. Name another column.'
+        )
     bad = times.is_null()
     if bad.any():
         samples = listed((repr(value) for value in column.filter(bad).head(3).to_list()), 3)
@@ -237,7 +243,9 @@ def _by_group(column: pl.Series, split: Split) -> np.ndarray:
     groups, _ = dense_codes(column)
     sizes = np.bincount(groups)
     if np.count_nonzero(sizes) < _MIN_ROWS:
-        raise DataError(f'data.split.column: "{column.name}" has {np.count_nonzero(sizes)} groups, at least {_MIN_ROWS} are needed.')
+        raise DataError(
+            f'data.split.column: "{column.name}" has {np.count_nonzero(sizes)} groups, at least {_MIN_ROWS} are needed.'
+        )
     order = np.random.default_rng(split.seed).permutation(len(sizes))
     before = np.cumsum(sizes[order]) - sizes[order]
     part = np.full(len(sizes), TRAIN, dtype=np.uint8)
@@ -257,7 +265,15 @@ def _rescue(part: np.ndarray, order: np.ndarray, sizes: np.ndarray, split: Split
             part[min(donors, key=lambda group: sizes[group])] = code
 
 
-_GIVEN = {"train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION, "dev": VALIDATION, "test": TEST}
+_GIVEN = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "validation": VALIDATION,
+    "valid": VALIDATION,
+    "val": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+}
 
 
 def _given(column: pl.Series) -> np.ndarray:
@@ -266,5 +282,7 @@ def _given(column: pl.Series) -> np.ndarray:
     codes = texts.replace_strict(_GIVEN, default=None, return_dtype=pl.UInt8)
     if codes.has_nulls():
         bad = column.cast(pl.String).filter(codes.is_null()).fill_null("(empty)").unique().sort().to_list()
-        raise DataError(f'data.split.column: "{column.name}" holds {listed(bad)}, allowed are {listed(PARTS)}. Rename them in the data.')
+        raise DataError(
+            f'data.split.column: "{column.name}" holds {listed(bad)}, allowed are {listed(PARTS)}. Rename them in the data.'
+        )
     return codes.to_numpy()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -82,8 +83,9 @@ class Table:
         else:
             parsed = feature.parse(column)
             bad = cells.rejected(column, parsed)
-        if parsed is not column:
-            self.typed[name] = enumerated(parsed) if as_words else parsed
+        result = enumerated(parsed) if as_words else parsed
+        if result is not column:
+            self.typed[name] = result
         return bad
 
     def keep_words(self, name: str) -> None:
@@ -126,7 +128,8 @@ def renamed(column: pl.Series, new: pl.Series) -> pl.Series:
 def coded(column: pl.Series) -> tuple[np.ndarray, list[str]]:
     """Codes (N,) and words (K,) of a Categorical or Enum column; code K where a cell is null. Words are sorted."""
     physical = column.to_physical()
-    num_codes = int(physical.max() or 0) + 1 if column.null_count() < len(column) else 0
+    highest: Any = physical.max()
+    num_codes = 0 if highest is None else int(highest) + 1
     raw = physical.fill_null(num_codes).to_numpy() if physical.has_nulls() else physical.to_numpy()
     used = np.flatnonzero(np.bincount(raw, minlength=num_codes)[:num_codes])
     if isinstance(column.dtype, pl.Enum):

@@ -5,7 +5,7 @@ Shape letters: B batch, T tokens, D width, H W C image, K scores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -17,7 +17,11 @@ from lode.core.types import TensorSpec
 Activation = Literal["relu", "gelu", "silu"]
 Norm = Literal["none", "layer", "batch"]
 
-_ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu}
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
 
 
 def norm_layer(norm: str, width: int) -> nn.Module | None:
@@ -38,10 +42,10 @@ class Mlp(nn.Module):
         self.norms = nn.ModuleList(layer for layer in norms if layer is not None)
         self.width = sizes[-1]
         self.dropout = dropout
-        self.activate = _ACTIVATIONS[activation]
+        self.activate = ACTIVATIONS[activation]
 
     def forward(self, h_BD: torch.Tensor) -> torch.Tensor:
-        norms = list(self.norms) or [None] * len(self.linears)
+        norms: Sequence[nn.Module | None] = list(self.norms) or [None] * len(self.linears)
         for linear, norm in zip(self.linears, norms, strict=True):
             h_BD = linear(h_BD)
             if norm is not None:
@@ -86,6 +90,9 @@ class Attention(nn.Module):
 
 class Standardize(nn.Module):
     """(x - offset) * scale per channel, in float32, as the spec says. Holds no parameters and no saved state."""
+
+    offset: torch.Tensor | None
+    scale: torch.Tensor | None
 
     def __init__(self, spec: TensorSpec) -> None:
         super().__init__()

@@ -78,7 +78,7 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
     return Choices(
         batch=batch,
         epochs=epochs,
-        patience=0 if context.rounds else training.patience or max(4, epochs // 6),
+        patience=0 if context.rounds else training.patience or max(5, epochs // 3),
         learning_rate=training.learning_rate or _learning_rate(training.optimizer, work),
         weight_decay=_weight_decay(training),
         threads=threads,
@@ -120,7 +120,7 @@ def _learning_rate(optimizer: str, work: Workload) -> float:
 def _weight_decay(training: Training) -> float:
     if training.weight_decay is not None:
         return training.weight_decay
-    return {"adam": 0.0, "adamw": 0.01, "sgd": 5e-4}[training.optimizer]
+    return {"adam": 0.0, "adamw": 0.1, "sgd": 5e-4}[training.optimizer]
 
 
 def _precision(training: Training, device: str, flops: float) -> str:

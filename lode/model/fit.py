@@ -87,11 +87,13 @@ class _Loop:
         self.state = _State()
         self.best: dict[str, torch.Tensor] = {}
         self.optimizers = [
-            optim.build(objective.parameters, training, weight_decay=choices.weight_decay)
-            for objective in job.objectives
+            optim.build(objective.parameters, training, weight_decay=choices.weight_decay) for objective in job.objectives
         ]
         self.parameters = list(job.module.parameters())
         self.index = job.train.trainable
+        if not len(self.index):
+            raise ModelError("training: no training row has a target, at least one is needed. Check the output's column.")
+        self.stop = job.stop if job.stop is not None and len(job.stop.trainable) else None
         # One row alone has no spread, which batch norm needs: a last batch of one row is left out
         alone = len(self.index) > 1 and len(self.index) % choices.batch == 1 and choices.batch > 1
         self.num_rows = len(self.index) - int(alone)
@@ -170,9 +172,7 @@ class _Loop:
     def learning_rate(self, step: int) -> float:
         steps = self.steps_per_epoch * self.choices.epochs
         training = self.training
-        return optim.learning_rate(
-            step, steps, peak=self.choices.learning_rate, schedule=training.schedule, warmup=training.warmup
-        )
+        return optim.learning_rate(step, steps, peak=self.choices.learning_rate, schedule=training.schedule, warmup=training.warmup)
 
     def autocast(self) -> AbstractContextManager[Any]:
         if self.choices.precision == "fp32":
@@ -193,8 +193,8 @@ class _Loop:
         state.epoch += 1
         entry = {"epoch": state.epoch, "train_loss": state.loss_sum / max(1, state.loss_rows)}
         state.position, state.loss_sum, state.loss_rows = 0, 0.0, 0
-        if self.job.stop is not None:
-            entry["stop_loss"] = loss = self.stop_loss(self.job.stop)
+        if self.stop is not None:
+            entry["stop_loss"] = loss = self.stop_loss(self.stop)
             if loss < state.best_loss:
                 state.best_loss, state.best_epoch = loss, state.epoch
                 self.best = _copied(self.job.module.state_dict())
@@ -213,8 +213,8 @@ class _Loop:
                 with self.autocast():
                     losses.append(self.job.objectives[0].loss(batch).float())
                 counts.append(batch.num_rows)
-        values = torch.stack(losses).tolist() if losses else [math.nan]
-        return sum(value * count for value, count in zip(values, counts or [1], strict=True)) / max(1, sum(counts))
+        values = torch.stack(losses).tolist()
+        return sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)
 
     def keep_best(self) -> None:
         """The module gets its best state back and is ready to predict."""
@@ -270,9 +270,7 @@ class _Loop:
                     f"training: the loss is not finite in {where}; {_source(batch, layers.first, self.job.layer_name)}. "
                     "Try a lower train.learning_rate, train.clip: 1.0, or look for extreme values in the inputs."
                 )
-        raise ModelError(
-            f"training: the loss is not finite in epoch {state.epoch + 1}, and finite when the steps are repeated."
-        )
+        raise ModelError(f"training: the loss is not finite in epoch {state.epoch + 1}, and finite when the steps are repeated.")
 
 
 class _Watch:
@@ -320,7 +318,14 @@ def _threads(number: int) -> Iterator[None]:
 
 @contextmanager
 def _own_randomness(device: str) -> Iterator[None]:
-    """Leaves torch's own generators as they were, whatever dropout draws."""
-    devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        yield
+    """Leaves torch's own generators as they were, whatever dropout draws; a GPU takes its repeatable kernels where it has them."""
+    on_gpu = device.startswith("cuda")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if on_gpu:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.random.fork_rng(devices=[torch.device(device)] if on_gpu else []):
+            yield
+    finally:
+        if on_gpu:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])

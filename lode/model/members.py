@@ -12,33 +12,31 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lode.model.blocks import Mlp, norm_layer
+from lode.model.blocks import ACTIVATIONS, norm_layer
 
 
-class MemberMlp(Mlp):
-    """`Mlp` for every member: (B, D_in) -> (B, M, width)."""
+class MemberMlp(nn.Module):
+    """`blocks.Mlp` for every member: (B, D_in) -> (B, M, width)."""
 
-    def __init__(
-        self, width_in: int, widths: Sequence[int], members: int, *, dropout: float, norm: str, activation: str
-    ) -> None:
-        super().__init__(width_in, widths, dropout=dropout, norm="none", activation=activation)
+    def __init__(self, width_in: int, widths: Sequence[int], members: int, *, dropout: float, norm: str, activation: str) -> None:
+        super().__init__()
         sizes = [width_in, *widths[:-1]]
-        signs = torch.randint(0, 2, (members, width_in)).float() * 2.0 - 1.0
+        self.linears = nn.ModuleList(nn.Linear(low, high, bias=False) for low, high in zip(sizes, widths, strict=True))
         # Members differ by the signs that they give to their inputs; everything behind starts alike
+        signs = torch.randint(0, 2, (members, width_in)).float() * 2.0 - 1.0
         starts = [signs] + [torch.ones(members, size) for size in sizes[1:]]
         self.scales_in = nn.ParameterList(nn.Parameter(start) for start in starts)
         self.scales_out = nn.ParameterList(nn.Parameter(torch.ones(members, size)) for size in widths)
-        self.biases = nn.ParameterList(
-            nn.Parameter(linear.bias.detach().expand(members, -1).clone()) for linear in self.linears
-        )
-        for linear in self.linears:
-            linear.bias = None
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, size)) for size in widths)
         norms = [norm_layer(norm, width) for width in widths]
         self.norms = nn.ModuleList(layer for layer in norms if layer is not None)
+        self.width = widths[-1]
+        self.dropout = dropout
+        self.activate = ACTIVATIONS[activation]
 
     def forward(self, h_BD: torch.Tensor) -> torch.Tensor:
         h_BMD = h_BD.unsqueeze(1)
-        norms = list(self.norms) or [None] * len(self.linears)
+        norms: Sequence[nn.Module | None] = list(self.norms) or [None] * len(self.linears)
         layers = zip(self.linears, self.scales_in, self.scales_out, self.biases, norms, strict=True)
         for linear, scale_in_MD, scale_out_MD, bias_MD, norm in layers:
             h_BMD = torch.addcmul(bias_MD, linear(h_BMD * scale_in_MD), scale_out_MD)

@@ -48,12 +48,10 @@ class NetworkModule(nn.Module):
         super().__init__()
         self.groups = tuple(groups)
         registry = REGISTRIES["encoder"]
-        self.encoders = nn.ModuleList(
-            registry.create(group.encoder, [specs[name] for name in group.inputs]) for group in groups
-        )
-        widths = [encoder.width for encoder in self.encoders]
+        self.encoders = nn.ModuleList(registry.create(group.encoder, [specs[name] for name in group.inputs]) for group in groups)
+        widths: Any = [encoder.width for encoder in self.encoders]
         self.fusion = Attend(widths, width, dropout=dropout) if fusion == "attention" else Concat(widths)
-        layers = {"dropout": dropout, "norm": norm, "activation": activation}
+        layers: Any = {"dropout": dropout, "norm": norm, "activation": activation}
         self.members = members if depth else 1
         self.trunk = (
             MemberMlp(self.fusion.width, [width] * depth, members, **layers)
@@ -70,8 +68,7 @@ class NetworkModule(nn.Module):
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Scores float32 (B, K); in training with several members (B * members, K), a row's members side by side."""
         parts = [
-            encoder([inputs[name] for name in group.inputs])
-            for group, encoder in zip(self.groups, self.encoders, strict=True)
+            encoder([inputs[name] for name in group.inputs]) for group, encoder in zip(self.groups, self.encoders, strict=True)
         ]
         h_BD = self.trunk(self.fusion(parts))
         scores = {name: head(h_BD).float() for name, head in zip(self.outputs, self.heads, strict=True)}
@@ -116,7 +113,7 @@ def group_inputs(specs: Mapping[str, TensorSpec], encoders: Mapping[str, Compone
     chosen: dict[Any, Component] = {}
     for name, spec in specs.items():
         component = encoders.get(name) or default_encoder(spec)
-        cls = REGISTRIES["encoder"].get(component.type)
+        cls: Any = REGISTRIES["encoder"].get(component.type)
         if not cls.accepts(spec):
             raise _rejected("encoder", name, component, spec)
         options = tuple(sorted((key, repr(value)) for key, value in component.options.items()))
@@ -126,21 +123,20 @@ def group_inputs(specs: Mapping[str, TensorSpec], encoders: Mapping[str, Compone
     return tuple(Group(tuple(names), chosen[key]) for key, names in groups.items())
 
 
-def build_augments(
-    specs: Mapping[str, TensorSpec], augments: Mapping[str, Sequence[Component]]
-) -> dict[str, list[Any]]:
+def build_augments(specs: Mapping[str, TensorSpec], augments: Mapping[str, Sequence[Component]]) -> dict[str, list[Any]]:
     """The random changes of each input, in the order of the file. Errors: ModelError where one cannot take the array."""
     made: dict[str, list[Any]] = {}
     for name, components in augments.items():
         for component in components:
-            if not REGISTRIES["augment"].get(component.type).accepts(specs[name]):
+            cls: Any = REGISTRIES["augment"].get(component.type)
+            if not cls.accepts(specs[name]):
                 raise _rejected("augment", name, component, specs[name])
             made.setdefault(name, []).append(REGISTRIES["augment"].create(component, specs[name]))
     return made
 
 
 def _rejected(kind: str, name: str, component: Component, spec: TensorSpec) -> ModelError:
-    registry = REGISTRIES[kind]
+    registry: Any = REGISTRIES[kind]
     allowed = [word for word in registry.names() if registry.get(word).accepts(spec)]
     array = f"{spec.dtype} of shape {spec.shape}" + (f" with {spec.cardinality} codes" if spec.cardinality else "")
     return ModelError(

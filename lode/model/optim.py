@@ -63,9 +63,7 @@ class _Group:
     def __init__(self, parameters: Parameters, weight_decay: float, slot_names: Sequence[str]) -> None:
         self.parameters = list(parameters)
         self.weight_decay = weight_decay
-        self.slots = [
-            [torch.zeros_like(p, memory_format=torch.preserve_format) for p in parameters] for _ in slot_names
-        ]
+        self.slots = [[torch.zeros_like(p, memory_format=torch.preserve_format) for p in parameters] for _ in slot_names]
 
 
 class _Adam(Optimizer):

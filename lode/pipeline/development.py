@@ -62,8 +62,9 @@ def read(
         targets[name] = task.encode(target_values(frame, name))
     first = next(iter(tasks))
     tables = all(component.type in _TABLE_FEATURES for component in features.values())
+    few = validation.height < folds.MIN_HOLDOUT_ROWS
     # Rows in time order must be judged by later rows only, which a shuffle into folds would break.
-    small = tables and frame.height <= folds.SMALL_ROWS and split.get("by") != "time"
+    small = (few or (tables and frame.height <= folds.SMALL_ROWS)) and split.get("by") != "time"
     plan = folds.plan(
         train.height,
         validation.height,

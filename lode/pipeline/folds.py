@@ -20,7 +20,8 @@ FOLDS = 5
 SMALL_ROWS = 10_000
 """Development rows up to which tables are judged out of fold."""
 _STOP_SHARE = 0.125
-_MIN_STOP_ROWS = 16
+MIN_HOLDOUT_ROWS = 32
+"""Validation rows below which no half of them can stop training, or judge it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def plan(
     """
     generator = np.random.default_rng([seed, 7])
     if small:
-        fold = fold_numbers(target, classes, groups, FOLDS, generator)
+        fold = fold_numbers(target, classes, groups, min(FOLDS, len(target)), generator)
         rounds = []
         for number in range(int(fold.max()) + 1):
             fit, stop = cut_stop(np.flatnonzero(fold != number), target, classes, groups, generator)
@@ -64,9 +65,9 @@ def plan(
         return Plan("out of fold", tuple(rounds), judged, fold[judged])
     everything = np.arange(train_rows + validation_rows)
     fit, held = everything[:train_rows], everything[train_rows:]
-    if len(held) < 2 * _MIN_STOP_ROWS:
+    if len(held) < MIN_HOLDOUT_ROWS:
         raise DataError(
-            f"data.split.validation: {len(held)} validation rows, at least {2 * _MIN_STOP_ROWS} are needed to stop training and to judge "
+            f"data.split.validation: {len(held)} validation rows, at least {MIN_HOLDOUT_ROWS} are needed to stop training and to judge "
             "it. Give a larger share, or more rows."
         )
     part = fold_numbers(target[held], classes, None if groups is None else groups[held], 2, generator)

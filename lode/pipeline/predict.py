@@ -47,7 +47,7 @@ def predict_file(
     Returns {"rows", "predicted", "rejected", "output", "rejected_output", "unseen"}.
     """
     suffix = _suffix(output)
-    frames = REGISTRIES["source"].create(source, place).scan().with_row_index(ROW).cast({ROW: pl.UInt64})
+    frames = REGISTRIES["source"].create(source, place).scan().drop(ROW, strict=False).with_row_index(ROW).cast({ROW: pl.UInt64})
     rejected_path = output.with_name(f"{output.name.removesuffix(suffix)}.rejected{suffix}")
     counts, unseen = {"rows": 0, "predicted": 0, "rejected": 0}, dict[str, int]()
     with _Writer(output, suffix) as good, _Writer(rejected_path, suffix) as bad:

@@ -218,7 +218,9 @@ class _Work:
         package.forget_if_lost(run.runs, self.spec.name, parents)
 
         def work(folder: Path) -> Mapping[str, Any]:
-            return package.package(self.spec.name, run.runs, run.id, run.folders, run.manifests, self.catalog, self.spec.serve)
+            made = package.package(self.spec.name, run.runs, run.id, run.folders, run.manifests, self.catalog, self.spec.serve)
+            write_json(folder / "package.json", made)
+            return made
 
         return self._perform("package", {"name": self.spec.name, "serve": self.resolved["serve"]}, parents, 0, work)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from lode.core.registry import REGISTRIES
@@ -30,9 +32,7 @@ def check_shape_and_range(augment: Augment, x: torch.Tensor, name: str) -> None:
     changed = augment(x, _generator(0))
     assert changed.shape == x.shape and changed.dtype == x.dtype, f"{name}: {tuple(changed.shape)} {changed.dtype}"
     assert torch.equal(x, before), f"{name}: the batch was changed in place"
-    assert int(changed.min()) >= min(0, int(x.min())) and int(changed.max()) <= int(x.max()), (
-        f"{name}: values out of range"
-    )
+    assert int(changed.min()) >= min(0, int(x.min())) and int(changed.max()) <= int(x.max()), f"{name}: values out of range"
     assert augment(x[:1], _generator(0)).shape == x[:1].shape, f"{name}: one row"
 
 
@@ -59,7 +59,8 @@ def check_floats(augment: Augment, x: torch.Tensor, name: str) -> None:
 def check_accepts_pictures_only(word: str) -> None:
     """Codes, texts and plain numbers are refused."""
     others = [TensorSpec("float32", (3,)), TensorSpec("int32", (9,), ragged=(0,), cardinality=30)]
-    assert not any(REGISTRIES["augment"].get(word).accepts(spec) for spec in others)
+    cls: Any = REGISTRIES["augment"].get(word)
+    assert not any(cls.accepts(spec) for spec in others)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -71,9 +71,7 @@ def check_shapes(word: str, specs: Sequence[TensorSpec], name: str) -> None:
     for num_rows, training in ((5, True), (5, False), (1, False)):
         encoder.train(training)
         h_BD = encoder(rows(specs, num_rows))
-        assert h_BD.shape == (num_rows, encoder.width), (
-            f"{word} on {name}: shape {tuple(h_BD.shape)}, width {encoder.width}"
-        )
+        assert h_BD.shape == (num_rows, encoder.width), f"{word} on {name}: shape {tuple(h_BD.shape)}, width {encoder.width}"
         assert h_BD.dtype == torch.float32, f"{word} on {name}: {h_BD.dtype}"
         assert torch.isfinite(h_BD).all(), f"{word} on {name}: not finite"
 

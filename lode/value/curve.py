@@ -81,6 +81,25 @@ def best(curve: Curve) -> int:
     return int(equal[np.argmax(curve.gaps[equal])])
 
 
+def threshold(curve: Curve, break_even: float | None) -> float:
+    """The threshold that earns most; where several do, the one nearest to the probability at which acting breaks even.
+
+    Few rows leave wide gaps in which every threshold earns the same on them; what acting costs and brings says where in the gap new
+    rows are best divided. break_even: from 0 to 1, None where it is not known. Treating all or none is kept only where nothing else
+    earns as much.
+    """
+    place = best(curve)
+    if break_even is None:
+        return float(curve.thresholds[place])
+    inner = np.flatnonzero(curve.profits[1:-1] == curve.profits.max()) + 1
+    if not len(inner):
+        return float(curve.thresholds[place])
+    # Only strictly inside the gap does a threshold divide these rows as the curve says.
+    half = curve.gaps[inner] / 2 * (1 - 1e-9)
+    nearest = np.clip(break_even, curve.thresholds[inner] - half, curve.thresholds[inner] + half)
+    return float(nearest[np.argmin(np.abs(nearest - break_even))])
+
+
 def points(curve: Curve, limit: int = 200) -> list[dict[str, Any]]:
     """At most `limit` entries for a picture, both ends and the best among them.
 

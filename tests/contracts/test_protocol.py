@@ -23,9 +23,7 @@ GOOD = {
     "rest": {"rows": [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)]},
     "open_inference": {
         "id": "42",
-        "inputs": [
-            {"name": name, "shape": [2], "datatype": DATATYPES[name], "data": cells} for name, cells in COLUMNS.items()
-        ],
+        "inputs": [{"name": name, "shape": [2], "datatype": DATATYPES[name], "data": cells} for name, cells in COLUMNS.items()],
     },
 }
 

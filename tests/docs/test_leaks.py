@@ -21,13 +21,7 @@ def texts() -> list[Path]:
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
         hidden = any(part.startswith(".") and part not in (".ci", ".gitignore") for part in parts)
-        if (
-            path.is_file()
-            and path.suffix in SUFFIXES
-            and not hidden
-            and not SKIPPED & set(parts)
-            and path != Path(__file__)
-        ):
+        if path.is_file() and path.suffix in SUFFIXES and not hidden and not SKIPPED & set(parts) and path != Path(__file__):
             found.append(path)
     return found
 
@@ -38,9 +32,7 @@ def leaks(text: str) -> list[str]:
 
 
 def test_no_file_names_a_place_on_a_machine() -> None:
-    found = [
-        f"{path.relative_to(ROOT)}: {leak}" for path in texts() for leak in leaks(path.read_text(encoding="utf-8"))
-    ]
+    found = [f"{path.relative_to(ROOT)}: {leak}" for path in texts() for leak in leaks(path.read_text(encoding="utf-8"))]
     assert not found, "\n".join(found)
 
 

@@ -25,9 +25,7 @@ import pytest
         ("```console\n$ echo one \\\n  two\none two\n```\n", True),
     ],
 )
-def test_a_page_holds_exactly_when_its_output_is_what_it_says(
-    page: str, holds: bool, walkthrough: Any, tmp_path: Path
-) -> None:
+def test_a_page_holds_exactly_when_its_output_is_what_it_says(page: str, holds: bool, walkthrough: Any, tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(page, encoding="utf-8")
     if holds:

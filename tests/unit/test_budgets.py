@@ -20,9 +20,7 @@ FILES = sorted((ROOT / "lode").rglob("*.py"))
 def function_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines from `def` to the end, the docstring left out."""
     first = node.body[0]
-    is_docstring = (
-        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    )
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
     docstring = (first.end_lineno or first.lineno) - first.lineno + 1 if is_docstring else 0
     return (node.end_lineno or node.lineno) - node.lineno + 1 - docstring
 
@@ -38,9 +36,7 @@ def too_long(path: Path, source: str) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             allowed = LONGER.get(f"{name}:{node.name}", MAX_FUNCTION_LINES)
             if function_lines(node) > allowed:
-                found.append(
-                    f"{name}:{node.lineno}: {node.name} has {function_lines(node)} lines, {allowed} allowed. Split it."
-                )
+                found.append(f"{name}:{node.lineno}: {node.name} has {function_lines(node)} lines, {allowed} allowed. Split it.")
     return found
 
 

@@ -115,16 +115,12 @@ class OpenInference(Protocol):
         """The input tensors: one for each column, each with a shape, a datatype and a list of data."""
         tensors = record.get("inputs")
         if type(tensors) is not list:
-            report.add(
-                None, None, describe(tensors) if "inputs" in record else 'no key "inputs"', '{"inputs": [tensor, ...]}'
-            )
+            report.add(None, None, describe(tensors) if "inputs" in record else 'no key "inputs"', '{"inputs": [tensor, ...]}')
             return []
         good = []
         for position, tensor in enumerate(tensors):
             if type(tensor) is not dict or type(tensor.get("name")) is not str:
-                report.add(
-                    None, None, f"inputs[{position}]: no tensor with a name", '{"name", "shape", "datatype", "data"}'
-                )
+                report.add(None, None, f"inputs[{position}]: no tensor with a name", '{"name", "shape", "datatype", "data"}')
                 continue
             good.append(tensor)
         self._columns.check_names([tensor["name"] for tensor in good], report)
@@ -153,9 +149,7 @@ def _check_tensor(tensor: dict[str, Any], report: Report) -> None:
     if type(datatype) is not str or datatype not in _JSON_TYPES:
         report.add(None, short(name), f"datatype: {describe(datatype)}", ", ".join(_JSON_TYPES))
     if type(tensor.get("data")) is not list:
-        report.add(
-            None, short(name), f"data: {describe(tensor.get('data'))}", "a list (the binary extension is not supported)"
-        )
+        report.add(None, short(name), f"data: {describe(tensor.get('data'))}", "a list (the binary extension is not supported)")
     good = type(shape) is list and 1 <= len(shape) <= 2 and all(type(axis) is int and axis >= 0 for axis in shape)
     if not good or (len(shape) == 2 and shape[1] != 1):
         report.add(None, short(name), "its shape", "[N] or [N, 1]: one cell for each row")

@@ -31,7 +31,9 @@ class Duplicates(Cleaner):
         for name in self.columns or ():
             if name not in frame.columns:
                 known = [column for column in frame.columns if column != ROW]
-                raise DataError(f'data.clean duplicates: no column "{name}", found {listed(known)}.{near_miss(name, known)} Name one of them.')
+                raise DataError(
+                    f'data.clean duplicates: no column "{name}", found {listed(known)}.{near_miss(name, known)} Name one of them.'
+                )
         self._columns = list(self.columns or (name for name in frame.columns if name in types))
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:

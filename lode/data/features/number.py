@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from scipy.special import ndtr, ndtri
 
 from lode.core.types import FlatSpec, TensorSpec
 from lode.data import cells
@@ -87,6 +86,8 @@ class Number(Feature):
             if len(self._knots) < 2:
                 return np.zeros(len(values))
             ranks = np.interp(np.where(missing, self._knots[0], values), self._knots, self._ranks)
+            from scipy.special import ndtri  # 0.2 s to import: only who asks for quantiles waits for it
+
             return np.where(missing, 0.0, ndtri(np.clip(ranks, _TAIL, 1.0 - _TAIL)))
         with np.errstate(over="ignore"):
             scaled = (values - self._center) * self._factor
@@ -102,6 +103,8 @@ class Number(Feature):
     def inverse(self, array: np.ndarray) -> pl.Series:
         scaled = array[:, 0].astype(np.float64)
         if self.scale == "quantile":
+            from scipy.special import ndtr
+
             values = np.interp(ndtr(scaled), self._ranks, self._knots) if len(self._knots) else scaled
         elif self.scale == "none":
             values = scaled

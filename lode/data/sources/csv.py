@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -26,7 +26,7 @@ _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What is known about a file once every line was looked at."""
+    """What is known about a file. has_blank_lines: known once every line was looked at."""
 
     path: Path
     dialect: Dialect
@@ -72,6 +72,7 @@ class Csv(Source):
         self.sha256, self.origin = sha256, origin
         self.notes: list[str] = []
         self._table: _Table | None = None
+        self._is_checked = False
         self._fingerprint: str | None = None
 
     def fingerprint(self) -> str:
@@ -81,10 +82,19 @@ class Csv(Source):
         return self._fingerprint
 
     def scan(self) -> pl.LazyFrame:
+        self.check()
         return self.scan_as({})
 
+    def check(self) -> bool:
+        """Look at every line. Before that, nothing is known about blank lines, and polars fills short ones up."""
+        table = self._opened()
+        if not self._is_checked:
+            self._table = self._surveyed(table)
+            self._is_checked = True
+        return self._table is not table
+
     def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-        table = self._table = self._table or self._look()
+        table = self._opened()
         schema = {name: types.get(name, pl.String()) for name in table.names}
         # Cells to replace must be seen as they stand, and polars reads "nan" as a number.
         no_floats = not {"NaN", "nan"} <= set(self.null_values)
@@ -95,8 +105,10 @@ class Csv(Source):
             rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
         return rows
 
-    def _look(self) -> _Table:
-        """Find the file and look at every line of it, so that what is wrong is told by line."""
+    def _opened(self) -> _Table:
+        """Find the file and look at its first lines."""
+        if self._table is not None:
+            return self._table
         path = files.find(self.place, self.path, None, self.origin)
         if self.sha256 is not None:
             files.check_sha256(path, self.fingerprint(), self.sha256, self.origin)
@@ -105,16 +117,20 @@ class Csv(Source):
         dialect, sample = self._dialect(path)
         names = self._column_names(dialect, sample)
         self._check_replace(names)
-        counts = delimited.survey(self._chunks(path), dialect, len(names), self.path)
+        num_skipped = len(sample) - len(sample.lstrip("\n")) + 1
+        self._table = _Table(path, dialect, names, num_skipped if self.header else 0, has_blank_lines=False)
+        return self._table
+
+    def _surveyed(self, table: _Table) -> _Table:
+        """Look at every line, so that what is wrong is told by line."""
+        counts = delimited.survey(self._chunks(table.path), table.dialect, len(table.names), self.path)
         if counts.records == int(self.header):
             raise DataError(f"{self.path}: the file has a header but no rows. If the first line holds data, write `header: false`.")
         if counts.blank:
             self.notes.append(f"{self.path}: skipped {counts.blank:,} blank line{'s' if counts.blank > 1 else ''}.")
-        num_skipped = int(self.header) + len(sample) - len(sample.lstrip("\n"))
-        table = _Table(path, dialect, names, num_skipped if self.header else 0, counts.blank > 0)
         if counts.loose_quotes:
             self._try(table)
-        return table
+        return replace(table, has_blank_lines=True) if counts.blank else table
 
     def _try(self, table: _Table) -> None:
         """A quote in the middle of a cell may be read as text or not at all: find out now.
@@ -126,7 +142,7 @@ class Csv(Source):
         except (pl.exceptions.ComputeError, pl.exceptions.SchemaError) as error:
             raise DataError(
                 f"{self.path}: a {self.quote} stands inside a cell that it does not enclose, so the lines cannot be told apart "
-                f"({str(error).splitlines()[0]}). Double it and enclose the cell, or write `quote: \"\"` if quotes enclose no cells."
+                f'({str(error).splitlines()[0]}). Double it and enclose the cell, or write `quote: ""` if quotes enclose no cells.'
             ) from error
 
     def _check_options(self) -> None:
@@ -136,7 +152,9 @@ class Csv(Source):
         if self.separator == "":
             raise DataError(f'{self.path}: separator "", one ASCII character is allowed. Leave it out to have it found.')
         if self.header and self.columns is not None:
-            raise DataError(f"{self.path}: `columns` names the columns of a file without a header. Add `header: false`, or leave it out.")
+            raise DataError(
+                f"{self.path}: `columns` names the columns of a file without a header. Add `header: false`, or leave it out."
+            )
 
     def _check_replace(self, names: tuple[str, ...]) -> None:
         for name in self.replace:
@@ -183,12 +201,21 @@ class Csv(Source):
             self.notes.append(f"{self.path}: no column names, they are column_1 to column_{width}. Give `columns` to name them.")
             return tuple(f"column_{index}" for index in range(1, width + 1))
         if len(self.columns) != width:
-            raise DataError(f"{self.path}: `columns` has {len(self.columns)} names, the file has {width} columns. Name each column once.")
+            raise DataError(
+                f"{self.path}: `columns` has {len(self.columns)} names, the file has {width} columns. Name each column once."
+            )
         return tuple(self.columns)
 
     def _rows(self, table: _Table, schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-        options = {"separator": table.dialect.separator, "quote_char": table.dialect.quote or None, "schema": schema}
-        options |= {"missing_columns": "insert", "extra_columns": "raise"}  # a blank line is a row of nulls; wider lines were told before
+        options: dict[str, Any] = {
+            "separator": table.dialect.separator,
+            "quote_char": table.dialect.quote or None,
+            "schema": schema,
+        }
+        options |= {
+            "missing_columns": "insert",
+            "extra_columns": "raise",
+        }  # a blank line is a row of nulls; wider lines were told before
         if self.encoding == "utf-8":
             return pl.scan_csv(table.path, has_header=False, skip_rows=table.num_skipped, glob=False, **options)
 

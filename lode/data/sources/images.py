@@ -82,14 +82,17 @@ class Images(Source):
         Errors: DataError where nothing is left.
         """
         if not names:
-            raise DataError(f"{self.path}: no pictures ({', '.join(pictures.SUFFIXES)}) in it. Name the folder that holds the class folders.")
+            raise DataError(
+                f"{self.path}: no pictures ({', '.join(pictures.SUFFIXES)}) in it. Name the folder that holds the class folders."
+            )
         if self.split is None:
             return names
         chosen = [name for name in names if self.split in PurePosixPath(name).parts[:-1]]
         if not chosen:
             folders = sorted({PurePosixPath(name).parts[0] for name in names if "/" in name})
             raise DataError(
-                f'{self.path}: no folder "{self.split}" (`split`), found {listed(folders)}.{near_miss(self.split, folders)} Name one of them.'
+                f'{self.path}: no folder "{self.split}" (`split`), found {listed(folders)}.{near_miss(self.split, folders)} '
+                "Name one of them."
             )
         return chosen
 
@@ -118,7 +121,9 @@ class Images(Source):
         images = pictures.read_idx(images_path, num_axes=3)
         labels = pictures.read_idx(labels_path, num_axes=1)
         if len(images) != len(labels):
-            raise DataError(f"{self.path}: {len(images):,} pictures, but {len(labels):,} labels in {self.labels}. Name files that belong together.")
+            raise DataError(
+                f"{self.path}: {len(images):,} pictures, but {len(labels):,} labels in {self.labels}. Name files that belong together."
+            )
         if not len(images):
             raise DataError(f"{self.path}: the file holds no pictures. Name another one.")
         name = PurePosixPath(self.path).name

@@ -13,7 +13,6 @@ from lode.data import delimited, files
 from lode.data.contracts import Source
 from lode.data.place import Place
 
-
 _EXAMPLE = '{"age": 31}'
 
 

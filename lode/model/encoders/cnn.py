@@ -46,8 +46,7 @@ class Cnn(Encoder):
         self.pool = pool
         sizes = [num_channels, *channels]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(low, high, kernel, padding=padding, bias=norm == "none")
-            for low, high in zip(sizes, channels, strict=False)
+            nn.Conv2d(low, high, kernel, padding=padding, bias=norm == "none") for low, high in zip(sizes, channels, strict=False)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in channels if norm == "batch")
         lost = kernel - 1 if padding == "valid" else 0
@@ -63,7 +62,7 @@ class Cnn(Encoder):
         self.dense = Mlp(sizes[-1] * height * width, dense, dropout=dropout, norm="none", activation="relu")
         self.dropout = dropout if not dense else 0.0
         self.width = self.dense.width
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @staticmethod
     def accepts(spec: TensorSpec) -> bool:
@@ -72,7 +71,7 @@ class Cnn(Encoder):
     def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         # (B, H, W, C) in memory is what torch calls channels_last, so that this is free
         h_BCHW = self.scale(inputs[0]).permute(0, 3, 1, 2)
-        norms = list(self.norms) or [None] * len(self.convolutions)
+        norms: Sequence[nn.Module | None] = list(self.norms) or [None] * len(self.convolutions)
         for convolution, norm in zip(self.convolutions, norms, strict=True):
             h_BCHW = convolution(h_BCHW)
             if norm is not None:

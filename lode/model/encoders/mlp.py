@@ -76,9 +76,7 @@ class _Periodic(nn.Module):
         super().__init__()
         self.frequency_FE = nn.Parameter(torch.randn(num_numbers, frequencies) * spread)
         bound = 1.0 / math.sqrt(2 * frequencies)
-        self.weight_FED = nn.Parameter(
-            torch.empty(num_numbers, 2 * frequencies, embedding_width).uniform_(-bound, bound)
-        )
+        self.weight_FED = nn.Parameter(torch.empty(num_numbers, 2 * frequencies, embedding_width).uniform_(-bound, bound))
         self.bias_FD = nn.Parameter(torch.zeros(num_numbers, embedding_width))
         self.width = num_numbers * (1 + embedding_width)
 

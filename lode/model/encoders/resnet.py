@@ -50,7 +50,7 @@ class Resnet(Encoder):
         self.blocks = nn.ModuleList(blocks)
         self.dropout = dropout
         self.width = size_in
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @staticmethod
     def accepts(spec: TensorSpec) -> bool:
@@ -73,10 +73,11 @@ class _Block(nn.Module):
         self.stride = stride
         self.first = nn.Conv2d(size_in, size, 3, stride, 1, bias=False)
         self.second = nn.Conv2d(size, size, 3, 1, 1, bias=False)
-        self.norms = nn.ModuleList((nn.BatchNorm2d(size), nn.BatchNorm2d(size)))
+        last = nn.BatchNorm2d(size)
+        self.norms = nn.ModuleList((nn.BatchNorm2d(size), last))
         self.around = nn.Conv2d(size_in, size, 1, bias=False) if size_in != size else None
         # A block starts as the identity: its last norm multiplies by 0 (Goyal 2017, arXiv 1706.02677)
-        nn.init.zeros_(self.norms[1].weight)
+        nn.init.zeros_(last.weight)
 
     def forward(self, h_BCHW: torch.Tensor) -> torch.Tensor:
         inner = functional.relu(self.norms[0](self.first(h_BCHW)), inplace=True)

@@ -15,7 +15,7 @@ from lode.core.errors import SpecError
 from lode.core.types import ColumnName
 from lode.value import exact
 from lode.value.contracts import Outcomes, Policy
-from lode.value.curve import best, policy_curve
+from lode.value.curve import policy_curve, threshold
 
 _CELLS = ("true_positive", "false_positive", "false_negative", "true_negative")
 
@@ -69,9 +69,8 @@ class Matrix(Policy):
         return self._threshold
 
     def fit(self, outcomes: Outcomes) -> None:
-        """Choose the threshold that earns most on these rows; see `lode.value.curve.best` for ties."""
-        curve = policy_curve(self, outcomes)
-        self._threshold = float(curve.thresholds[best(curve)])
+        """Choose the threshold that earns most on these rows; see `lode.value.curve.threshold` for ties."""
+        self._threshold = threshold(policy_curve(self, outcomes), self._break_even(outcomes))
 
     def act(self, prediction: np.ndarray) -> np.ndarray:
         """1 where the probability reaches the threshold, int64 (N,)."""
@@ -97,6 +96,19 @@ class Matrix(Policy):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over the threshold."""
         self._threshold = float(state["threshold"])
+
+    def _break_even(self, outcomes: Outcomes) -> float | None:
+        """The probability at which acting earns what not acting does, (TN - FP) / (TN - FP + TP - FN); means where amounts differ by row.
+
+        Source: Elkan 2001, The foundations of cost-sensitive learning, eq. 2. None where one action is better in every case.
+        """
+        cells = {name: self._money(name, outcomes) for name in _CELLS}
+        positive_N = outcomes.truth == 1
+        if not positive_N.any() or positive_N.all():
+            return None
+        gain = exact.total((cells["true_positive"] - cells["false_negative"])[positive_N]) / int(positive_N.sum())
+        loss = exact.total((cells["true_negative"] - cells["false_positive"])[~positive_N]) / int((~positive_N).sum())
+        return loss / (gain + loss) if gain > 0 and loss > 0 else None
 
     def _money(self, name: str, outcomes: Outcomes) -> np.ndarray:
         value = self._cells[name]

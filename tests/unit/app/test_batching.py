@@ -66,10 +66,7 @@ def test_requests_that_wait_are_merged_up_to_max_batch() -> None:
         model.go.clear()
         first = asyncio.create_task(batcher.submit(cells(0), never))
         await until(lambda: batcher.waiting_rows == 0 and bool(batcher._open))
-        rest = [
-            asyncio.create_task(batcher.submit(cells(value, rows), never))
-            for value, rows in enumerate([3, 3, 3, 20, 1])
-        ]
+        rest = [asyncio.create_task(batcher.submit(cells(value, rows), never)) for value, rows in enumerate([3, 3, 3, 20, 1])]
         await until(lambda: batcher.waiting_rows == 30)
         model.go.set()
         await asyncio.gather(first, *rest)
@@ -184,3 +181,19 @@ def test_with_max_wait_requests_wait_for_company_until_the_batch_is_full() -> No
 
     play(model, scene, max_wait_ms=20_000.0)
     assert model.batches == [[2, 2, 2, 2]]
+
+
+def test_a_model_call_that_breaks_off_fails_its_requests_and_not_the_next() -> None:
+    class Broken(Model):
+        def run(self, batch: Sequence[Cells]) -> list[Answer | RequestError]:
+            if not self.batches:
+                self.batches.append([])
+                raise KeyboardInterrupt
+            return super().run(batch)
+
+    async def scene(batcher: Batcher) -> Answer:
+        with pytest.raises(RequestError, match="broken off"):
+            await batcher.submit(cells(1), never)
+        return await batcher.submit(cells(2), never)
+
+    assert play(Broken(), scene).columns["y"] == [2]

@@ -61,9 +61,7 @@ def test_a_mistyped_key_is_told_so(tmp_path: Path) -> None:
         asyncio.run(KeyGate(digest).authorize(f"Bearer {key[:-1]}".encode()))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"keys": []}', '{"keys": [{"sha256": "zz"}]}', '{"keys": [{"sha256": "aa"}]}']
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"keys": []}', '{"keys": [{"sha256": "zz"}]}', '{"keys": [{"sha256": "aa"}]}'])
 def test_a_damaged_key_store_is_an_error_with_a_next_step(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys.json").write_text(text)
     with pytest.raises(ServeError, match="Delete it"):
@@ -76,9 +74,7 @@ def test_a_key_file_holds_one_key(tmp_path: Path) -> None:
     assert status(KeyGate(read_key_file(path)), "Bearer my-own-key-with-more-than-32-characters") == 200
 
 
-@pytest.mark.parametrize(
-    "text", ["", "short", "a" * 20 + " " + "b" * 20, "ü" * 40, make_key()[:-1] + "!", make_key()[:-2]]
-)
+@pytest.mark.parametrize("text", ["", "short", "a" * 20 + " " + "b" * 20, "ü" * 40, make_key()[:-1] + "!", make_key()[:-2]])
 def test_a_key_file_without_a_usable_key_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "key"
     path.write_text(text, "utf-8")

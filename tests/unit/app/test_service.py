@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import orjson
+import polars as pl
 import pytest
 
 from lode.app.contracts import Caller, Gate, RequestError, Usage
@@ -127,6 +128,21 @@ def test_what_the_model_says_about_cells_reaches_the_client_and_only_the_one_con
         assert answers[4].json()["predictions"][0]["rich.probability.yes"] == 0.05
 
     talk(conversation)
+
+
+def test_a_panic_inside_polars_is_a_500_of_one_request(talk: Any) -> None:
+    class Panics(Sample):
+        def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
+            if (frame["job"] == "crash").any():
+                raise pl.exceptions.PanicException("index out of bounds")
+            return super().predict(frame)
+
+    async def conversation(client: httpx.AsyncClient, service: Any) -> None:
+        bodies = [{"rows": [ROW | {"job": job}]} for job in ("clerk", "crash", "nurse")]
+        answers = await asyncio.gather(*(client.post(PREDICT, json=body) for body in bodies))
+        assert [answer.status_code for answer in answers] == [200, 500, 200]
+
+    talk(conversation, model=Panics())
 
 
 def test_a_defect_of_the_model_fails_only_its_own_request(talk: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -62,9 +62,7 @@ def test_a_cell_of_the_wrong_kind_is_named_with_row_and_column(cell: Any) -> Non
 
 
 def test_every_problem_is_in_one_answer_in_the_order_of_rows() -> None:
-    found = problems(
-        {"age": [1], "jbo": "x", "born": None, "member": {}, "photo": None}, 7, ROW | {"photo": "%%", "x": 1}
-    )
+    found = problems({"age": [1], "jbo": "x", "born": None, "member": {}, "photo": None}, 7, ROW | {"photo": "%%", "x": 1})
     assert [(problem.row, problem.column) for problem in found] == [
         (0, "jbo"), (0, "job"), (0, "age"), (0, "member"), (1, None), (2, "x"), (2, "photo"),
     ]  # fmt: skip

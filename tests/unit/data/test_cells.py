@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -70,3 +71,20 @@ def test_codes_by_dictionary_equal_codes_in_bulk() -> None:
 
 def test_bytes_that_are_no_text_are_rejected() -> None:
     assert cells.words(pl.Series("x", [b"ok", b"\xff\xfe", None])).to_list() == ["ok", None, None]
+
+
+@pytest.mark.parametrize("num_rows", [6, 600])
+def test_words_kept_as_an_enum_give_what_strings_give(num_rows: int) -> None:
+    texts = pl.Series("x", (["b", "a", None, "c", "b", "?"] * num_rows)[:num_rows])
+    enum = texts.cast(pl.Enum(["?", "a", "b", "c", "never"]))
+    assert cells.words(enum).dtype == enum.dtype
+    assert cells.words(enum).cast(pl.String).equals(texts, null_equal=True)
+    assert cells.ranked_words(enum, 1, 10) == cells.ranked_words(texts, 1, 10)
+    codes = cells.WordCodes(["b", "c"])
+    assert np.array_equal(codes.codes(enum), codes.codes(texts))
+    assert codes.codes(enum).dtype == np.int32
+
+
+def test_an_enum_with_another_spelling_is_spelt_anew() -> None:
+    enum = pl.Series("x", ["1.0", "True", None]).cast(pl.Enum(["1.0", "True"]))
+    assert cells.words(enum).to_list() == ["1", "true", None]

@@ -34,7 +34,8 @@ def test_numbers_written_for_people_are_read(cell: str | None, expected: str | N
 
 
 @pytest.mark.parametrize(
-    ("cell", "expected"), [("1.234,5", "1234.5"), ("1,5", "1.5"), ("1.234", "1234"), ("12,5%", "0.125"), ("(3)", "-3"), ("1,2,3", None)]
+    ("cell", "expected"),
+    [("1.234,5", "1234.5"), ("1,5", "1.5"), ("1.234", "1234"), ("12,5%", "0.125"), ("(3)", "-3"), ("1,2,3", None)],
 )
 def test_a_decimal_comma_is_read_when_asked_for(cell: str, expected: str | None) -> None:
     frame = pl.DataFrame({"x": [cell]})
@@ -69,7 +70,9 @@ def test_duplicates_look_at_inputs_and_outputs_only() -> None:
 
 def test_a_diff_has_dropped_rows_and_changed_cells() -> None:
     before = pl.DataFrame({ROW: pl.Series([5, 6, 7], dtype=pl.UInt64), "x": [1.0, None, 3.0], "y": ["a", "b", "c"]})
-    after = pl.DataFrame({ROW: pl.Series([5, 6], dtype=pl.UInt64), "x": [1.0, 9.0], "y": ["a", None]}, schema_overrides={"y": pl.String})
+    after = pl.DataFrame(
+        {ROW: pl.Series([5, 6], dtype=pl.UInt64), "x": [1.0, 9.0], "y": ["a", None]}, schema_overrides={"y": pl.String}
+    )
     assert changes.diff(before, after).rows() == [
         (6, "x", None, "9.0"),
         (6, "y", "b", None),

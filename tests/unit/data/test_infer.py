@@ -31,7 +31,13 @@ def word(cells: list[Any]) -> str | None:
         (["25/12/2023", "03/04/2024"] * 10, "date"),
         ([datetime.date(2024, 1, day) for day in range(1, 20)], "date"),
         ([f"this is the {n}th review of a hotel" for n in range(60)], "text"),
-        ([f"\u8ddd\u79bb\u5ddd\u6c99\u516c\u8def\u8f83\u8fd1\u4f46\u662f\u516c\u4ea4\u6307\u793a\u4e0d\u5bf9\u5982\u679c\u8ddd\u79bb\u8f83\u8fd1{n}" for n in range(60)], "text"),
+        (
+            [
+                f"\u8ddd\u79bb\u5ddd\u6c99\u516c\u8def\u8f83\u8fd1\u4f46\u662f\u516c\u4ea4\u6307\u793a\u4e0d\u5bf9\u5982\u679c\u8ddd\u79bb\u8f83\u8fd1{n}"
+                for n in range(60)
+            ],
+            "text",
+        ),
         ([b"\x89PNG", b"\xff\xd8"] * 10, "image"),
         (["same"] * 20, None),
         ([7.0] * 20, None),

@@ -37,7 +37,7 @@ def run(
     clean: tuple[Any, ...] = (),
     **split: Any,
 ) -> Ingested:
-    parts = source if isinstance(source, dict) else {"all": [source]}
+    parts = source if isinstance(source, dict) and "type" not in source else {"all": [source]}
     sources = {
         part: tuple(Component("csv", {"path": item}) if isinstance(item, str) else component(item) for item in items)
         for part, items in parts.items()
@@ -119,6 +119,26 @@ def test_a_hint_that_fails_late_changes_nothing(tmp_path: Path, monkeypatch: pyt
     assert outcome() == plain
 
 
+@pytest.mark.parametrize("fault", ["31,Bern\n", "31\n", "31,Bern,yes,7\n", "\n", "31,Bern,\n", '31,"Bern,yes\n', "31,\udcff,yes\n"])
+def test_a_fault_behind_the_first_rows_is_told_as_it_is_in_a_small_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    table(tmp_path, 400)
+    text = (tmp_path / "rows.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "rows.csv").write_text("".join([*text[:300], fault, *text[300:]]), errors="surrogateescape")
+
+    def outcome() -> Any:
+        try:
+            return run(tmp_path)
+        except DataError as error:
+            return str(error)
+
+    plain = outcome()
+    monkeypatch.setattr(reading, "HINT_ROWS", 100)
+    assert outcome() == plain
+    assert outcome() == plain
+
+
 def test_sources_that_write_words_differently_keep_their_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table(tmp_path, 200, "a.csv", city=["x", "-"] * 100)
     table(tmp_path, 200, "b.csv", city=["x", "-"] * 100)
@@ -129,6 +149,16 @@ def test_sources_that_write_words_differently_keep_their_own_way(tmp_path: Path,
     assert run(tmp_path, source) == plain
 
 
+def test_cells_replaced_in_one_source_meet_clean_cells_of_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "HINT_ROWS", 100)
+    table(tmp_path, 200, "a.csv", y=[" no", " yes"] * 100)
+    table(tmp_path, 200, "b.csv", y=["no.", "yes."] * 100)
+    other = {"type": "csv", "path": "b.csv", "replace": {"y": {"no.": "no", "yes.": "yes"}}}
+    done = run(tmp_path, {"train": ["a.csv"], "test": [other]})
+    assert whole(tmp_path)["y"].unique().sort().to_list() == ["no", "yes"]
+    assert not any("do not occur" in note for note in done.notes)
+
+
 def test_given_sources_are_given_parts(tmp_path: Path) -> None:
     table(tmp_path, 60, "train.csv")
     table(tmp_path, 20, "more.csv")
@@ -137,7 +167,9 @@ def test_given_sources_are_given_parts(tmp_path: Path) -> None:
     assert done.rows == {"train": 60, "validation": 20, "test": 30}
     assert read(tmp_path, "test")[ROW].to_list() == list(range(80, 110))
     assert any("no validation part is given, 25% was cut" in note for note in done.notes)
-    assert "the sources are given as parts" in fails(tmp_path, {"train": ["train.csv"], "test": ["test.csv"]}, by="time", column="age")
+    assert "the sources are given as parts" in fails(
+        tmp_path, {"train": ["train.csv"], "test": ["test.csv"]}, by="time", column="age"
+    )
 
 
 def test_sources_with_other_columns_are_refused(tmp_path: Path) -> None:
@@ -196,15 +228,26 @@ def test_the_types_cleaner_mends_and_reports_them(tmp_path: Path) -> None:
 
 def test_mixed_types_without_a_name_are_an_error(tmp_path: Path) -> None:
     table(tmp_path, age=[str(n) for n in range(97)] + ["five", "-", "1,000"])
-    assert "inputs.age: 97 cells are numbers, 3 are not ('1,000', 'five'" not in fails(tmp_path) or True
     assert "inputs.age: 97 cells are numbers, 3 are not" in fails(tmp_path)
 
 
 def test_cleaners_of_the_source_of_training_rows_and_of_cells_do_their_part(tmp_path: Path) -> None:
-    table(tmp_path, age=["30", "", "50", "60"] * 25, city=["a", "b", "c", "d"] * 25, y=["no", "yes", "no", "yes"] * 25, n=list(range(100)))
+    table(
+        tmp_path,
+        age=["30", "", "50", "60"] * 25,
+        city=["a", "b", "c", "d"] * 25,
+        y=["no", "yes", "no", "yes"] * 25,
+        n=list(range(100)),
+    )
     done = run(tmp_path, inputs={"age": "number", "city": "category", "n": "number"}, clean=({"type": "missing", "drop": True},))
     assert done.rows["train"] < 70 and not read(tmp_path, "train")["age"].has_nulls() and read(tmp_path, "test")["age"].has_nulls()
-    done = run(tmp_path, inputs={"age": "number", "city": "category"}, clean=("duplicates", {"type": "missing", "numbers": "zero"}), test=0.25, validation=0.25)
+    done = run(
+        tmp_path,
+        inputs={"age": "number", "city": "category"},
+        clean=("duplicates", {"type": "missing", "numbers": "zero"}),
+        test=0.25,
+        validation=0.25,
+    )
     assert sum(done.rows.values()) == 4
     report = json.loads((tmp_path / "snapshot" / "report.json").read_text())
     assert report["rows"]["read"] == 100 and report["rows"]["dropped"] == {"duplicates": 96}
@@ -225,14 +268,20 @@ def test_rows_without_a_label_are_dropped_and_counted(tmp_path: Path) -> None:
     [
         (["no"] * 100, POSITIVE, 'outputs.y: all 100 labels are "no", there is nothing to learn'),
         ([""] * 100, POSITIVE, "outputs.y: every cell is empty, there is nothing to learn"),
-        (["a", "b"] * 50, {"y": None}, 'outputs.y: found "a" (50 rows), "b" (50 rows). Name the one that matters: `{type: binary, positive: '),
+        (
+            ["a", "b"] * 50,
+            {"y": None},
+            'outputs.y: found "a" (50 rows), "b" (50 rows). Name the one that matters: `{type: binary, positive: ',
+        ),
         (["a", "b"] * 50, POSITIVE, 'positive "yes" never occurs, found "a" (50 rows), "b" (50 rows)'),
         (["yes", "no", "maybe", "no"] * 25, POSITIVE, "3 labels found"),
         (["7"] * 100, {"y": "number"}, "outputs.y: all 100 numbers are 7"),
         (["7", "x"] * 50, {"y": "number"}, "outputs.y: 50 of 100 cells are no number ('x'"),
     ],
 )
-def test_outputs_that_cannot_be_learnt_are_refused(tmp_path: Path, labels: list[str], outputs: dict[str, Any], message: str) -> None:
+def test_outputs_that_cannot_be_learnt_are_refused(
+    tmp_path: Path, labels: list[str], outputs: dict[str, Any], message: str
+) -> None:
     table(tmp_path, y=labels)
     assert message in fails(tmp_path, outputs=outputs)
 

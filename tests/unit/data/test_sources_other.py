@@ -92,7 +92,9 @@ def test_a_split_is_the_folder_above_the_classes(tmp_path: Path) -> None:
     path = archive(tmp_path, ["train/dogs/2.png", "train/cats/1.png", "test/cats/1.png", "./train/cats/0.png"])
     rows = make(tmp_path, "images", path=path, split="train").scan().select("path", "label").collect().rows()
     assert rows == [("train/cats/0.png", "cats"), ("train/cats/1.png", "cats"), ("train/dogs/2.png", "dogs")]
-    assert 'no folder "trian" (`split`), found test, train. Did you mean "train"?' in fails(tmp_path, "images", path=path, split="trian")
+    assert 'no folder "trian" (`split`), found test, train. Did you mean "train"?' in fails(
+        tmp_path, "images", path=path, split="trian"
+    )
 
 
 def test_links_and_names_that_lead_elsewhere_are_ignored(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from lode.core.errors import DataError
 from lode.data.split import Split, assign
 
 
-def parts(frame: pl.DataFrame, targets: dict[str, str] | None = None, notes: list[str] | None = None, **options: object) -> pl.Series:
+def parts(
+    frame: pl.DataFrame, targets: dict[str, str] | None = None, notes: list[str] | None = None, **options: object
+) -> pl.Series:
     return assign(frame, Split(**options), targets or {}, notes)  # type: ignore[arg-type]
 
 
@@ -25,7 +27,14 @@ def test_the_first_output_is_stratified_and_that_is_said() -> None:
     frame = pl.DataFrame({"y": ["rare"] * 30 + ["often"] * 970})
     found = parts(frame, {"y": "binary"}, notes)
     counts = frame.with_columns(found).group_by("y", "split").len().sort("y", "split").rows()
-    assert counts == [("often", "train", 679), ("often", "validation", 97), ("often", "test", 194), ("rare", "train", 21), ("rare", "validation", 3), ("rare", "test", 6)]
+    assert counts == [
+        ("often", "train", 679),
+        ("often", "validation", 97),
+        ("often", "test", 194),
+        ("rare", "train", 21),
+        ("rare", "validation", 3),
+        ("rare", "test", 6),
+    ]
     assert notes == ['split: stratified by the output "y", so that its classes are equally frequent in every part.']
 
 
@@ -46,7 +55,7 @@ def test_a_class_with_one_row_trains_and_is_named() -> None:
 
 def test_every_class_with_two_rows_has_one_in_training() -> None:
     frame = pl.DataFrame({"y": [str(index // 2) for index in range(40)]})
-    found = parts(frame, {"y": "multiclass"}, validation=0.3, test=0.5)
+    found = parts(frame, {"y": "multiclass"}, validation=0.1, test=0.3)
     assert frame.filter(found == "train")["y"].n_unique() == 20
 
 
@@ -92,7 +101,7 @@ def test_given_parts_are_taken_and_missing_ones_cut_from_training() -> None:
     assert dict(found.value_counts().rows()) == {"train": 60, "validation": 20, "test": 20}
     assert set(found[80:]) == {"test"}
     assert notes == ["split: no validation part is given, 25% was cut from the training rows at random (seed 0)."]
-    with pytest.raises(DataError, match='"part" holds (tset|"tset"), allowed are train, validation, test'):
+    with pytest.raises(DataError, match='"part" holds tset, allowed are train, validation, test'):
         parts(pl.DataFrame({"part": ["train", "tset", "test"]}), by="given", column="part")
 
 

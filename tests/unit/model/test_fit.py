@@ -78,9 +78,7 @@ def test_the_best_state_is_kept_and_training_stops_early() -> None:
 
 
 def test_fixed_rounds_train_so_many_epochs_and_keep_the_last_state() -> None:
-    fitted = _network().fit(
-        _rows(64), _rows(32, 1), Context(rounds=4, training=Training(epochs=9, stop={"patience": 1}))
-    )
+    fitted = _network().fit(_rows(64), _rows(32, 1), Context(rounds=4, training=Training(epochs=9, stop={"patience": 1})))
     assert fitted.rounds == 4 and [entry["epoch"] for entry in fitted.history] == [1, 2, 3, 4]
     assert "stop_loss" not in fitted.history[0]
 
@@ -106,9 +104,7 @@ def test_a_loss_that_is_not_finite_names_epoch_batch_and_layer() -> None:
         return module
 
     network._build = broken  # type: ignore[method-assign]
-    with pytest.raises(
-        ModelError, match=r"epoch 1, batch 1 of 7; first in encoder mlp of income, layer layers\.linears\.0"
-    ):
+    with pytest.raises(ModelError, match=r"epoch 1, batch 1 of 7; first in encoder mlp of income, layer layers\.linears\.0"):
         network.fit(rows, None, Context(training=Training(epochs=1, batch=32)))
 
 
@@ -138,9 +134,7 @@ def test_two_objectives_move_their_own_parameters_at_their_own_pace() -> None:
     def loss(name: str, linear: torch.nn.Linear):
         def mean_square(batch: Batch) -> torch.Tensor:
             calls[name] += 1
-            both = (
-                first(batch.inputs["x"]) + second(batch.inputs["x"]) if linear is second else first(batch.inputs["x"])
-            )
+            both = first(batch.inputs["x"]) + second(batch.inputs["x"]) if linear is second else first(batch.inputs["x"])
             return ((both[:, 0] - batch.targets["y"]) ** 2).mean()
 
         return mean_square
@@ -159,9 +153,7 @@ def test_clipping_bounds_the_gradient() -> None:
     training = Training(
         epochs=1, batch=64, optimizer="sgd", momentum=0.0, learning_rate=1.0, warmup=0.0, weight_decay=0.0, clip=1e-3
     )
-    objective = Objective(
-        list(module.parameters()), lambda b: (1e4 * (module(b.inputs["x"])[:, 0] - b.targets["y"]) ** 2).mean()
-    )
+    objective = Objective(list(module.parameters()), lambda b: (1e4 * (module(b.inputs["x"])[:, 0] - b.targets["y"]) ** 2).mean())
     fit(_job([objective], module), _choices(training), training, Context())
     assert 0 < (module.weight - before).norm().item() <= 1.1e-3
 
@@ -178,6 +170,19 @@ def test_bf16_trains_in_bf16_and_keeps_float32_weights() -> None:
     training = Training(epochs=1, batch=32, precision="bf16")
     fit(_job([Objective(list(module.parameters()), loss)], module), _choices(training), training, Context())
     assert set(seen) == {torch.bfloat16} and module.weight.dtype == torch.float32
+
+
+def test_rows_without_any_target_are_refused() -> None:
+    rows = _rows(30)
+    with pytest.raises(ModelError, match="no training row has a target"):
+        _network().fit(Examples(30, rows.arrays, None, {"risk": np.full(30, -1)}), None, Context(training=Training(epochs=1)))
+
+
+def test_stop_rows_without_any_target_stop_nothing() -> None:
+    rows = _rows(30, 1)
+    blank = Examples(30, rows.arrays, None, {"risk": np.full(30, -1)})
+    training = Training(epochs=4, stop={"patience": 1})
+    assert len(_network().fit(_rows(64), blank, Context(training=training)).history) == 4
 
 
 def test_threads_are_given_back() -> None:
@@ -205,9 +210,7 @@ def test_large_arrays_are_read_in_their_own_order(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("lode.model.batches._SORT_BYTES", 0)
     array = np.arange(30).reshape(10, 3)
     index = np.array([7, 2, 2, 9, 0])
-    assert np.array_equal(
-        loop.Rows(Examples(10, {}, None, {"y": array[:, 0]}), {}, "cpu")._gather("y", index), array[index, 0]
-    )
+    assert np.array_equal(loop.Rows(Examples(10, {}, None, {"y": array[:, 0]}), {}, "cpu")._gather("y", index), array[index, 0])
 
 
 def test_left_open_choices_follow_from_the_rows() -> None:
@@ -228,9 +231,7 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
         decide(Training(device="cuda"), Context(), Workload(10, 10))
 
 
-@pytest.mark.parametrize(
-    ("stop", "message"), [({"patiance": 3}, 'Did you mean "patience"'), ({"patience": 0}, "at least 1")]
-)
+@pytest.mark.parametrize(("stop", "message"), [({"patiance": 3}, 'Did you mean "patience"'), ({"patience": 0}, "at least 1")])
 def test_a_wrong_stop_is_named(stop: dict[str, int], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         Training(stop=stop)

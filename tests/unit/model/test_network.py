@@ -87,9 +87,7 @@ def test_a_saved_network_is_the_same_bit_for_bit(tmp_path: Path) -> None:
 def test_equal_seeds_give_equal_files_and_other_seeds_other_ones(tmp_path: Path) -> None:
     hashes = []
     for number, seed in enumerate((3, 3, 4)):
-        _fit(Network(shapes(TABLE), tasks(), width=16), examples(100, names=TABLE), seed=seed).save(
-            tmp_path / str(number)
-        )
+        _fit(Network(shapes(TABLE), tasks(), width=16), examples(100, names=TABLE), seed=seed).save(tmp_path / str(number))
         files = [(tmp_path / str(number) / name).read_bytes() for name in ("network.safetensors", "network.json")]
         hashes.append(hashlib.sha256(b"".join(files)).hexdigest())
     assert hashes[0] == hashes[1] != hashes[2]
@@ -136,6 +134,20 @@ def test_the_heads_start_at_the_rates_of_the_classes() -> None:
     rare = Examples(200, rows.arrays, None, {"risk": (np.arange(200) < 20).astype(np.int64)})
     network.fit(rare, None, Context(training=Training(epochs=1, learning_rate=1e-12)))
     assert network._fitted().heads[0].bias.item() == pytest.approx(np.log(21 / 181), abs=1e-4)
+
+
+def test_members_learn_together_and_answer_as_one(tmp_path: Path) -> None:
+    rows = examples(300, names=TABLE)
+    gaps = np.where(np.arange(300) % 3 == 0, -1, rows.targets["risk"])
+    partly = Examples(300, rows.arrays, None, {**rows.targets, "risk": gaps})
+    network = _fit(Network(shapes(TABLE), tasks(), width=16, members=3), partly, epochs=20)
+    scores = network.predict(rows)
+    assert scores["kind"].shape == (300, 3)
+    assert ((scores["risk"][:, 0] > 0) == rows.targets["risk"]).mean() > 0.85
+    network.save(tmp_path)
+    again = Network(shapes(TABLE), tasks())
+    again.load(tmp_path)
+    assert np.array_equal(again.predict(rows)["risk"], scores["risk"])
 
 
 def test_an_encoder_that_cannot_take_an_input_is_named_with_those_that_can() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lode.value.contracts import Outcomes
-from lode.value.curve import TREAT_ALL, TREAT_NONE, best, points, policy_curve, profit_curve
+from lode.value.curve import TREAT_ALL, TREAT_NONE, best, points, policy_curve, profit_curve, threshold
 from lode.value.policies.matrix import Matrix
 
 
@@ -22,8 +22,8 @@ def test_every_profit_is_what_its_threshold_earns(seed: int) -> None:
     treated, untreated = generator.integers(-9, 9, (2, 60))
     curve = profit_curve(prediction, treated, untreated, 0)
     assert len(curve.thresholds) == len(np.unique(prediction)) + 1
-    for threshold, count, profit in zip(curve.thresholds, curve.treated, curve.profits, strict=True):
-        chosen = prediction >= threshold
+    for level, count, profit in zip(curve.thresholds, curve.treated, curve.profits, strict=True):
+        chosen = prediction >= level
         assert chosen.sum() == count
         assert np.where(chosen, treated, untreated).sum() == profit
     assert (np.diff(curve.thresholds) < 0).all()
@@ -80,3 +80,15 @@ def test_points_have_both_ends_and_the_best_and_no_more_than_asked() -> None:
     assert top["threshold"] == curve.thresholds[best(curve)] == pytest.approx(0.25, abs=0.05)
     assert shown[0]["treated"] == 0.0 and shown[-1]["treated"] == 1.0
     assert points(profit_curve(np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64), 0)) == []
+
+
+def test_in_a_gap_the_threshold_is_where_acting_breaks_even() -> None:
+    curve = curve_of([0.98, 0.97, 0.02, 0.01], [5, 5, -5, -5])
+    assert threshold(curve, 0.1) == pytest.approx(0.1)
+    assert threshold(curve, 0.001) == pytest.approx(0.02) and threshold(curve, 0.001) > 0.02
+    assert threshold(curve, 0.999) == pytest.approx(0.97) and threshold(curve, 0.999) < 0.97
+    assert threshold(curve, None) == curve.thresholds[best(curve)]
+
+
+def test_treating_all_stays_where_nothing_else_earns_as_much() -> None:
+    assert threshold(curve_of([0.9, 0.2], [5, 5]), 0.5) == 0.0
