@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ class Service:
         return f"{self._start}{next(self._numbers):x}".encode()
 
 
-class _Endpoint:
+class _Endpoint(ABC):
     """What both kinds of endpoint do: answer, count, log what is our fault."""
 
     def __init__(self, service: Service, endpoint: Endpoint):
@@ -101,8 +102,9 @@ class _Endpoint:
         finally:
             service.active -= 1
 
+    @abstractmethod
     async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
-        raise NotImplementedError
+        """The good answer. Errors: RequestError."""
 
     def failed(self, failure: RequestError, request_id: bytes) -> Reply:
         """Status, body and headers of a bad answer."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -89,6 +90,19 @@ class Engine:
             return [found] * len(bounds)
         middle = len(bounds) // 2
         return self._unseen(frame, bounds[:middle]) + self._unseen(frame, bounds[middle:])
+
+
+def unreadable(model: Servable) -> Callable[[Mapping[str, tuple[list[Any], Dtype]]], list[Problem]]:
+    """What `lode.app.validate.Columns` asks about the good columns of a request that is refused anyway."""
+
+    def ask(columns: Mapping[str, tuple[list[Any], Dtype]]) -> list[Problem]:
+        num_rows = len(next(iter(columns.values()))[0])
+        given = {name: pl.Series(name, cells, dtype=_POLARS[dtype]) for name, (cells, dtype) in columns.items()}
+        empty = [pl.Series(column.name, [None] * num_rows, dtype=pl.String) for column in model.columns if column.name not in given]
+        frame = pl.DataFrame([*given.values(), *empty])
+        return [_shifted(problem, 0) for problem in model.problems(frame) if problem.row is not None]
+
+    return ask
 
 
 def _bounds(batch: Sequence[Cells]) -> Iterator[tuple[int, int]]:

@@ -30,7 +30,7 @@ from lode.app.endpoints import Describe, Predict, Service
 from lode.app.engine import Engine
 from lode.app.keys import KeyGate, read_key_file, stored_or_made
 from lode.app.monitor import Monitor
-from lode.core.errors import ServeError, near_miss
+from lode.core.errors import ServeError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, Range
 
@@ -64,6 +64,8 @@ class ServeOptions:
     grace_s: Annotated[float, Range(0)] = 30.0
     max_wait_ms: Annotated[float, Range(0)] = 0.0
 
+
+_BACKLOG = 2048
 
 _OWN = (
     Endpoint("GET", "/health/live", lambda status: (200, {"live": True}), public=True),
@@ -215,14 +217,17 @@ class _Server(uvicorn.Server):
 def _options(model: Model, host: str | None, port: int | None) -> ServeOptions:
     """The file's `serve:` section, which the artifact's card carries, and what was said at the start."""
     written: Mapping[str, Any] = model.card.get("serve") or {}
-    options = ServeOptions(**{key: value for key, value in written.items() if key in ServeOptions.__dataclass_fields__})
+    unknown = [key for key in written if key not in ServeOptions.__dataclass_fields__]
+    if unknown:
+        raise ServeError(f"{model.name}: this lode knows no serve option {listed(unknown)}. Upgrade lode, or package it again.")
+    options = ServeOptions(**written)
     if host is not None:
         options = replace(options, host=host)
     return options if port is None else replace(options, port=port)
 
 
 def listen(options: ServeOptions) -> socket.socket:
-    """A bound socket, so that a taken port is an error of ours before anything else happens."""
+    """A listening socket, so that a taken port is an error of ours before anything else happens."""
     where = f"--host {options.host} --port {options.port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
@@ -232,6 +237,8 @@ def listen(options: ServeOptions) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        # From here on clients wait instead of being refused, however long the rest of the start takes.
+        listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         raise ServeError(f"{where}: cannot listen there ({error}). Choose another --port; 0 takes a free one.") from None

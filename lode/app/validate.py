@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -42,6 +42,11 @@ class Report:
     def __init__(self) -> None:
         self._kept: list[Problem] = []
         self._count = 0
+
+    @property
+    def count(self) -> int:
+        """How many problems there are."""
+        return self._count
 
     def add(self, row: int | None, column: str | None, found: str, allowed: str) -> None:
         """Note a problem."""
@@ -92,11 +97,19 @@ def check_count(num_rows: int, max_rows: int) -> None:
         )
 
 
-class Columns:
-    """The columns of a request, checked. Made once for a model."""
+Unreadable = Callable[[Mapping[str, tuple[list[Any], Dtype]]], Sequence[Problem]]
+"""Cells of the right kind that the model still cannot read ("abc" in a number column): column -> (cells, dtype) to problems."""
 
-    def __init__(self, schema: Sequence[ColumnSchema]):
+
+class Columns:
+    """The columns of a request, checked. Made once for a model.
+
+    unreadable: asked about the good columns of a request that is refused anyway, so that one answer says everything.
+    """
+
+    def __init__(self, schema: Sequence[ColumnSchema], unreadable: Unreadable | None = None):
         self.schema = tuple(schema)
+        self._unreadable = unreadable
         self.names = tuple(column.name for column in schema)
         self._known = frozenset(self.names)
         self._tables = tuple(_DTYPES[column.kind] for column in schema)
@@ -112,7 +125,7 @@ class Columns:
 
     def from_columns(self, columns: dict[str, list[Any]], num_rows: int) -> Cells:
         """Columns with exactly the model's names, all of one length. Errors: RequestError 422 with every problem."""
-        report = Report()
+        report, bad = Report(), set[str]()
         dtypes: list[Dtype] = []
         for position, name in enumerate(self.names):
             cells = columns[name]
@@ -120,8 +133,14 @@ class Columns:
             found = type(cells[0]) if num_rows == 1 else _only(set(map(type, cells)))
             dtype = self._tables[position].get(found)
             if dtype is None or dtype == "Int64" or self._is_binary[position]:
+                before = report.count
                 dtype = self.settle(position, columns, report)
+                if report.count > before:
+                    bad.add(name)
             dtypes.append(dtype)
+        if bad:
+            typed = zip(self.names, dtypes, strict=True)
+            self._read_also({name: (columns[name], dtype) for name, dtype in typed if name not in bad}, report)
         report.check()
         return Cells(num_rows, columns, tuple(dtypes))
 
@@ -173,9 +192,20 @@ class Columns:
             else:
                 report.add(number, None, describe(row), "an object {column: value}")
         # Cells of the wrong kind are said in the same answer; absent cells and rows that are no objects count as null.
+        settled: dict[str, tuple[list[Any], Dtype]] = {}
         for position, name in enumerate(self.names):
-            self.settle(position, {name: [row.get(name) if type(row) is dict else None for row in rows]}, report)
+            columns = {name: [row.get(name) if type(row) is dict else None for row in rows]}
+            before = report.count
+            dtype = self.settle(position, columns, report)
+            if report.count == before:
+                settled[name] = (columns[name], dtype)
+        self._read_also(settled, report)
         return report.failure()
+
+    def _read_also(self, columns: Mapping[str, tuple[list[Any], Dtype]], report: Report) -> None:
+        """Note cells of the right kind that the model cannot read."""
+        for problem in self._unreadable(columns) if self._unreadable is not None and columns else ():
+            report.add(problem.row, problem.column, problem.found, problem.allowed)
 
 
 def describe(value: Any) -> str:

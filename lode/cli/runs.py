@@ -23,7 +23,7 @@ def show(result: dict[str, Any]) -> str:
         return "no runs yet. Start one: lode run"
     lines = []
     for row in result["runs"]:
-        lines.append(f"{row['started']}  {row['status']:<11}  {row['id']:<40}  {'>'.join(row['stages'])}")
+        lines.append(f"{row['started']}  {row['status']:<11}  {row['id']:<40}  {' > '.join(row['stages'])}")
         if row["headline"]:
             lines.append(f"    {row['headline']}")
     return "\n".join(lines)

@@ -161,9 +161,7 @@ def _many_words(column: pl.Series) -> pl.Series:
 
 def ranked_words(column: pl.Series, min_count: int, max_values: int) -> list[str]:
     """The words of a String or Enum column, most frequent first, equally frequent ones in alphabetical order."""
-    counts = (
-        column.drop_nulls().value_counts(name="rows").rename({column.name: "word"} if column.name != "word" else {})
-    )
+    counts = column.drop_nulls().value_counts(name="rows").rename({column.name: "word"} if column.name != "word" else {})
     counts = counts.cast({"word": pl.String})
     kept = counts.filter((pl.col("rows") >= min_count) & (pl.col("word").str.len_bytes() <= _MAX_WORD_CHARS))
     return kept.sort(["rows", "word"], descending=[True, False])["word"].head(max_values).to_list()

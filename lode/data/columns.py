@@ -15,6 +15,7 @@ from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import Component
 from lode.data import cells, infer
 from lode.data.table import Table
+from lode.data.threads import side_by_side
 
 if TYPE_CHECKING:
     from lode.core.spec import InputSpec, OutputSpec
@@ -87,17 +88,16 @@ def resolve_inputs(
         if inputs is not None
         else [(name, None) for name in names if name not in apart]
     )
+    open_names = [name for name, feature in asked if feature is None]
+    guesses = dict(zip(open_names, side_by_side(lambda name: _guess(table, name, repair), open_names, table.num_rows), strict=True))
     problems = []
     for name, feature in asked:
+        guess = guesses.get(name)
         if feature is not None:
             columns.inputs[name] = feature
-            continue
-        try:
-            guess = infer.infer_input(table.column(name), repair)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        if guess.component is None:
+        elif not isinstance(guess, infer.Guess):
+            problems.append(str(guess))
+        elif guess.component is None:
             columns.ignored[name] = guess.why
         else:
             columns.inputs[name], columns.why[name] = guess.component, guess.why
@@ -106,6 +106,14 @@ def resolve_inputs(
     if not columns.inputs:
         reasons = listed((f"{name} {why}" for name, why in columns.ignored.items()), 4)
         raise DataError(f"inputs: no column is left to learn from ({reasons or 'there is none'}). Name the inputs and their types.")
+
+
+def _guess(table: Table, name: str, repair: infer.Repair | None) -> infer.Guess | DataError:
+    """The guess, or what is wrong: all columns are looked at before anything is raised."""
+    try:
+        return infer.infer_input(table.column(name), repair)
+    except DataError as error:
+        return error
 
 
 def resolve_outputs(table: Table, outputs: Sequence[OutputSpec], columns: Columns) -> None:

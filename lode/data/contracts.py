@@ -42,6 +42,10 @@ class Source(ABC):
         Errors: DataError for a missing, empty or unreadable file, naming it and the next step.
         """
 
+    def head(self, num_rows: int) -> pl.DataFrame:
+        """About the first `num_rows` rows of `scan`, in little memory; fewer only where there are no more."""
+        return self.scan_as({}).head(num_rows).collect()
+
     def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         """`scan`, with a hint: the reader may build these columns in these types at once where that is faster. Others stay as they are.
 

@@ -214,11 +214,7 @@ def _npy_shape(text: bytes) -> tuple[int, int, int] | None:
 
 
 def _picture_shape(shape: Any) -> tuple[int, int, int] | None:
-    if (
-        not isinstance(shape, tuple)
-        or len(shape) not in (2, 3)
-        or not all(type(size) is int and size > 0 for size in shape)
-    ):
+    if not isinstance(shape, tuple) or len(shape) not in (2, 3) or not all(type(size) is int and size > 0 for size in shape):
         return None
     height, width, num_channels = (*shape, 1)[:3]
     return (height, width, num_channels) if num_channels in (1, 3, 4) and height * width <= MAX_PIXELS else None

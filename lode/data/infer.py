@@ -123,7 +123,7 @@ def _distinct(column: pl.Series) -> _Column:
 
 
 def _plain(dtype: pl.DataType) -> pl.Expr:
-    return pl.col("value").cast(pl.String) if dtype == pl.Categorical or isinstance(dtype, pl.Enum) else pl.col("value")
+    return pl.col("value").cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum) else pl.col("value")
 
 
 def _is_constant(column: pl.Series) -> bool:
@@ -173,6 +173,8 @@ def _words(column: _Column, repair: Repair | None) -> Guess:
 def _parsed(column: _Column, word: str, parse: Callable[[pl.Series], pl.Series], repair: Repair | None) -> Guess | None:
     """Number or date, if the cells are; None if they are not."""
     values = repair(column.values, word) if repair is not None else column.values
+    if word == "date" and not values.head(_SAMPLE).str.contains(r"\d{4}").any():
+        return None  # a date has a year; making the feature and trying its patterns costs more than this look
     if not _worth_a_try(values, parse):
         return _slashed(column) if word == "date" else None
     found = parse(values)

@@ -240,7 +240,7 @@ class _Ingest:
                 f"outputs.{name}: {len(bad):,} of {int(known.sum()):,} cells are no number ({', '.join(samples)}). "
                 "Mend them, or name another task."
             )
-        values = table.column(name).filter(pl.Series(table.keep))
+        values = table.kept_column(name)
         low: Any = values.min()
         if low == values.max():
             return (
@@ -272,8 +272,7 @@ class _Ingest:
         targets = {name: component.type for name, component in self.columns.outputs.items()}
         first = next(iter(targets))
         needed = dict.fromkeys(name for name in (self.split.column, self.split.stratify, first) if name is not None)
-        mask = pl.Series(table.keep)
-        frame = pl.DataFrame([table.column(name).rename(name).filter(mask) for name in needed])
+        frame = pl.DataFrame([table.kept_column(name).rename(name) for name in needed])
         codes = np.full(table.num_rows, _DROPPED, dtype=np.uint8)
         if table.parts is None:
             codes[table.keep] = split.assign_codes(frame, self.split, targets, self.notes)

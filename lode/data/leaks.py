@@ -15,12 +15,11 @@ _MIN_ROWS = 20
 
 def leaks(table: Table, inputs: Sequence[str], output: str, is_number: bool) -> list[str]:
     """One sentence for each input that gives the output away."""
-    keep = pl.Series(table.keep)
-    target = table.column(output).filter(keep)
+    target = table.kept_column(output)
     if len(target) < _MIN_ROWS:
         return []
     find = _number_leak if is_number else _class_leak
-    found = {name: find(table.column(name).filter(keep), target) for name in inputs}
+    found = {name: find(table.kept_column(name), target) for name in inputs}
     return [f"inputs: {name}: {how} Leave it out unless it is known before the prediction." for name, how in found.items() if how]
 
 

@@ -20,6 +20,7 @@ from lode.core.types import ColumnSchema, Component, FlatSpec, Problem, TensorSp
 from lode.data import cells
 from lode.data.arrays import Progress, no_progress, write_chunks
 from lode.data.contracts import ROW, Cleaner, Feature, State
+from lode.data.threads import side_by_side
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -39,9 +40,7 @@ class Preprocessor:
 
     def __init__(self, features: Mapping[str, Component], cleaners: Sequence[Component] = ()) -> None:
         self._components = dict(features)
-        self._features: dict[str, Feature] = {
-            name: REGISTRIES["feature"].create(component) for name, component in features.items()
-        }
+        self._features: dict[str, Feature] = {name: REGISTRIES["feature"].create(component) for name, component in features.items()}
         made = [(component, REGISTRIES["cleaner"].create(component)) for component in cleaners]
         self._cleaners: list[tuple[Component, Cleaner]] = [pair for pair in made if pair[1].scope == "cells"]
         self._raw_cleaners = [cleaner for _, cleaner in self._cleaners if cleaner.on == "raw"]
@@ -68,8 +67,7 @@ class Preprocessor:
                 cleaner.fit(frame, types)
                 frame = cleaner.apply(frame)
             columns = {name: frame.get_column(name) for name in columns}
-        for name, feature in self._features.items():
-            feature.fit(columns[name], target, folds)
+        side_by_side(lambda name: self._features[name].fit(columns[name], target, folds), self._features, train.height)
         self._flat_spec = None
 
     @property
@@ -109,7 +107,8 @@ class Preprocessor:
         Errors: DataError for a missing column.
         """
         columns = self._cleaned(frame)
-        return {name: feature.transform(columns[name]) for name, feature in self._features.items()}
+        made = side_by_side(lambda name: self._features[name].transform(columns[name]), self._features, frame.height)
+        return dict(zip(self._features, made, strict=True))
 
     def flat(self, frame: pl.DataFrame) -> np.ndarray | sparse.csr_matrix:
         """float32 (N, F); a CSR matrix where an input gives one. Errors: DataError for a missing column."""
@@ -123,9 +122,7 @@ class Preprocessor:
             return sparse.hstack([sparse.csr_matrix(part) for part in parts], format="csr", dtype=np.float32)
         return np.concatenate(parts, axis=1) if parts else np.zeros((frame.height, 0), dtype=np.float32)
 
-    def write_arrays(
-        self, rows: pl.DataFrame | Path, folder: Path, progress: Progress = no_progress
-    ) -> dict[str, np.ndarray]:
+    def write_arrays(self, rows: pl.DataFrame | Path, folder: Path, progress: Progress = no_progress) -> dict[str, np.ndarray]:
         """`arrays` of a frame or a Parquet file, written to .npy files in `folder` in bounded memory and mapped back, read only.
 
         Each file appears whole or not at all. Errors: DataError for a missing column.
@@ -148,8 +145,7 @@ class Preprocessor:
                 continue
             cells_given = frame.get_column(name)
             found += [
-                Problem(int(row), name, _shown(cells_given[int(row)]), feature.expects)
-                for row in cells.rejected(before, after)
+                Problem(int(row), name, _shown(cells_given[int(row)]), feature.expects) for row in cells.rejected(before, after)
             ]
         return found
 

@@ -23,6 +23,7 @@ from lode.data.contracts import Source
 from lode.data.place import Place
 from lode.data.split import PARTS
 from lode.data.table import cleaned
+from lode.data.threads import side_by_side
 
 MAX_MEMORY_BYTES = 1 << 28
 """Raw data up to this size stays in memory; compressed files count eightfold."""
@@ -104,7 +105,7 @@ def _materialised(made: Sequence[_Made], wanted: Wanted, folder: Path) -> tuple[
     sources = [source for _, _, source in made]
     frames = [source.scan_as({}) for source in sources]
     names = _common_columns(frames, made, wanted)
-    hints = _hints(frames, names, wanted)
+    hints = _hints(frames, sources[0], names, wanted)
     words = {name: dtype for name, dtype in hints.items() if dtype != pl.Float64}
     for types in dict.fromkeys((tuple(hints.items()), tuple(words.items()))):
         if not types:
@@ -147,16 +148,21 @@ def _scanned_as(types: Mapping[str, pl.DataType], sources: Sequence[Source]) -> 
 
 def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source]) -> dict[str, pl.Series] | None:
     """The Categorical columns with clean words; None where two sources would clean a word in different ways."""
-    made = {}
-    for name in [name for name, dtype in frame.lazy().collect_schema().items() if dtype == pl.Categorical]:
+
+    def clean(name: str) -> pl.Series | None:
         column = frame.select(name).lazy().collect().to_series()
         if len(sources) > 1:
             words = column.unique().cast(pl.String)
             first = sources[0].clean_words(words)
             if not all(source.clean_words(words).equals(first, null_equal=True) for source in sources[1:]):
                 return None
-        made[name] = cleaned(column, sources[0].clean_words)
-    return made
+        return cleaned(column, sources[0].clean_words)
+
+    names = [name for name, dtype in frame.lazy().collect_schema().items() if isinstance(dtype, pl.Categorical)]
+    num_rows = frame.select(pl.len()).lazy().collect().item()
+    made = dict(zip(names, side_by_side(clean, names, num_rows), strict=True))
+    words = {name: column for name, column in made.items() if column is not None}
+    return words if len(words) == len(made) else None
 
 
 def _stored(
@@ -183,9 +189,7 @@ def _sources(made: Sequence[_Made]) -> str:
     return listed(str(component.options.get("path", component.type)) for _, component, _ in made)
 
 
-def _common_columns(
-    frames: Sequence[pl.LazyFrame], made: Sequence[_Made], wanted: Wanted
-) -> tuple[str, ...]:
+def _common_columns(frames: Sequence[pl.LazyFrame], made: Sequence[_Made], wanted: Wanted) -> tuple[str, ...]:
     """Column names of the first source, which every other one must have too."""
     first = frames[0].collect_schema().names()
     needed = first if wanted.columns is None else [name for name in first if name in wanted.columns]
@@ -201,14 +205,14 @@ def _common_columns(
     return tuple(needed if wanted.columns is not None else first)
 
 
-def _hints(frames: Sequence[pl.LazyFrame], names: Sequence[str], wanted: Wanted) -> dict[str, pl.DataType]:
+def _hints(frames: Sequence[pl.LazyFrame], first: Source, names: Sequence[str], wanted: Wanted) -> dict[str, pl.DataType]:
     """Columns of text that may be read as numbers or categories, by their first rows. None for small data: it is read as it is."""
     schemas = [frame.collect_schema() for frame in frames]
     texts = [name for name in names if name not in wanted.plain and all(schema[name] == pl.String for schema in schemas)]
     if not wanted.hints or not texts:
         return {}
     try:
-        head = frames[0].select(texts).head(HINT_ROWS).collect()
+        head = first.head(HINT_ROWS)
     except pl.exceptions.PolarsError:
         return {}  # plain reading tells what is wrong
     if head.height < HINT_ROWS:
@@ -219,12 +223,17 @@ def _hints(frames: Sequence[pl.LazyFrame], names: Sequence[str], wanted: Wanted)
 def _hint(column: pl.Series, name: str, wanted: Wanted) -> pl.DataType | None:
     few = column.n_unique() <= _MAX_CATEGORY_SHARE * len(column)
     if name in wanted.words:
-        return pl.Categorical() if few else None
+        return _categorical() if few else None
     is_number = not column.has_nulls() and not cells.numbers(column).has_nulls()
     # Two values may be a yes-or-no column, whose spelling counts.
     if is_number and (name in wanted.numbers or column.n_unique() > 2):
         return pl.Float64()
-    return pl.Categorical() if few and name not in wanted.numbers else None
+    return _categorical() if few and name not in wanted.numbers else None
+
+
+def _categorical() -> pl.DataType:
+    """Words of its own and two bytes per cell; reading fails, and goes on as text, where there are more than 65,535."""
+    return pl.Categorical(pl.Categories.random("lode", pl.UInt16))
 
 
 def _has_odd_numbers(frame: pl.DataFrame | pl.LazyFrame, names: Collection[str]) -> bool:

@@ -144,7 +144,7 @@ def _strata(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes
 
 def dense_codes(column: pl.Series) -> tuple[np.ndarray, list[str]]:
     """Codes from 0 in the order of the values (sorted; null last), and the values as words."""
-    if column.dtype in (pl.Categorical, pl.Enum):
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
         codes, words = coded(column)
         return codes, [*words, "(missing)"]
     values = column.unique().drop_nulls().sort()
@@ -188,7 +188,7 @@ def _times(column: pl.Series) -> np.ndarray:
     Errors: DataError for cells that are neither.
     """
     times = column
-    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+    if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
         texts = column.cast(pl.String)
         times = cells.numbers(texts)
         if times.null_count() > 0:

@@ -51,6 +51,11 @@ class Table:
         """All cells of a column (N,), typed if it was typed."""
         return self.typed[name] if name in self.typed else self.raw_column(name)
 
+    def kept_column(self, name: str) -> pl.Series:
+        """The cells of the kept rows."""
+        column = self.column(name)
+        return column if self.keep.all() else column.filter(pl.Series(self.keep))
+
     def raw_column(self, name: str) -> pl.Series:
         """All cells of a column (N,) as they were read."""
         if name not in self.raw.lazy().collect_schema():
@@ -109,7 +114,7 @@ def _parsed_words(column: pl.Series, feature: Feature) -> tuple[pl.Series, np.nd
     parsed = feature.parse(words)
     if parsed.dtype == pl.String and parsed.equals(words, null_equal=True):
         return column, np.empty(0, dtype=np.int64)
-    codes = column.to_physical().fill_null(len(words)).to_numpy()
+    codes = _filled(column.to_physical(), len(words))
     bad = np.append(parsed.is_null().to_numpy(), False)
     rejected = np.flatnonzero(bad[codes]) if bad.any() else np.empty(0, dtype=np.int64)
     if parsed.dtype == pl.String:
@@ -122,7 +127,7 @@ def renamed(column: pl.Series, new: pl.Series) -> pl.Series:
     own = new.unique().drop_nulls().sort().to_list()
     place = {word: code for code, word in enumerate(own)}
     codes = np.array([*(place.get(word, len(own)) for word in new.to_list()), len(own)], dtype=_code_type(len(own)))
-    return _enum(column.name, codes[column.to_physical().fill_null(len(new)).to_numpy()], own)
+    return _enum(column.name, codes[_filled(column.to_physical(), len(new))], own)
 
 
 def coded(column: pl.Series) -> tuple[np.ndarray, list[str]]:
@@ -130,12 +135,12 @@ def coded(column: pl.Series) -> tuple[np.ndarray, list[str]]:
     physical = column.to_physical()
     highest: Any = physical.max()
     num_codes = 0 if highest is None else int(highest) + 1
-    raw = physical.fill_null(num_codes).to_numpy() if physical.has_nulls() else physical.to_numpy()
+    raw = _filled(physical, num_codes)
     used = np.flatnonzero(np.bincount(raw, minlength=num_codes)[:num_codes])
     if isinstance(column.dtype, pl.Enum):
         texts = column.dtype.categories.gather(used)
     else:
-        texts = pl.Series(used.astype(np.uint32)).cat.to(pl.Categorical).cast(pl.String)
+        texts = pl.Series(used).cast(physical.dtype).cat.to(column.dtype).cast(pl.String)
     order = texts.arg_sort().to_numpy() if len(texts) else np.empty(0, dtype=np.int64)
     table = np.full(num_codes + 1, len(used), dtype=_code_type(len(used)))
     table[used[order]] = np.arange(len(used))
@@ -170,6 +175,11 @@ def _enum(name: str, codes: np.ndarray, words: list[str]) -> pl.Series:
     if missing.any():
         series = series.set(missing, None)
     return series.cast(pl.UInt8 if len(words) < 256 else pl.UInt16).cat.to(pl.Enum(words))
+
+
+def _filled(physical: pl.Series, code: int) -> np.ndarray:
+    """Codes with `code` where a cell is null."""
+    return physical.cast(pl.UInt32).fill_null(code).to_numpy() if physical.has_nulls() else physical.to_numpy()
 
 
 def _code_type(num_words: int) -> type[np.unsignedinteger]:

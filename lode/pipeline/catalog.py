@@ -77,7 +77,7 @@ class Catalog:
     def note_stages(self, run: str, stages: Mapping[str, str]) -> None:
         """Record stage -> key as far as the run has come."""
         with self._connect() as connection:
-            connection.execute("UPDATE runs SET stages=? WHERE id=?", (json.dumps(dict(stages), sort_keys=True), run))
+            connection.execute("UPDATE runs SET stages=? WHERE id=?", (json.dumps(dict(stages)), run))
 
     def end_run(self, run: str, status: str, headline: str | None) -> None:
         """Note how a run ended: "done" or "failed"."""

@@ -62,7 +62,7 @@ def read(
         targets[name] = task.encode(target_values(frame, name))
     first = next(iter(tasks))
     tables = all(component.type in _TABLE_FEATURES for component in features.values())
-    few = validation.height < folds.MIN_HOLDOUT_ROWS
+    few = validation.height < folds.MIN_HOLDOUT_ROWS or frame.estimated_size() <= folds.SMALL_BYTES
     # Rows in time order must be judged by later rows only, which a shuffle into folds would break.
     small = (few or (tables and frame.height <= folds.SMALL_ROWS)) and split.get("by") != "time"
     plan = folds.plan(

@@ -1,6 +1,6 @@
 """Which rows fit a model, which ones stop it, and which ones judge it: never the same rows.
 
-Much data: the validation split is divided in two, one part stops, the other judges. Little data (tables only, where a fit is cheap):
+Much data: the validation split is divided in two, one part stops, the other judges. Little data (where a fit is cheap):
 out of fold, every development row is judged by a model that saw neither it nor its group. What is chosen afterwards on the judged
 rows (a temperature, a threshold) is chosen out of fold again (`cross_fold`).
 """
@@ -20,6 +20,8 @@ FOLDS = 5
 SMALL_ROWS = 10_000
 """Development rows up to which tables are judged out of fold."""
 _STOP_SHARE = 0.125
+SMALL_BYTES = 2**20
+"""Development rows of any kind are judged out of fold up to this size: a fit of so few pictures or texts is cheap too."""
 MIN_HOLDOUT_ROWS = 32
 """Validation rows below which no half of them can stop training, or judge it."""
 

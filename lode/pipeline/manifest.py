@@ -106,7 +106,9 @@ def perform(
 
     Returns the folder and the manifest (`cached` says that nothing was done).
     """
-    key = hash_json({"stage": stage, "inputs": inputs, "parents": parents, "seed": seed, "format": FORMAT})
+    # Another version of lode may decide otherwise for the same file: it does its own work.
+    code = {"format": FORMAT, "lode": versions().get("lodeml")}
+    key = hash_json({"stage": stage, "inputs": inputs, "parents": parents, "seed": seed, "code": code})
     folder = stage_folder(runs, stage, key)
     found = read_manifest(folder)
     if found is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from lode.app.contracts import Answer, Cells, Endpoint, Protocol, RequestError, Servable, Status
+from lode.app.engine import unreadable
 from lode.app.validate import Columns, Report, check_count, describe, parse_json, short
 
 _DATATYPES = {"number": "FP64", "string": "BYTES", "datetime": "BYTES", "binary": "BYTES", "boolean": "BYTES"}
@@ -33,7 +34,7 @@ class OpenInference(Protocol):
     def __init__(self, model: Servable, max_rows: int):
         self._model = model
         self._max_rows = max_rows
-        self._columns = Columns(model.columns)
+        self._columns = Columns(model.columns, unreadable(model))
         self._answers = {column.name: column.kind for column in model.answers}
         self._version = str(model.version)
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from lode.app.contracts import Answer, Cells, Endpoint, Protocol, RequestError, Servable, Status
+from lode.app.engine import unreadable
 from lode.app.validate import Columns, Report, check_count, describe, parse_json
 from lode.core.types import ColumnSchema
 
@@ -30,7 +31,7 @@ class Rest(Protocol):
     def __init__(self, model: Servable, max_rows: int):
         self._model = model
         self._max_rows = max_rows
-        self._columns = Columns(model.columns)
+        self._columns = Columns(model.columns, unreadable(model))
         self._head = {"model": model.name, "version": model.version}
 
     def routes(self) -> tuple[Endpoint, ...]:

@@ -238,18 +238,12 @@ def _minutes(zone: str) -> int:
 
 def _moments(groups: pl.DataFrame) -> np.ndarray:
     """int64 (N,) microseconds since 1970 of the matched groups; the smallest int64 where the numbers are no date. As `_moment`."""
-    texts = {
-        part: groups[part] if part in groups.columns else pl.Series([None] * len(groups), dtype=pl.String)
-        for part in _PARTS
-    }
+    texts = {part: groups[part] if part in groups.columns else pl.Series([None] * len(groups), dtype=pl.String) for part in _PARTS}
     numbers = {
-        part: texts[part].cast(pl.Int64).fill_null(0).to_numpy()
-        for part in ("year", "month", "day", "hour", "minute", "second")
+        part: texts[part].cast(pl.Int64).fill_null(0).to_numpy() for part in ("year", "month", "day", "hour", "minute", "second")
     }
     if "name" in groups.columns:
-        numbers["month"] = (
-            texts["name"].str.head(3).str.to_lowercase().replace_strict(_MONTHS, return_dtype=pl.Int64).to_numpy()
-        )
+        numbers["month"] = texts["name"].str.head(3).str.to_lowercase().replace_strict(_MONTHS, return_dtype=pl.Int64).to_numpy()
     fraction = texts["fraction"].fill_null("").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64).to_numpy()
     zone = texts["zone"].replace({"z": None, "Z": None}).fill_null("+0000")
     zone_hour = zone.str.slice(1, 2).cast(pl.Int64).to_numpy()

@@ -17,7 +17,7 @@ from lode.data.contracts import Feature, State
 
 _DEFAULT_SIDE = 64
 _MAX_OWN_SIDE = 64
-_FLAT_SIDE = 16
+_FLAT_SIDE = 8
 _CHUNK_ROWS = 1_024
 _CHUNK_BYTES = 32 * 2**20
 _SAMPLE_ROWS = 2_000
@@ -164,7 +164,7 @@ class Image(Feature):
         return FlatSpec(tuple(names), (0,) * len(names))
 
     def flat(self, column: pl.Series) -> np.ndarray:
-        """Mean brightness, 0 to 1, of at most 16 x 16 cells per channel; NaN where there is no picture."""
+        """Mean brightness, 0 to 1, of at most 8 x 8 cells per channel; NaN where there is no picture."""
         height, width, num_channels = _pooled_size(self._size)
         matrix = np.empty((len(column), height * width * num_channels), dtype=np.float32)
         start = 0

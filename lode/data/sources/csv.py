@@ -21,6 +21,8 @@ from lode.data.place import Place
 _BLOCK_BYTES = 1 << 24
 """Text of other encodings is read so much at a time."""
 
+_HEAD_BYTES = 1 << 20
+
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -207,28 +209,45 @@ class Csv(Source):
         return tuple(self.columns)
 
     def _rows(self, table: _Table, schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-        options: dict[str, Any] = {
+        if self.encoding == "utf-8":
+            return pl.scan_csv(table.path, skip_rows=table.num_skipped, glob=False, **self._options(table, schema))
+
+        def batches(
+            with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            for block in self._blocks(table, schema, _BLOCK_BYTES):
+                frame = block.select(with_columns) if with_columns is not None else block
+                yield frame if predicate is None else frame.filter(predicate)
+
+        return register_io_source(batches, schema=dict(schema))
+
+    def _blocks(self, table: _Table, schema: Mapping[str, pl.DataType], num_bytes: int) -> Iterator[pl.DataFrame]:
+        """The rows as they stand, about `num_bytes` of text at a time."""
+        texts = delimited.whole_records(self._chunks(table.path), self.quote, num_bytes)
+        for index, text in enumerate(texts):
+            yield pl.read_csv(text, skip_rows=0 if index else table.num_skipped, **self._options(table, schema))
+
+    def _options(self, table: _Table, schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
+        return {
+            "has_header": False,
             "separator": table.dialect.separator,
             "quote_char": table.dialect.quote or None,
             "schema": schema,
-        }
-        options |= {
+            # A blank line is a row of nulls; lines that are too short or too long are told by `check`.
             "missing_columns": "insert",
             "extra_columns": "raise",
-        }  # a blank line is a row of nulls; wider lines were told before
-        if self.encoding == "utf-8":
-            return pl.scan_csv(table.path, has_header=False, skip_rows=table.num_skipped, glob=False, **options)
+        }
 
-        def blocks(
-            with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
-        ) -> Iterator[pl.DataFrame]:
-            texts = delimited.whole_records(self._chunks(table.path), self.quote, _BLOCK_BYTES)
-            for index, text in enumerate(texts):
-                frame = pl.read_csv(text, has_header=False, skip_rows=0 if index else table.num_skipped, **options)
-                frame = frame.select(with_columns) if with_columns is not None else frame
-                yield frame if predicate is None else frame.filter(predicate)
-
-        return register_io_source(blocks, schema=dict(schema))
+    def head(self, num_rows: int) -> pl.DataFrame:
+        # polars would parse tens of megabytes to give the first rows.
+        table = self._opened()
+        schema = dict.fromkeys(table.names, pl.String())
+        frames: list[pl.DataFrame] = []
+        for block in self._blocks(table, schema, _HEAD_BYTES):
+            frames.append(block.select(self._cell(name, dtype) for name, dtype in schema.items()))
+            if sum(frame.height for frame in frames) >= num_rows:
+                break
+        return pl.concat(frames).head(num_rows) if frames else pl.DataFrame(schema=schema)
 
     def clean_words(self, words: pl.Series) -> pl.Series:
         return words.to_frame("word").select(self._clean(pl.col("word"), "")).to_series()

@@ -26,6 +26,9 @@ _MOST_THREADS = 16
 _CELLS_A_THREAD = 500_000
 _FOLD_ROWS = 5_000
 _SMALL_BATCH = 1_000
+_MOST_ROUNDS, _FEWEST_ROUNDS = 2_000, 100
+_MOST_CELLS = 1e10
+"""About a minute of one core."""
 _PARAMETERS = re.compile(r"\nparameters:.*?end of parameters\n", re.DOTALL)
 
 
@@ -33,8 +36,8 @@ class Trees(Family):
     """Gradient-boosted decision trees.
 
     Args:
-        rounds: Most boosting rounds; the loss on the stop rows usually ends training sooner.
-        learning_rate: How much of each tree is added.
+        rounds: Most boosting rounds, the loss on the stop rows usually ends training sooner; left open, 2000, fewer where a round is dear.
+        learning_rate: How much of each tree is added; left open, 0.05, more where the rounds are fewer.
         leaves: Most leaves of a tree; left open, by the number of rows (6 to 31).
         min_rows: Fewest rows in a leaf; left open, by the number of rows (8 to 25).
         row_share: Share of the rows that each tree sees.
@@ -51,8 +54,8 @@ class Trees(Family):
         shapes: Shapes,
         tasks: Mapping[str, Task],
         *,
-        rounds: Annotated[int, Range(1)] = 2000,
-        learning_rate: Annotated[float, Range(0, 1, open_low=True)] = 0.05,
+        rounds: Annotated[int, Range(1)] | None = None,
+        learning_rate: Annotated[float, Range(0, 1, open_low=True)] | None = None,
         leaves: Annotated[int, Range(2)] | None = None,
         min_rows: Annotated[int, Range(1)] | None = None,
         row_share: Annotated[float, Range(0, 1, open_low=True)] = 0.8,
@@ -78,10 +81,11 @@ class Trees(Family):
         histories: list[Mapping[str, float]] = []
         for name, task in self._tasks.items():
             matrix_NF, target_N = _known(name, task, train)
-            params = self._params(matrix_NF.shape, task, context.seed)
+            params = self._params(matrix_NF, task, context.seed)
             held = None if stop is None or context.rounds is not None else _known(name, task, stop)
-            report = _Report(context.progress, context.rounds or self._rounds)
-            booster, rounds = self._boost(params, (matrix_NF, target_N), held, context, report)
+            most = self._most_rounds(matrix_NF, task)
+            report = _Report(context.progress, context.rounds or most)
+            booster, rounds = self._boost(params, (matrix_NF, target_N), held, most, context, report)
             self._keep(name, booster.model_to_string(num_iteration=rounds))
             histories += report.history
             choices |= {
@@ -134,33 +138,34 @@ class Trees(Family):
         params: dict[str, Any],
         train: tuple[Any, np.ndarray],
         held: tuple[Any, np.ndarray] | None,
+        most: int,
         context: Context,
         report: _Report,
     ) -> tuple[lightgbm.Booster, int]:
         """The booster and how many of its rounds to keep."""
         rounds = context.rounds
         if rounds is None and held is None:
-            rounds = self._search(params, train, context.seed)
+            rounds = self._search(params, train, most, context.seed)
         data = self._dataset(train, params)
         if rounds is not None:
             return lightgbm.train(params, data, rounds, callbacks=[report]), rounds
         assert held is not None, "rounds are known where no rows are held out"
         early = lightgbm.early_stopping(self._patience, verbose=False)
         held_data = self._dataset(held, params, reference=data)
-        booster = lightgbm.train(params, data, self._rounds, valid_sets=[held_data], callbacks=[early, report])
+        booster = lightgbm.train(params, data, most, valid_sets=[held_data], callbacks=[early, report])
         return booster, max(1, booster.best_iteration)
 
-    def _search(self, params: dict[str, Any], train: tuple[Any, np.ndarray], seed: int) -> int:
+    def _search(self, params: dict[str, Any], train: tuple[Any, np.ndarray], most: int, seed: int) -> int:
         """The best number of rounds on held-out rows: five folds of few rows, one seventh of many."""
         num_rows = len(train[1])
         part_N = np.random.default_rng(seed).permutation(num_rows) % (5 if num_rows < _FOLD_ROWS else 7)
         parts = range(5) if num_rows < _FOLD_ROWS else range(1)
         folds = [(np.flatnonzero(part_N != part), np.flatnonzero(part_N == part)) for part in parts]
         if any(len(held) == 0 for _, held in folds):
-            return min(self._rounds, 20)
+            return min(most, 20)
         early = lightgbm.early_stopping(self._patience, verbose=False)
         data = self._dataset(train, params)
-        curves = lightgbm.cv(params, data, self._rounds, folds=folds, callbacks=[early])
+        curves = lightgbm.cv(params, data, most, folds=folds, callbacks=[early])
         losses = curves[f"valid {params['metric']}-mean"]
         assert isinstance(losses, list), "only the booster is no list"
         return max(1, len(losses))
@@ -173,13 +178,23 @@ class Trees(Family):
             rows[0], rows[1], categorical_feature=categories, params=params, reference=reference, free_raw_data=False
         )
 
-    def _params(self, shape: tuple[int, int], task: Task, seed: int) -> dict[str, Any]:
+    def _affordable(self, matrix_NF: Any, task: Task) -> float:
+        """Rounds that look at so many cells as a baseline may: a tree for each class looks at every (stored) cell once."""
+        num_cells = matrix_NF.nnz if sparse.issparse(matrix_NF) else matrix_NF.size
+        return min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, _MOST_CELLS / max(1, num_cells * task.num_scores)))
+
+    def _most_rounds(self, matrix_NF: Any, task: Task) -> int:
+        return self._rounds or int(self._affordable(matrix_NF, task))
+
+    def _params(self, matrix_NF: Any, task: Task, seed: int) -> dict[str, Any]:
         """LightGBM's parameters. The rules were tried on seven public tables of 569 to 48,842 rows."""
-        num_rows, num_columns = shape
+        num_rows, num_columns = matrix_NF.shape
+        # Fewer rounds have to go further each; smooth in the number of rows, so that a refit on some more rows is alike.
+        learning_rate = self._learning_rate or 0.05 * math.sqrt(_MOST_ROUNDS / self._affordable(matrix_NF, task))
         has_terms = min(self._flat.cardinalities, default=0) < 0
         return {
             **_objective(task),
-            "learning_rate": self._learning_rate,
+            "learning_rate": learning_rate,
             "num_leaves": self._leaves or min(max(num_rows // 100, 6), 15 if has_terms else 31),
             "min_data_in_leaf": self._min_rows or min(max(num_rows // 1000, 8), 25),
             "feature_fraction": self._column_share or _column_share(num_columns, has_terms),

@@ -93,3 +93,17 @@ def test_what_is_no_json_object_is_a_400(body: bytes) -> None:
         parse_json(body)
     assert caught.value.status == 400
     assert caught.value.message.startswith("body: ")
+
+
+def test_one_answer_says_wrong_kinds_and_unreadable_cells() -> None:
+    asked: list[set[str]] = []
+
+    def unreadable(columns):
+        asked.append(set(columns))
+        return [Problem(0, "born", "no date", "a date")]
+
+    columns = Columns(Sample.columns, unreadable)
+    with pytest.raises(RequestError) as caught:
+        columns.from_rows([ROW | {"age": [1, 2], "surplus": 1}])
+    assert {problem.column for problem in caught.value.problems} == {"age", "surplus", "born"}
+    assert asked == [set(ROW) - {"age"}], "a column of the wrong kind is not asked about again"

@@ -144,13 +144,13 @@ def test_transparency_is_white_and_sixteen_bits_are_scaled() -> None:
     assert (decoding.decode(deep, 4, 4, 1) == 0x80).all()
 
 
-def test_flat_is_mean_brightness_on_at_most_16_by_16_cells() -> None:
+def test_flat_is_mean_brightness_on_at_most_8_by_8_cells() -> None:
     picture = np.zeros((40, 40), dtype=np.uint8)
     picture[:, 20:] = 255
     feature = Image()
     feature.fit(_column(decoding.to_npy(picture)))
-    flat = feature.flat(_column(decoding.to_npy(picture))).reshape(16, 16)
-    assert (flat[:, :8] == 0).all() and (flat[:, 8:] == 1).all() and len(feature.flat_spec.names) == 256
+    flat = feature.flat(_column(decoding.to_npy(picture))).reshape(8, 8)
+    assert (flat[:, :4] == 0).all() and (flat[:, 4:] == 1).all() and len(feature.flat_spec.names) == 64
 
 
 def test_random_damage_never_raises() -> None:

@@ -1,0 +1,181 @@
+"""CSV to trained-on tensors: lode's data path against pandas and scikit-learn doing the same work.
+
+    python benchmarks/table_path.py [--quick]
+
+The table is UCI Adult (tabular/adult_train.csv.gz under LODE_DATA) with its rows repeated to 1,000,000 (100,000 with --quick).
+Ours: `ingest` (hash, read, infer types, stratified split, snapshot in Parquet), `Preprocessor.fit`, `write_arrays` for the three parts.
+Peer: `read_csv`, two stratified `train_test_split`, median imputation and `StandardScaler` for numbers, `OrdinalEncoder` with unknowns for
+words, float32 and int32 arrays saved as .npy. Both start as a fresh process and end with arrays on disk that can be memory-mapped; ours has
+written a snapshot besides. Time is that of the whole process, imports included; memory is the highest RssAnon (files that are mapped
+do not count), polled every 5 ms. Runs alternate. The peer lives in an environment of its own under ~/.cache/lode-bench.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PEER_HOME = Path.home() / ".cache" / "lode-bench" / "table-path"
+PEER_PACKAGES = ("pandas==3.*", "scikit-learn==1.*")
+COLUMNS = "age,workclass,fnlwgt,education,education_num,marital,occupation,relationship,race,sex,gain,loss,hours,country,income"
+AIM_SECONDS, AIM_MEMORY = 5.0, 2.0
+
+PEER = r"""
+import sys
+import numpy as np
+import pandas as pd
+from pathlib import Path
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+
+source, out = sys.argv[1], Path(sys.argv[2])
+frame = pd.read_csv(source, skipinitialspace=True, na_values=["?"])
+target = (frame.pop("income") == ">50K").to_numpy(np.int64)
+rest, test, y_rest, y_test = train_test_split(frame, target, test_size=0.2, stratify=target, random_state=0)
+train, validation, y_train, y_validation = train_test_split(rest, y_rest, test_size=0.125, stratify=y_rest, random_state=0)
+numbers = [name for name in frame if frame[name].dtype.kind in "if"]
+words = [name for name in frame if name not in numbers]
+scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit(train[numbers])
+encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1).fit(train[words])
+for part, rows, y in (("train", train, y_train), ("validation", validation, y_validation), ("test", test, y_test)):
+    np.save(out / f"{part}-numbers.npy", scale.transform(rows[numbers]).astype(np.float32))
+    np.save(out / f"{part}-words.npy", encode.transform(rows[words]).astype(np.int32))
+    np.save(out / f"{part}-target.npy", y)
+"""
+
+OURS = r"""
+import sys
+import numpy as np
+import polars as pl
+from pathlib import Path
+from lode.core.spec_records import DataSpec, OutputSpec
+from lode.core.types import Component
+from lode.data.ingest import ingest
+from lode.data.place import Place
+from lode.data.preprocess import Preprocessor
+
+source, out = Path(sys.argv[1]), Path(sys.argv[2])
+data = DataSpec({"all": (Component("csv", {"path": source.name}),)}, (), {"validation": 0.1, "test": 0.2})
+outputs = (OutputSpec("income", Component("binary", {"positive": ">50K"})),)
+made = ingest(data, None, outputs, Place(source.parent), out)
+preprocessor = Preprocessor(made.inputs)
+preprocessor.fit(pl.read_parquet(out / "train.parquet", columns=list(made.inputs)))
+for part in ("train", "validation", "test"):
+    arrays = preprocessor.write_arrays(out / f"{part}.parquet", out / part)
+    target = pl.read_parquet(out / f"{part}.parquet", columns=["income"])["income"]
+    np.save(out / f"{part}-target.npy", (target == ">50K").to_numpy().astype(np.int64))
+    assert len(arrays) == 14 and all(len(array) == made.rows[part] for array in arrays.values())
+"""
+
+
+def table(folder: Path, num_rows: int) -> Path:
+    """The CSV: real rows, repeated."""
+    data = Path(os.environ.get("LODE_DATA", ROOT.parent / "shared" / "data"))
+    source = data / "tabular" / "adult_train.csv.gz"
+    if not source.is_file():
+        sys.exit(f"{source}: not there. Set LODE_DATA to a folder with tabular/adult_train.csv.gz (UCI Adult).")
+    lines = [line for line in gzip.decompress(source.read_bytes()).splitlines(keepends=True) if line.strip()]
+    path = folder / "rows.csv"
+    with path.open("wb") as file:
+        file.write(f"{COLUMNS}\n".encode())
+        for start in range(0, num_rows, len(lines)):
+            file.writelines(lines[: num_rows - start])
+    return path
+
+
+def peer_python() -> Path:
+    """The peer's interpreter; made once."""
+    python = PEER_HOME / "bin" / "python"
+    if not python.is_file():
+        print(f"making {PEER_HOME}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(PEER_HOME)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *PEER_PACKAGES], check=True)
+    return python
+
+
+def measured(command: list[str]) -> tuple[float, float]:
+    """Seconds of a process, and its highest anonymous memory in MiB."""
+    start, peak = time.perf_counter(), 0
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            try:
+                found = re.search(r"RssAnon:\s+(\d+)", status.read_text())
+            except OSError:
+                found = None
+            peak = max(peak, int(found.group(1)) if found else 0)
+            time.sleep(0.005)
+        if process.returncode:
+            sys.exit(f"{command[0]}: exit code {process.returncode}")
+    return time.perf_counter() - start, peak / 1024
+
+
+def runs(source: Path, folder: Path, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """Alternating runs of both sides, the first of each (cold files) left out."""
+    sides = {"ours": [sys.executable, "-c", OURS], "peer": [str(peer_python()), "-c", PEER]}
+    found: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    for repeat in range(repeats + 1):
+        for side, command in sides.items():
+            out = folder / side
+            out.mkdir()
+            figures = measured([*command, str(source), str(out)])
+            shutil.rmtree(out)
+            if repeat:
+                found[side].append(figures)
+    return found
+
+
+def record(name: str, unit: str, ours: list[float], peer: list[float], aim: float) -> dict[str, object]:
+    """Medians and the ratio of each pair of runs."""
+    ratios = sorted(theirs / own for own, theirs in zip(ours, peer, strict=True))
+    ratio = statistics.median(peer) / statistics.median(ours)
+    return {
+        "name": name,
+        "ours": round(statistics.median(ours), 3),
+        "peer": round(statistics.median(peer), 3),
+        "peer_name": "pandas + scikit-learn",
+        "unit": unit,
+        "ratio": round(ratio, 2),
+        "spread": [round(ratios[0], 2), round(ratios[-1], 2)],
+        "aim": aim,
+        "holds": ratio >= aim,
+    }
+
+
+def main() -> int:
+    """Measure, print a table and one line of JSON; 1 where an aim does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="100,000 rows, 3 runs")
+    quick = parser.parse_args().quick
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = table(folder, 100_000 if quick else 1_000_000)
+        found = runs(source, folder, repeats=3 if quick else 5)
+    ours, peer = found["ours"], found["peer"]
+    records = [
+        record("table_path seconds", "s", [run[0] for run in ours], [run[0] for run in peer], AIM_SECONDS),
+        record("table_path memory", "MiB", [run[1] for run in ours], [run[1] for run in peer], AIM_MEMORY),
+    ]
+    print(f"{'':22}{'ours':>10}{'peer':>10}{'ratio':>8}  spread            aim")
+    for line in records:
+        low, high = line["spread"]
+        print(f"{line['name']:22}{line['ours']:>10}{line['peer']:>10}{line['ratio']:>8}  {low} to {high:<12} {line['aim']}")
+    print(json.dumps(records))
+    return 0 if all(line["holds"] for line in records) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

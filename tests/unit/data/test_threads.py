@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from lode.data.threads import side_by_side
+
+
+@pytest.mark.parametrize("num_rows", [10, 100_000])
+def test_results_come_in_order_and_the_first_error_is_raised(num_rows: int) -> None:
+    assert side_by_side(lambda item: item * 2, range(20), num_rows) == list(range(0, 40, 2))
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(lambda item: 1 // item, [1, 0, 2], num_rows)
+
+
+def test_short_columns_stay_in_the_thread_that_asks() -> None:
+    here = threading.get_ident()
+    assert side_by_side(lambda item: threading.get_ident(), range(3), 10) == [here] * 3
