@@ -30,10 +30,18 @@ ADULT = ["age", "workclass", "fnlwgt", "education", "education_num", "marital_st
 GERMAN = [f"a{number}" for number in range(1, 21)] + ["class"]
 SETS = {
     "breast-cancer": ({"type": "sklearn", "name": "breast_cancer"}, "diagnosis", {"type": "binary", "positive": "malignant"}),
-    "adult": ({"type": "csv", "path": "tabular/adult_train.csv.gz", "header": False, "columns": ADULT}, "income", {"type": "binary", "positive": ">50K"}),
+    "adult": (
+        {"type": "csv", "path": "tabular/adult_train.csv.gz", "header": False, "columns": ADULT},
+        "income",
+        {"type": "binary", "positive": ">50K"},
+    ),
     "card-default": ({"type": "csv", "path": "tabular/uci_credit_default_30k.csv.gz"}, "Default", {"type": "binary", "positive": 1}),
     "telco": ({"type": "csv", "path": "tabular/telco_churn.csv.gz"}, "Churn", {"type": "binary", "positive": "Yes"}),
-    "german_credit": ({"type": "csv", "path": "tabular/german_credit.csv.gz", "header": False, "columns": GERMAN}, "class", {"type": "binary", "positive": 2}),
+    "german_credit": (
+        {"type": "csv", "path": "tabular/german_credit.csv.gz", "header": False, "columns": GERMAN},
+        "class",
+        {"type": "binary", "positive": 2},
+    ),
     "bank_full": ({"type": "csv", "path": "tabular/bank_full.csv.gz", "separator": ";"}, "y", {"type": "binary", "positive": "yes"}),
     "california": ({"type": "csv", "path": "tabular/california_housing.csv.gz"}, "median_house_value", {"type": "number"}),
 }  # fmt: skip
@@ -60,9 +68,14 @@ def peer_score(folder: Path, inputs: list[str], target: str, task: dict) -> floa
     if task["type"] == "number":
         model = lightgbm.LGBMRegressor(**keywords).fit(matrix(train), train[target].to_numpy(), categorical_feature=chosen)
         return float(r2_score(test[target].to_numpy(), model.predict(matrix(test))))
-    truth = [(frame[target].cast(pl.String).str.strip_suffix(".0") == str(task["positive"])).to_numpy().astype(int) for frame in (train, test)]
+    truth = [_positives(frame, target, task) for frame in (train, test)]
     model = lightgbm.LGBMClassifier(**keywords).fit(matrix(train), truth[0], categorical_feature=chosen)
     return float(roc_auc_score(truth[1], model.predict_proba(matrix(test))[:, 1]))
+
+
+def _positives(frame: pl.DataFrame, target: str, task: dict) -> np.ndarray:
+    """0 or 1 for each row."""
+    return (frame[target].cast(pl.String).str.strip_suffix(".0") == str(task["positive"])).to_numpy().astype(int)
 
 
 def our_score(run: lode.pipeline.run.Run, target: str, task: dict) -> float:
@@ -72,7 +85,7 @@ def our_score(run: lode.pipeline.run.Run, target: str, task: dict) -> float:
     answers = model.predict(test)
     if task["type"] == "number":
         return float(r2_score(test[target].to_numpy(), answers[target].to_numpy()))
-    truth = (test[target].cast(pl.String).str.strip_suffix(".0") == str(task["positive"])).to_numpy().astype(int)
+    truth = _positives(test, target, task)
     return float(roc_auc_score(truth, answers[f"{target}.probability.{model.tasks[target].classes[1]}"].to_numpy()))
 
 
@@ -100,8 +113,9 @@ def compare(name: str, splits: int) -> dict:
     mean = float(difference.mean())
     low, high = mean - half, mean + half
     return {
-        "name": f"quality {name}", "ours": round(float(np.mean(ours)), 4), "peer": round(float(np.mean(peers)), 4), "peer_name": "LightGBM defaults",
-        "unit": "R2" if task["type"] == "number" else "AUC", "ratio": round(float(np.mean(ours) / np.mean(peers)), 4), "difference": round(mean, 4),
+        "name": f"quality {name}", "ours": round(float(np.mean(ours)), 4), "peer": round(float(np.mean(peers)), 4),
+        "peer_name": "LightGBM defaults", "unit": "R2" if task["type"] == "number" else "AUC",
+        "ratio": round(float(np.mean(ours) / np.mean(peers)), 4), "difference": round(mean, 4),
         "spread": [round(low, 4), round(high, 4)], "aim": "lower end of the paired difference > -0.01", "holds": bool(low > -0.01),
         "chosen": {word: chosen.count(word) for word in sorted(set(chosen))},
     }  # fmt: skip
@@ -123,7 +137,8 @@ def main() -> int:
                  "aim": "mean difference >= 0", "holds": mean >= 0})  # fmt: skip
     print(f"{'set':<24}{'ours':>8}{'peer':>8}{'diff':>9}  {'95 % interval':<20}chosen")
     for row in rows:
-        print(f"{row['name']:<24}{row['ours']:>8.4f}{row['peer']:>8.4f}{row['difference']:>+9.4f}  {row['spread']!s:<20}{row.get('chosen', '')}")
+        figures = f"{row['ours']:>8.4f}{row['peer']:>8.4f}{row['difference']:>+9.4f}"
+        print(f"{row['name']:<24}{figures}  {row['spread']!s:<20}{row.get('chosen', '')}")
     print(json.dumps(rows))
     return 0 if all(row["holds"] for row in rows) else 1
 

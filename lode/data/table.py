@@ -16,8 +16,8 @@ from lode.data import cells
 from lode.data.contracts import ROW, Feature
 
 _SLICE_ROWS = 1 << 16
-_MAX_ENUM = 10_000
-"""Columns with more different words stay strings."""
+_MAX_WORDS, _MAX_CHARS = 10_000, 1_000
+"""Columns with more different words, or a longer one, stay strings."""
 
 
 @dataclass(slots=True)
@@ -152,7 +152,7 @@ def cleaned(column: pl.Series, clean: Callable[[pl.Series], pl.Series]) -> pl.Se
     codes, words = coded(column)
     new = clean(pl.Series(words, dtype=pl.String))
     own = new.unique().drop_nulls().sort().to_list()
-    if len(own) > _MAX_ENUM:
+    if not _are_few(own):
         return new.extend_constant(None, 1).gather(codes).alias(column.name)
     if own != words:
         place = {word: code for code, word in enumerate(own)}
@@ -165,7 +165,11 @@ def enumerated(column: pl.Series) -> pl.Series:
     if column.dtype != pl.String:
         return column
     words = column.unique().drop_nulls().sort().to_list()
-    return column.cast(pl.Enum(words)) if len(words) <= _MAX_ENUM else column
+    return column.cast(pl.Enum(words)) if _are_few(words) else column
+
+
+def _are_few(words: list[str]) -> bool:
+    return len(words) <= _MAX_WORDS and max(map(len, words), default=0) <= _MAX_CHARS
 
 
 def _enum(name: str, codes: np.ndarray, words: list[str]) -> pl.Series:

@@ -80,9 +80,20 @@ def _losses(scores_NK: np.ndarray, target_N: np.ndarray, heat: float) -> np.ndar
 
 
 def _fit(scores_NK: np.ndarray, target_N: np.ndarray) -> float:
+    # Rows that are separated perfectly would call for a temperature of zero. One row more of each other class, spread over all rows,
+    # says how sure so few rows can make anybody (Platt 1999, Probabilistic outputs for support vector machines, section 2.2).
+    num_classes = max(2, scores_NK.shape[1])
+    doubt = 1.0 / (len(target_N) + num_classes)
+    others = [np.full(len(target_N), code) for code in range(num_classes)]
+
+    def loss(log_heat: float) -> float:
+        heat = float(np.exp(log_heat))
+        uniform = sum(_losses(scores_NK, code_N, heat).mean() for code_N in others) / num_classes
+        return float((1 - doubt) * _losses(scores_NK, target_N, heat).mean() + doubt * uniform)
+
     # The loss is convex in 1 / temperature; the logarithm keeps both ends equally far away.
     found = minimize_scalar(
-        lambda log_heat: float(_losses(scores_NK, target_N, float(np.exp(log_heat))).mean()),
+        loss,
         bounds=(np.log(_LOWEST), np.log(_HIGHEST)),
         method="bounded",
         options={"xatol": 1e-4},

@@ -195,7 +195,9 @@ class Csv(Source):
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             places = [str(index) for index, name in enumerate(names, start=1) if name == twice[0]]
-            raise DataError(f'{self.path}: the header names "{twice[0]}" in columns {" and ".join(places)}. Rename one of them.')
+            raise DataError(
+                f'{self.path}: the header names "{twice[0]}" twice (columns {" and ".join(places)}). Rename one of them.'
+            )
         return names
 
     def _given_names(self, width: int) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ _CELLS_A_THREAD = 500_000
 _FOLD_ROWS = 5_000
 _SMALL_BATCH = 1_000
 _MOST_ROUNDS, _FEWEST_ROUNDS = 2_000, 100
-_MOST_CELLS = 1e10
-"""About a minute of one core."""
+_MOST_CELLS = 3e9
+"""About ten seconds of one core."""
 _PARAMETERS = re.compile(r"\nparameters:.*?end of parameters\n", re.DOTALL)
 
 

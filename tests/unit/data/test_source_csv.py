@@ -40,7 +40,7 @@ def rows(folder: Path, content: bytes | str, name: str = "x.csv", **options: Any
         ('a,b\n"x\ny",2\n3\n', {}, "line 4 has 1 column"),
         ("a;b\n1;2\n", {"separator": ","}, "gives one column, but the lines hold a semicolon each. Write `separator: ';'`"),
         ("a\tb\n1\t2\n", {"separator": ","}, "the lines hold a tab each"),
-        ("a,b,a\n1,2,3\n", {}, 'the header names "a" in columns 1 and 3'),
+        ("a,b,a\n1,2,3\n", {}, 'the header names "a" twice (columns 1 and 3)'),
         (b"a,b\n1,2\n3,\xff\xfe\n", {}, "line 3 is not utf-8. Name the encoding, for example `encoding: gb18030`"),
         (b"a,b\n1,2\n3,\xff\xff\n", {"encoding": "gb18030"}, "line 3 is not gb18030"),
         ('a,b\n1,"x\n2,y\n', {}, 'the quote that opens in line 2 never closes. Close it, or write `quote: ""`'),

@@ -27,6 +27,10 @@ def test_any_number_of_words_survives_with_nulls(num_words: int) -> None:
     assert found == words and codes.tolist()[-2:] == [num_words, 0]
 
 
+def test_a_very_long_word_stays_a_string() -> None:
+    assert enumerated(pl.Series("x", ["a", "b" * 1_001])).dtype == pl.String
+
+
 def test_too_many_words_stay_strings() -> None:
     texts = pl.Series("x", [f"w{index}" for index in range(10_001)])
     assert enumerated(texts).dtype == pl.String

@@ -70,3 +70,10 @@ def test_certain_predictions_fall_into_the_last_bin_and_no_rows_are_undefined() 
     assert expected_calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == 0.0
     assert math.isnan(expected_calibration_error(np.empty(0), np.empty(0, dtype=np.int64)))
     assert expected_calibration_error(np.array([0.5, 0.9]), np.array([-1, 1])) == pytest.approx(0.1)
+
+
+def test_few_perfectly_separated_rows_make_nobody_certain() -> None:
+    target = np.array([0, 1] * 20)
+    scores = np.where(target == 1, 2.0, -2.0)[:, None]
+    sure = 1 / (1 + np.exp(-2.0 / temperature(scores, target)))
+    assert 0.9 < sure < 0.995
