@@ -59,7 +59,9 @@ def peer_score(folder: Path, inputs: list[str], target: str, task: dict) -> floa
             column = frame[name]
             if name in categorical:
                 words = train[name].cast(pl.String).unique().drop_nulls().sort().to_list()
-                column = column.cast(pl.String).replace_strict(words, list(range(len(words))), default=None, return_dtype=pl.Float64)
+                column = column.cast(pl.String).replace_strict(
+                    words, list(range(len(words))), default=None, return_dtype=pl.Float64
+                )
             columns.append(column.cast(pl.Float64).fill_null(float("nan")).to_numpy())
         return np.stack(columns, axis=1)
 

@@ -161,7 +161,9 @@ def _class(path: Path, class_name: str) -> ast.ClassDef:
     for node in _tree(path).body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             return node
-    raise SpecError(f"{path}: found no class {class_name}, allowed: one public class named like the file. Add `class {class_name}`.")
+    raise SpecError(
+        f"{path}: found no class {class_name}, allowed: one public class named like the file. Add `class {class_name}`."
+    )
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:
@@ -236,7 +238,9 @@ def _subscript_type(node: ast.Subscript) -> OptionType:
         return OptionType("dict", (_option_type(arguments[0]), _option_type(arguments[1])))
     if name == "Annotated" and len(arguments) == 2:
         return _bounded(_option_type(arguments[0]), _range(arguments[1]))
-    raise ValueError(f"found the annotation {ast.unparse(node)}, allowed: Literal[...], list[X], dict[str, X], Annotated[X, Range(...)].")
+    raise ValueError(
+        f"found the annotation {ast.unparse(node)}, allowed: Literal[...], list[X], dict[str, X], Annotated[X, Range(...)]."
+    )
 
 
 def _bounded(kind: OptionType, bounds: Range) -> OptionType:

@@ -55,7 +55,9 @@ def policy_for(spec: Spec, task: str) -> Component | None:
     if word is None:
         policies = REGISTRIES["policy"]
         tasks = ", ".join(sorted({str(policies.constant(name, "task")) for name in policies.names()}))
-        raise SpecError(f'{spec.path}:value: found a first output of type "{task}", allowed: {tasks}. Remove `value:` or change it.')
+        raise SpecError(
+            f'{spec.path}:value: found a first output of type "{task}", allowed: {tasks}. Remove `value:` or change it.'
+        )
     return Component(word)
 
 
@@ -63,7 +65,9 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise SpecError(f"{path}: found no such file, allowed: a lode.yaml. Make one with `lode init DIR`, or name yours.") from None
+        raise SpecError(
+            f"{path}: found no such file, allowed: a lode.yaml. Make one with `lode init DIR`, or name yours."
+        ) from None
     except IsADirectoryError:
         raise SpecError(f"{path}: found a folder, allowed: a lode.yaml. Name the file in it.") from None
     except PermissionError:

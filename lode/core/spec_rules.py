@@ -60,7 +60,10 @@ def _split(data: DataSpec) -> list[Finding]:
     elif by == "random":
         text, unused = "found a column, which a random split does not use, allowed: none here.", ["column"]
     else:
-        text, unused = f"found an option that a split by {by} does not use, allowed: none here.", ["stratify"] * (by in ("time", "group"))
+        text, unused = (
+            f"found an option that a split by {by} does not use, allowed: none here.",
+            ["stratify"] * (by in ("time", "group")),
+        )
         if data.split.get("column") is None:
             missing = f'found nothing, allowed: a column\'s name. Splitting by {by} needs "column: ...".'
             found.append(Finding(("data", "split", "column"), missing))

@@ -106,7 +106,9 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, document: Document) 
         document.problems.append(((), line, "found a tab in the indentation, allowed: spaces. Replace the tab by spaces."))
         return
     context = f" {error.context}" if error.context else ""
-    document.problems.append(((), line, f"found text that is not YAML ({error.problem or 'unreadable'}{context}), allowed: YAML. Mend it."))
+    document.problems.append(
+        ((), line, f"found text that is not YAML ({error.problem or 'unreadable'}{context}), allowed: YAML. Mend it.")
+    )
 
 
 class _TooBigError(yaml.MarkedYAMLError):

@@ -120,9 +120,7 @@ def numbers(prediction_N: np.ndarray, target_N: np.ndarray, rng: np.random.Gener
     }
 
 
-def worst(
-    prediction: np.ndarray, target_N: np.ndarray, row_N: np.ndarray, classes: tuple[str, ...]
-) -> list[dict[str, Any]]:
+def worst(prediction: np.ndarray, target_N: np.ndarray, row_N: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """The ten most confident mistakes, or the ten largest errors of a number, with the position of their raw rows."""
     if not classes:
         order = np.argsort(-np.abs(prediction - target_N), kind="stable")[:NUM_WORST]

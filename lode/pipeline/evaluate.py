@@ -82,9 +82,7 @@ def evaluate(
     Errors: DataError for no test rows, no usable label, or a slice column that is not there.
     """
     if test.is_empty():
-        raise DataError(
-            "data.split.test: no test rows, at least one is needed to judge the model. Give a larger share."
-        )
+        raise DataError("data.split.test: no test rows, at least one is needed to judge the model. Give a larger share.")
     sliced = slices.columns_of(test, model.columns, options.slices)
     contests = _contests(model, baselines, test)
     outputs = {name: _judge(model, contest, test, options) for name, contest in contests.items()}
@@ -129,8 +127,7 @@ def _contests(model: Predictor, baselines: Mapping[str, Predictor], test: pl.Dat
         truth = scoring.truth_of(name, task, test)
         if not len(truth.rows):
             raise DataError(
-                f"outputs.{name}: no label that training saw in {test.height} test rows, one is needed. "
-                f'Check the column "{name}".'
+                f'outputs.{name}: no label that training saw in {test.height} test rows, one is needed. Check the column "{name}".'
             )
         beside = {other: said(who, theirs[other], truth) for other, who in others.items()}
         contests[name] = _Contest(task, truth, own[name][truth.rows], said(model, own, truth), beside)
@@ -192,11 +189,7 @@ def _against(contest: _Contest, metrics: Mapping[str, Any], options: Evaluation)
     """The paired difference to the baseline that does best on the first metric; better counted positive."""
     word = contest.task.metrics[0]
     sign = 1.0 if metrics[word]["higher_is_better"] else -1.0
-    ranked = {
-        name: sign * entry["value"]
-        for name, entry in metrics[word]["baselines"].items()
-        if math.isfinite(entry["value"])
-    }
+    ranked = {name: sign * entry["value"] for name, entry in metrics[word]["baselines"].items() if math.isfinite(entry["value"])}
     if not ranked:
         return None
     best = max(ranked, key=lambda name: ranked[name])
@@ -224,11 +217,7 @@ def _constant(contest: _Contest, options: Evaluation) -> dict[str, Any]:
         other = np.full(len(truth.target), truth.target.mean())
     elif other is None:
         shares = np.bincount(truth.target, minlength=len(contest.task.classes)) / len(truth.target)
-        other = (
-            np.tile(shares, (len(truth.target), 1))
-            if truth.kind == "multiclass"
-            else np.full(len(truth.target), shares[1])
-        )
+        other = np.tile(shares, (len(truth.target), 1)) if truth.kind == "multiclass" else np.full(len(truth.target), shares[1])
     return {
         "metric": word,
         "value": bootstrap.figure(word, other, truth.target),

@@ -65,9 +65,7 @@ def _sign(model: Predictor, name: str) -> float:
     return 1.0 if scoring.higher_is_better(model.tasks[name].metrics[0]) else -1.0
 
 
-def _record(
-    model: Predictor, truth: Truth, base: float, losses: Mapping[str, list[float]], repeats: int
-) -> dict[str, Any]:
+def _record(model: Predictor, truth: Truth, base: float, losses: Mapping[str, list[float]], repeats: int) -> dict[str, Any]:
     inputs: list[dict[str, Any]] = [
         {"input": column, "loss": float(np.mean(found)), "low": float(min(found)), "high": float(max(found))}
         for column, found in losses.items()

@@ -67,9 +67,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Pictur
         axes.set(xlabel="answer", ylabel="truth")
         if len(names) <= NUM_LABELLED_CLASSES:
             crowded = len(names) > 10 or sum(map(len, names)) > 36
-            axes.set_xticks(
-                range(len(names)), names, rotation=40 if crowded else 0, ha="right" if crowded else "center"
-            )
+            axes.set_xticks(range(len(names)), names, rotation=40 if crowded else 0, ha="right" if crowded else "center")
             axes.set_yticks(range(len(names)), names)
             _counts(axes, matrix, shares)
         axes.tick_params(length=0)
@@ -93,11 +91,7 @@ def _counts(axes: Axes, matrix: Sequence[Sequence[int]], shares: Sequence[Sequen
 def _cells(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
     if len(classes) > 4:
         return ""
-    cells = [
-        f"truth {label(a)} answered {label(b)} {matrix[i][j]:,}"
-        for i, a in enumerate(classes)
-        for j, b in enumerate(classes)
-    ]
+    cells = [f"truth {label(a)} answered {label(b)} {matrix[i][j]:,}" for i, a in enumerate(classes) for j, b in enumerate(classes)]
     return " " + "; ".join(cells) + "."
 
 
@@ -138,9 +132,7 @@ def reliability(bins: Sequence[Mapping[str, float]], error: float | None, what: 
         said, seen = [item["confidence"] for item in bins], [item["share"] for item in bins]
         axes.plot(said, seen, color=BLUE, linewidth=1, alpha=0.6)
         axes.scatter(said, seen, s=sizes, color=BLUE, zorder=3, label="model (larger: more rows)", linewidths=0)
-        axes.set(
-            xlabel=f"said probability of {what}", ylabel="how often it was so", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
-        )
+        axes.set(xlabel=f"said probability of {what}", ylabel="how often it was so", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         legend = axes.legend(loc="upper left")
         for handle in legend.legend_handles:
             if isinstance(handle, PathCollection):
@@ -224,9 +216,7 @@ def profit(curves: Mapping[str, Sequence[Mapping[str, float]]], threshold: float
     return Picture(_draw((6.4, 3.2), paint), f"Profit curve in {unit}. {best}. Chosen threshold {short(threshold)}.")
 
 
-def lines(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str, title: str
-) -> Picture:
+def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str, title: str) -> Picture:
     """series: name -> (x, y). For training histories and learning curves."""
     colours = (BLUE, ORANGE, "#4f8a4b", "#7a5aa6", GREY)
 

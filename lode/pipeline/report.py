@@ -59,9 +59,7 @@ def summary(report: Mapping[str, Any]) -> str:
             other = f"{wording.interval(entry['baselines'][best])} {best}" if best else "-"
             rows.append((prefix + entry["title"], wording.interval(entry), other))
     widths = [max(len(_ascii(row[place])) for row in rows) for place in range(3)]
-    lines = [
-        "  ".join(_ascii(part).ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines = ["  ".join(_ascii(part).ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     found = [_ascii(report["headline"]), "", *lines[: SUMMARY_LINES - 8]]
     warned = [f"warning: {_ascii(text)}" for text in report["warnings"]]
     room = SUMMARY_LINES - len(found) - 1
@@ -78,6 +76,4 @@ def _ascii(text: str) -> str:
 
 def _facts(report: Mapping[str, Any]) -> str:
     rows = ", ".join(f"{count:,} {split}" for split, count in report["rows"].items() if isinstance(count, int))
-    return ". ".join(
-        part for part in (f"Run {report['run']}" if report["run"] else "", f"Rows: {rows}" if rows else "") if part
-    )
+    return ". ".join(part for part in (f"Run {report['run']}" if report["run"] else "", f"Rows: {rows}" if rows else "") if part)

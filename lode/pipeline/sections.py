@@ -40,9 +40,7 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
     for key, (title, make) in _FACTS.items():
         if facts.get(key):
             found.append(Section(title, make(facts[key])))
-    rest = {
-        key: entry for key, entry in facts.items() if key not in {*_FACTS, *_USED} and entry not in (None, "", [], {})
-    }
+    rest = {key: entry for key, entry in facts.items() if key not in {*_FACTS, *_USED} and entry not in (None, "", [], {})}
     found.append(Section("Also recorded", _anything(rest) if rest else []))
     return [section for section in found if section.blocks]
 
@@ -187,13 +185,8 @@ def _confusion(record: Mapping[str, Any]) -> list[Block]:
     if record.get("threshold") is not None:
         blocks.append(note(wording.rule(record["classes"][1], record["threshold"])))
     if found["matrix"]:
-        blocks.append(
-            drawn(("Rows are the truth, columns the answer.", pictures.confusion(found["matrix"], found["classes"])))
-        )
-    rows = [
-        [item["class"], item["rows"], item["precision"], item["recall"], item["f1"]]
-        for item in found["per_class"][:MAX_SHOWN]
-    ]
+        blocks.append(drawn(("Rows are the truth, columns the answer.", pictures.confusion(found["matrix"], found["classes"]))))
+    rows = [[item["class"], item["rows"], item["precision"], item["recall"], item["f1"]] for item in found["per_class"][:MAX_SHOWN]]
     blocks.append(table(["class", "rows", "precision", "recall", "F1"], rows))
     if len(found["classes"]) > 2 and found["confused"]:
         rows = [[item["truth"], item["answer"], item["rows"]] for item in found["confused"]]

@@ -90,9 +90,7 @@ def _groups(column: pl.Series) -> pl.Series:
     if len(set(words)) < len(words):
         words = [f"{low!r} to {high!r}" for low, high in ends]
     place = np.searchsorted(bounds[1:-1], numbers)
-    return pl.Series(
-        [words[part] if there else None for part, there in zip(place, known, strict=True)], dtype=pl.String
-    )
+    return pl.Series([words[part] if there else None for part, there in zip(place, known, strict=True)], dtype=pl.String)
 
 
 def _ordered(names: pl.Series) -> list[str | None]:

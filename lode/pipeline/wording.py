@@ -34,9 +34,7 @@ def alike(value: float | None, low: float | None, high: float | None) -> tuple[s
     if not math.isfinite(width) or width <= 0:
         return number(value), number(low), number(high)
     decimals = min(6, max(0, 1 - math.floor(math.log10(width))))
-    shown = [
-        number(bound) if bound is None or not math.isfinite(bound) else f"{bound:z,.{decimals}f}" for bound in bounds
-    ]
+    shown = [number(bound) if bound is None or not math.isfinite(bound) else f"{bound:z,.{decimals}f}" for bound in bounds]
     return shown[0], shown[1], shown[2]
 
 
@@ -115,9 +113,7 @@ def _output_warnings(record: Mapping[str, Any]) -> list[str]:
     if record["rows"] < FEW_ROWS:
         found.append(f"only {record['rows']} test rows, so every interval is wide; more test rows would narrow them.")
     if record["unlabelled"]:
-        found.append(
-            f"{record['unlabelled']:,} test rows have no label, or one that training never saw; they are not judged."
-        )
+        found.append(f"{record['unlabelled']:,} test rows have no label, or one that training never saw; they are not judged.")
     if not math.isfinite(first["value"]):
         found.append(f"{first['title']} is undefined on the test rows: they hold one class only.")
     against = record["against"]

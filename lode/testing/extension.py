@@ -61,7 +61,9 @@ def check_signature_is_what_python_sees(signature: Signature, found: type) -> No
         assert option.required == (parameter.default is inspect.Parameter.empty), f"{where}: read as required wrongly"
         if not option.required:
             real = _real_default(found, parameter)
-            assert (option.default, type(option.default)) == (real, type(real)), f"{where}: default read as {option.default!r}, is {real!r}"
+            assert (option.default, type(option.default)) == (real, type(real)), (
+                f"{where}: default read as {option.default!r}, is {real!r}"
+            )
 
 
 def _real_default(found: type, parameter: inspect.Parameter) -> object:

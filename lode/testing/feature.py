@@ -156,9 +156,7 @@ def check_any_column_is_survived(make: Make, samples: Samples) -> None:
         assert parsed.dtype == column.dtype and len(parsed) == len(raw), f"{raw.dtype} became {parsed.dtype}"
         _check_arrays(feature, parsed)
         many = feature.parse(_repeated(raw)) if raw.dtype != pl.Object else parsed
-        assert parsed.equals(many.head(len(raw)), null_equal=True), (
-            f"{raw.dtype}: few and many cells are read differently"
-        )
+        assert parsed.equals(many.head(len(raw)), null_equal=True), f"{raw.dtype}: few and many cells are read differently"
 
 
 def check_unseen_values_are_counted(make: Make, samples: Samples) -> None:
@@ -197,9 +195,7 @@ CHECKS = (
 def _check_arrays(feature: Feature, column: pl.Series) -> None:
     spec, array = feature.spec, feature.transform(column)
     assert array.dtype == np.dtype(spec.dtype), f"the array is {array.dtype}, its spec says {spec.dtype}"
-    assert array.shape == (len(column), *spec.shape), (
-        f"the array is {array.shape[1:]} per row, its spec says {spec.shape}"
-    )
+    assert array.shape == (len(column), *spec.shape), f"the array is {array.shape[1:]} per row, its spec says {spec.shape}"
     assert all(0 <= axis < len(spec.shape) for axis in spec.ragged)
     if spec.cardinality is not None:
         assert array.size == 0 or (array.min() >= 0 and array.max() < spec.cardinality)
@@ -212,9 +208,7 @@ def _check_arrays(feature: Feature, column: pl.Series) -> None:
 
 
 def _check_flat(spec: FlatSpec, flat: Any, num_rows: int) -> None:
-    assert len(spec.names) == len(spec.cardinalities) == len(set(spec.names)), (
-        "names must be distinct, one cardinality each"
-    )
+    assert len(spec.names) == len(spec.cardinalities) == len(set(spec.names)), "names must be distinct, one cardinality each"
     assert flat.dtype == np.float32 and flat.shape == (num_rows, len(spec.names)), f"flat is {flat.dtype} {flat.shape}"
     dense = flat.toarray() if sparse.issparse(flat) else flat
     if sparse.issparse(flat):

@@ -77,7 +77,9 @@ def test_problems_are_exit_2_one_line_each(folder: Path, capsys: pytest.CaptureF
     assert lines[1].startswith('lode.yaml:train.epoch (line 13): found "epoch"')
 
 
-def test_a_missing_file_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["check"]) == 2
     assert "lode init" in capsys.readouterr().err

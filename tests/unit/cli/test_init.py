@@ -40,7 +40,11 @@ def test_recipes_are_listed_with_their_first_line(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("word", ["finance/card-default", "card-default"])
 def test_a_recipe_is_copied(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", word, "a/b", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"recipe": "finance/card-default", "folder": "a/b", "files": ["README.md", "lode.yaml"]}
+    assert json.loads(capsys.readouterr().out) == {
+        "recipe": "finance/card-default",
+        "folder": "a/b",
+        "files": ["README.md", "lode.yaml"],
+    }
     assert Path("a/b/lode.yaml").read_text() == "name: card-default\n"
     assert sorted(path.name for path in Path("a/b").iterdir()) == ["README.md", "lode.yaml"]
 

@@ -132,7 +132,9 @@ def test_an_interruption_is_exit_130_with_a_plain_message(verb: types.ModuleType
         (["--nope"], 'found "--nope", allowed: a verb first'),
     ],
 )
-def test_wrong_command_lines_are_exit_2(verb: types.ModuleType, capsys: pytest.CaptureFixture[str], words: list[str], wanted: str) -> None:
+def test_wrong_command_lines_are_exit_2(
+    verb: types.ModuleType, capsys: pytest.CaptureFixture[str], words: list[str], wanted: str
+) -> None:
     assert cli.main(words) == 2
     assert wanted in capsys.readouterr().err
     assert cli.main([*words, "--json"]) == 2
@@ -163,7 +165,12 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     found = subprocess.run(
-        [sys.executable, "-m", "lode", "check", "--words"], env=environment, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
+        [sys.executable, "-m", "lode", "check", "--words"],
+        env=environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
     )
     os.close(writer)
     assert found.stderr == b""

@@ -27,18 +27,18 @@ FILES: Mapping[str, str] = {
 
             def __init__(self, place, *, path: FilePath, separator: str = ",") -> None: ...
     ''',
-    "cleaners/missing": '''
+    "cleaners/missing": """
         class Missing(Cleaner):
             def __init__(self, *, numbers: Literal["median", "mean"] | None = None, columns: list[ColumnName] | None = None): ...
-    ''',
-    "features/number": '''
+    """,
+    "features/number": """
         class Number(Feature):
             def __init__(self, *, scale: Literal["robust", "none"] = "robust", clip: Annotated[float, Range(0)] = 10.0): ...
-    ''',
-    "features/image": '''
+    """,
+    "features/image": """
         class Image(Feature):
             def __init__(self, *, height: Annotated[int, Range(1, 4096)], sizes: list[int] = (1, 2)): ...
-    ''',
+    """,
     "encoders/mlp": """
         class Mlp(Encoder):
             def __init__(self, specs, *, width: Annotated[int, Range(1)] = 128): ...
@@ -131,7 +131,14 @@ _KINDS = {
     "augment": "augment",
     "policy": "policies",
 }
-_SECTIONS = {"split": "Split", "auto": "Auto", "train": "Training", "evaluate": "Evaluation", "value": "Worth", "serve": "ServeOptions"}
+_SECTIONS = {
+    "split": "Split",
+    "auto": "Auto",
+    "train": "Training",
+    "evaluate": "Evaluation",
+    "value": "Worth",
+    "serve": "ServeOptions",
+}
 
 
 @pytest.fixture

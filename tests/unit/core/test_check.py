@@ -75,7 +75,9 @@ def test_a_word_is_a_column_where_an_amount_may_be_one() -> None:
     assert fits("price", "Decimal | ColumnName") == "price"
 
 
-@pytest.mark.parametrize("value", ["x", "1_000", "", "NaN", "Infinity", True, [1], ExactFloat(".inf"), float("nan"), "1e9999", "\u0661"])
+@pytest.mark.parametrize(
+    "value", ["x", "1_000", "", "NaN", "Infinity", True, [1], ExactFloat(".inf"), float("nan"), "1e9999", "\u0661"]
+)
 def test_what_is_no_amount_is_refused(value: Any) -> None:
     assert "an exact amount" in refused(value, "Decimal")[0]
 

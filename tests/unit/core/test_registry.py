@@ -138,5 +138,11 @@ def test_every_kind_of_the_design_has_a_registry() -> None:
 def test_describe_lists_words_with_their_options() -> None:
     found = describe()
     assert [option["name"] for option in found["source"]["csv"]] == ["path", "separator"]
-    assert found["source"]["csv"][0] == {"name": "path", "type": "a file or folder", "required": True, "default": None, "doc": "the file."}
+    assert found["source"]["csv"][0] == {
+        "name": "path",
+        "type": "a file or folder",
+        "required": True,
+        "default": None,
+        "doc": "the file.",
+    }
     assert found["section"]["train"][0]["doc"] == "passes over the rows."

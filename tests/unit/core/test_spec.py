@@ -195,7 +195,9 @@ def test_an_error_line_says_where_what_allowed_and_next(load_text: Load) -> None
         ("value: {type: matrx}", "value.type", "policies/matrx.py", "matrix"),
     ],
 )
-def test_unknown_words_list_the_folder_and_the_file_to_create(load_text: Load, extra: str, key: str, create: str, near: str) -> None:
+def test_unknown_words_list_the_folder_and_the_file_to_create(
+    load_text: Load, extra: str, key: str, create: str, near: str
+) -> None:
     (line,) = problems(load_text, SMALL + extra)
     assert line.startswith(f"lode.yaml:{key} (line 7): found ")
     assert "allowed: " in line and create in line
@@ -211,7 +213,10 @@ def test_unknown_words_list_the_folder_and_the_file_to_create(load_text: Load, e
         (SMALL + "train: 3", "lode.yaml:train (line 7): found 3, allowed: a mapping with epochs, rate, stop."),
         (SMALL + "model: {fusion: no}", 'found "no", allowed: concat, attention.'),
         (SMALL + "inputs: {a: {type: image, height: 9999}}", "found 9999, allowed: a whole number, from 1 to 4096."),
-        (SMALL + "inputs: {a: image}", 'inputs.a.height (line 7): found nothing, allowed: a whole number, from 1 to 4096. Add "height'),
+        (
+            SMALL + "inputs: {a: image}",
+            'inputs.a.height (line 7): found nothing, allowed: a whole number, from 1 to 4096. Add "height',
+        ),
         (SMALL + "inputs: {a: {height: 3}}", "inputs.a.type (line 7): found nothing, allowed: image, number."),
         (SMALL + "inputs: {a: 3}", "inputs.a (line 7): found 3, allowed: a word or a mapping with `type`."),
         (SMALL + "inputs: []", "inputs (line 7): found none, allowed: one column or more."),
@@ -224,12 +229,15 @@ def test_unknown_words_list_the_folder_and_the_file_to_create(load_text: Load, e
         (SMALL + "value: {true_positive: much more}", None),
         (SMALL + "value: {false_positive: 3}", "value.true_positive (line 7): found nothing"),
         (SMALL.replace("cards\n", "Cards!\n", 1), 'name (line 2): found "Cards!", allowed: lower-case letters'),
-        (SMALL.replace("name: cards\n", ""), 'name (line 2): found nothing, allowed: lower-case letters'),
+        (SMALL.replace("name: cards\n", ""), "name (line 2): found nothing, allowed: lower-case letters"),
         (SMALL.replace("csv", "cvs"), 'data.source.type (line 4): found "cvs", allowed: csv. Did you mean "csv"?'),
         ("name: a\noutputs: [y]\n", "lode.yaml:data.source (line 1): found nothing, allowed: csv."),
         ("name: a\noutputs: [y]\ndata: {source: []}\n", "found an empty list, allowed: one source or more."),
         ("name: a\noutputs: [y]\ndata: {source: {test: {type: csv, path: x}}}\n", "data.source.train (line 3): found nothing"),
-        ("name: a\noutputs: [y]\ndata: {source: {trian: {type: csv, path: x}}}\n", 'found "trian", allowed: train, validation, test.'),
+        (
+            "name: a\noutputs: [y]\ndata: {source: {trian: {type: csv, path: x}}}\n",
+            'found "trian", allowed: train, validation, test.',
+        ),
         ("name: a\noutputs: [y]\ndata: {source: {path: x}}\n", "data.source.type (line 3): found nothing, allowed: csv."),
         ("name: a\ndata: {source: {type: csv, path: x}}\n", "outputs (line 1): found nothing, allowed: the columns to predict."),
         ("", "lode.yaml (line 1): found an empty file"),
@@ -257,20 +265,32 @@ RULES = [
     (SMALL + "inputs: [a, default]", 'inputs[1] (line 7): found "default", which is an output too'),
     (SMALL.replace(TO_BE_NAMED, "binary"), "outputs.default.positive (line 6): found nothing"),
     (SMALL.replace(", positive: 1", ""), "outputs.default.positive (line 6): found nothing"),
-    (SMALL.replace("cards.csv}", "cards.csv}\n  split: {by: time}"), 'data.split.column (line 5): found nothing'),
-    (SMALL.replace("cards.csv}", "cards.csv}\n  split: {column: x}"), "data.split.column (line 5): found a column, which a random split"),
+    (SMALL.replace("cards.csv}", "cards.csv}\n  split: {by: time}"), "data.split.column (line 5): found nothing"),
+    (
+        SMALL.replace("cards.csv}", "cards.csv}\n  split: {column: x}"),
+        "data.split.column (line 5): found a column, which a random split",
+    ),
     (
         SMALL.replace("cards.csv}", "cards.csv}\n  split: {by: time, column: x, stratify: y}"),
         "data.split.stratify (line 5): found an option that a split by time",
     ),
-    (PARTS + "split: {test: 0.1}}", "data.split.test (line 3): found an option for rows that the sources have split already (train, test)"),
+    (
+        PARTS + "split: {test: 0.1}}",
+        "data.split.test (line 3): found an option for rows that the sources have split already (train, test)",
+    ),
     (PARTS + "split: {by: group}}", "data.split.by (line 3): found an option for rows"),
-    (SMALL + "model: trees\ntrain: {epochs: 3}", 'train (line 8): found options of the training loop, which model "trees" does not use'),
+    (
+        SMALL + "model: trees\ntrain: {epochs: 3}",
+        'train (line 8): found options of the training loop, which model "trees" does not use',
+    ),
     (SMALL + "model: trees\ninputs: {a: {encoder: mlp}}", 'inputs.a.encoder (line 8): found encoder options, which model "trees"'),
     (SMALL + "model: trees\ninputs: {a: {augment: [flip]}}", "inputs.a.augment (line 8): found augment options"),
-    (SMALL.replace(TO_BE_NAMED, "multiclass") + "value: {true_positive: 1}", "outputs.default (line 6): found \"multiclass\""),
+    (SMALL.replace(TO_BE_NAMED, "multiclass") + "value: {true_positive: 1}", 'outputs.default (line 6): found "multiclass"'),
     (SMALL.replace(TO_BE_NAMED, "") + "value: {true_positive: 1}", "outputs.default (line 6): found no type"),
-    (SMALL + "value: {type: newsvendor, price: 3, cost: 1}", 'value (line 7): found the policy "newsvendor" for outputs of type number'),
+    (
+        SMALL + "value: {type: newsvendor, price: 3, cost: 1}",
+        'value (line 7): found the policy "newsvendor" for outputs of type number',
+    ),
 ]
 
 
@@ -297,7 +317,9 @@ def test_what_is_right_passes(load_text: Load, text: str) -> None:
 
 def test_the_policy_follows_the_task_of_the_first_output(load_text: Load) -> None:
     number = load_text(SMALL.replace(TO_BE_NAMED, "number") + "value: {price: 3, cost: 1.50}")
-    assert number.value is not None and number.value.policy == Component("newsvendor", {"price": Decimal(3), "cost": Decimal("1.50")})
+    assert number.value is not None and number.value.policy == Component(
+        "newsvendor", {"price": Decimal(3), "cost": Decimal("1.50")}
+    )
     assert policy_for(number, "number") == number.value.policy
     assert policy_for(load_text(SMALL), "binary") is None
 

@@ -51,9 +51,7 @@ def test_few_and_many_words_are_read_alike(seed: int) -> None:
     parts = ["1", "0", ".", "-", " ", "\u00a0", "\u3000", "a", "True", "false", "\n", "\u0660", ".0", "\x1c"]
     texts = ["".join(rng.choices(parts, k=rng.randrange(5))) for _ in range(600)]
     many = cells.words(pl.Series("x", texts)).to_list()
-    few = [
-        word for start in range(0, 600, 50) for word in cells.words(pl.Series("x", texts[start : start + 50])).to_list()
-    ]
+    few = [word for start in range(0, 600, 50) for word in cells.words(pl.Series("x", texts[start : start + 50])).to_list()]
     assert many == few
     floats = [rng.choice([1.0, 2.5, 1e20, 1e-7, -0.0, math.nan, None, 2.0**53, 1e16, 123456.789]) for _ in range(200)]
     assert cells.words(pl.Series("x", floats)).to_list() == [

@@ -45,9 +45,7 @@ def test_binary_values_are_zero_and_one_and_the_unknown_lies_between() -> None:
 
 
 def test_a_third_value_in_training_is_an_error_that_names_the_values() -> None:
-    with pytest.raises(
-        DataError, match=r'column "answer": 3 values \(maybe, no, yes\), a binary input has two\. Write `category`'
-    ):
+    with pytest.raises(DataError, match=r'column "answer": 3 values \(maybe, no, yes\), a binary input has two\. Write `category`'):
         Binary().fit(pl.Series("answer", ["yes", "no", "maybe"]))
 
 

@@ -123,7 +123,4 @@ def test_calendar_parts_are_those_of_the_calendar() -> None:
 def test_a_missing_date_is_zeros_and_a_flag() -> None:
     feature = Date()
     array = feature.fit_transform(pl.Series("x", [datetime(2024, 1, 1), None, datetime(2025, 1, 1)]), None, None)
-    assert (
-        array[1].tolist() == [0.0] * 7 + [1.0]
-        and np.isnan(feature.flat(pl.Series("x", [None], dtype=pl.Datetime("us")))).all()
-    )
+    assert array[1].tolist() == [0.0] * 7 + [1.0] and np.isnan(feature.flat(pl.Series("x", [None], dtype=pl.Datetime("us")))).all()

@@ -65,9 +65,7 @@ def test_texts_make_the_flat_matrix_sparse_and_keep_missing_numbers() -> None:
 
 def test_a_restored_preprocessor_is_the_fitted_one(fitted: Preprocessor) -> None:
     restored = Preprocessor.from_state(fitted.state())
-    assert (
-        restored.specs == fitted.specs and restored.flat_spec == fitted.flat_spec and restored.columns == fitted.columns
-    )
+    assert restored.specs == fitted.specs and restored.flat_spec == fitted.flat_spec and restored.columns == fitted.columns
     for name, array in fitted.arrays(FRAME).items():
         assert restored.arrays(FRAME)[name].tobytes() == array.tobytes()
     assert restored.flat(FRAME).tobytes() == fitted.flat(FRAME).tobytes()
@@ -95,9 +93,7 @@ def test_problems_name_row_cell_and_what_is_allowed(fitted: Preprocessor) -> Non
 
 
 def test_empty_cells_and_unseen_values_are_no_problem(fitted: Preprocessor) -> None:
-    frame = pl.DataFrame(
-        {"limit": [None, float("nan")], "city": [None, "Kyiv"], "since": [None, None], "owner": [None, "perhaps"]}
-    )
+    frame = pl.DataFrame({"limit": [None, float("nan")], "city": [None, "Kyiv"], "since": [None, None], "owner": [None, "perhaps"]})
     assert fitted.problems(frame) == []
     assert fitted.unseen(frame) == {"limit": 0, "city": 1, "since": 0, "owner": 1}
     assert all(np.isfinite(array).all() for array in fitted.arrays(frame).values())
@@ -145,9 +141,7 @@ def test_written_arrays_are_the_arrays_mapped(
     frame, seen = pl.concat([FRAME] * 40), []
     frame.write_parquet(tmp_path / "rows.parquet")
     rows = tmp_path / "rows.parquet" if as_file else frame
-    written = fitted.write_arrays(
-        rows, tmp_path / "arrays", lambda what, done, total, figures: seen.append((done, total))
-    )
+    written = fitted.write_arrays(rows, tmp_path / "arrays", lambda what, done, total, figures: seen.append((done, total)))
     assert seen[-1] == (240, 240) and len(seen) > 1
     for name, array in fitted.arrays(frame).items():
         assert isinstance(written[name], np.memmap) and not written[name].flags.writeable
