@@ -184,26 +184,26 @@ class Predict(_Endpoint):
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > limit:
             raise _too_large(limit)
+        try:
+            # The first part too: a client that sends its head and then nothing must not hold a request open for ever.
+            async with asyncio.timeout(self.service.body_timeout_s):
+                return await self._parts(receive, limit)
+        except TimeoutError:
+            raise RequestError(408, "slow_request", f"the body did not arrive within {self.service.body_timeout_s:g} s.") from None
+
+    async def _parts(self, receive: Receive, limit: int) -> bytes:
+        """The parts of a body joined; most bodies come in one. Errors: RequestError 413, 499."""
         message = await self._part(receive)
         body: bytes = message.get("body", b"")
         if not message.get("more_body", False):
             return body if len(body) <= limit else _refuse(limit)
-        return await self._long_body(body, receive, limit)
-
-    async def _long_body(self, first: bytes, receive: Receive, limit: int) -> bytes:
-        body = bytearray(first)
-        more = True
-        try:
-            async with asyncio.timeout(self.service.body_timeout_s):
-                while more:
-                    message = await self._part(receive)
-                    body += message.get("body", b"")
-                    if len(body) > limit:
-                        raise _too_large(limit)
-                    more = message.get("more_body", False)
-        except TimeoutError:
-            raise RequestError(408, "slow_request", f"the body did not arrive within {self.service.body_timeout_s:g} s.") from None
-        return bytes(body)
+        long_body = bytearray(body)
+        while message.get("more_body", False):
+            if len(long_body) > limit:
+                raise _too_large(limit)
+            message = await self._part(receive)
+            long_body += message.get("body", b"")
+        return bytes(long_body) if len(long_body) <= limit else _refuse(limit)
 
     @staticmethod
     async def _part(receive: Receive) -> MutableMapping[str, Any]:

@@ -171,7 +171,7 @@ class Columns:
             found = {"Int64", "String"}
         if len(found) > 1:
             numbers = found == {"Int64", "Float64"}
-            columns[column.name] = [None if cell is None else float(cell) if numbers else _text(cell) for cell in cells]
+            columns[column.name] = [None if cell is None else float(cell) if numbers else text_of(cell) for cell in cells]
             return "Float64" if numbers else "String"
         return found.pop() if found else self._empty[position]
 
@@ -248,8 +248,8 @@ def _decoded(cell: str | None, row: int, column: ColumnSchema, report: Report) -
         return None
 
 
-def _text(cell: Any) -> str:
-    # As polars casts cells to String, so that a mixed column means what a column of one type means.
+def text_of(cell: Any) -> str:
+    """A cell as polars casts it to String, so that a mixed column means what a column of one type means."""
     return ("true" if cell else "false") if isinstance(cell, bool) else str(cell)
 
 

@@ -21,23 +21,31 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    import yaml
-
-    from lode.core.errors import DataError
     from lode.data.place import Place
     from lode.pipeline.artifact import load
     from lode.pipeline.predict import predict_file, source_of
 
-    try:
-        options = yaml.safe_load(args.source) or {}
-    except yaml.YAMLError as error:
-        raise DataError(f"--source: not YAML ({error}). Write it as {{type: csv, separator: ';'}}.") from None
-    if not isinstance(options, dict):
-        raise DataError(f"--source: found {args.source!r}, allowed: a mapping such as {{type: csv}}.")
+    options = _source_options(args.source)
     model = load(args.name, runs_folder(args), args.version)
     with ProgressBar(silent=args.json) as progress:
         result = predict_file(model, source_of(args.rows, options), args.output, Place(Path.cwd(), None), args.keep, progress)
     return {"model": model.name, "version": model.version, **result}
+
+
+def _source_options(text: str) -> dict[str, Any]:
+    """`--source`, read as lode.yaml is. Errors: DataError for what is no mapping of options, or names the path again."""
+    from lode.core.errors import DataError
+    from lode.core.yaml_lines import read_yaml
+
+    document = read_yaml(text.encode())
+    if document.problems:
+        raise DataError(f"--source: {document.problems[0][2]} Write it as {{type: csv, separator: ';'}}.")
+    options = {} if document.tree is None else document.tree
+    if not isinstance(options, dict):
+        raise DataError(f"--source: found {text!r}, allowed: a mapping such as {{type: csv}}.")
+    if "path" in options:
+        raise DataError("--source: found path, allowed: other options of the source. The path is the argument before -o.")
+    return options
 
 
 def show(result: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from lode.core.check import Finding, shown, unknown_word
 from lode.core.registry import REGISTRIES
 from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, ValueSpec
-from lode.core.types import Component
+from lode.core.types import CURRENCY, Component
 from lode.core.yaml_lines import Key
 
 
@@ -21,6 +21,7 @@ def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: lis
     findings += _unused_by_family(parts["model"], inputs or (), tree)
     findings += _candidates(parts["model"])
     findings += _unvalued(parts["value"], outputs)
+    findings += _currency(parts["value"])
 
 
 def _shared_columns(inputs: tuple[InputSpec, ...], outputs: tuple[OutputSpec, ...], tree: Mapping[str, Any]) -> list[Finding]:
@@ -56,7 +57,7 @@ def _split(data: DataSpec) -> list[Finding]:
     found = []
     if given:
         text = f"found an option for rows that the sources have split already ({', '.join(given)}), allowed: none here."
-        unused = [*given, "column", *(["by"] if by in ("time", "group") else [])]
+        unused = [*given, "column", *(["by"] if data.split.get("by") not in (None, "given") else [])]
     elif by == "random":
         text, unused = "found a column, which a random split does not use, allowed: none here.", ["column"]
     else:
@@ -132,3 +133,12 @@ def _unvalued(value: ValueSpec | None, outputs: tuple[OutputSpec, ...]) -> list[
         text = f"found the policy {shown(value.policy.type)} for outputs of type {wanted}, but the first output is of type"
         return [Finding(("value",), f"{text} {first.task.type}, allowed: a policy that values it. Change one of them.")]
     return []
+
+
+def _currency(value: ValueSpec | None) -> list[Finding]:
+    """Told here, because the money is only counted when everything is trained."""
+    word = None if value is None else value.options.get("currency")
+    if not isinstance(word, str) or CURRENCY.fullmatch(word):
+        return []
+    text = f"found {shown(word)}, allowed: three capital letters of ISO 4217. Write EUR, for example."
+    return [Finding(("value", "currency"), text)]

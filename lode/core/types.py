@@ -5,6 +5,7 @@ Read `lode/data/contracts.py`, `lode/model/contracts.py` and `lode/value/contrac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NewType
@@ -14,6 +15,9 @@ ColumnName = NewType("ColumnName", str)
 
 FilePath = NewType("FilePath", str)
 """An option that names a file or folder, relative to lode.yaml."""
+
+CURRENCY = re.compile(r"[A-Z]{3}")
+"""How `value.currency` is written: ISO 4217."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,10 @@ class Component:
 
     def to_json(self) -> dict[str, Any]:
         return {"type": self.type, **self.options}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Component:
+        return cls(record["type"], {key: value for key, value in record.items() if key != "type"})
 
 
 @dataclass(frozen=True, slots=True)

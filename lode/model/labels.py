@@ -17,6 +17,7 @@ from lode.core.errors import DataError, listed
 Label = str | int | float | bool
 
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
+_PLAIN_WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 _TRUTH = {"true": "true", "false": "false"}
 
 
@@ -45,7 +46,7 @@ def _canonical_float(value: float) -> str | None:
 def _canonical_whole(text: str) -> str:
     whole = text.split(".")[0]
     # "007" and "+1" are codes, not numbers: they keep their form.
-    return whole if str(int(whole)) == whole else text
+    return whole if _PLAIN_WHOLE.fullmatch(whole) else text
 
 
 def own_form(value: Label) -> Label:

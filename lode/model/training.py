@@ -40,7 +40,7 @@ class Training:
     batch: Annotated[int, Range(1)] | None = None
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Annotated[float, Range(0, 1)] = 0.05
-    stop: dict[str, int] | None = None
+    stop: dict[Literal["patience"], Annotated[int, Range(1)]] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Annotated[int, Range(1)] | None = None
     clip: Annotated[float, Range(0, open_low=True)] | None = None

@@ -129,8 +129,9 @@ def perform(
     )  # fmt: skip
     record = asdict(manifest)
     del record["cached"]
-    write_json(folder / "manifest.json", record)
-    return folder, manifest
+    # Not sorted: columns and outputs have an order. What the next stage sees is what it would read in another process.
+    write_json(folder / "manifest.json", record, sort_keys=False)
+    return folder, Manifest(**read_json(folder / "manifest.json"))
 
 
 def versions() -> dict[str, str]:

@@ -16,9 +16,9 @@ from lode.core.errors import ArtifactError
 _ARRAY = "$array"
 
 
-def write_json(path: Path, record: Any) -> None:
-    """Write canonical JSON (sorted keys) so that a reader never sees half of it."""
-    write_bytes(path, (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, record: Any, *, sort_keys: bool = True) -> None:
+    """Write JSON so that a reader never sees half of it; canonical, unless the order of the keys says something."""
+    write_bytes(path, (json.dumps(record, sort_keys=sort_keys, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -15,11 +14,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from lode.core.errors import DataError, SpecError
-from lode.core.types import Range
+from lode.core.types import CURRENCY, Range
 from lode.value import exact
 from lode.value.contracts import Outcomes, Policy
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
 _PER = 1000
 Verdict = Literal["worth it", "not worth it", "not proven"]
 
@@ -36,10 +34,10 @@ class Worth:
 
     currency: str
     decisions: Annotated[int, Range(1)] | None = None
-    compute_hour: Decimal | None = None
+    compute_hour: Annotated[Decimal, Range(0)] | None = None
 
     def __post_init__(self) -> None:
-        if not _CURRENCY.fullmatch(self.currency):
+        if not CURRENCY.fullmatch(self.currency):
             raise SpecError(
                 f'value.currency: found "{self.currency}", three capital letters of ISO 4217 are allowed. Write EUR, for example'
             )

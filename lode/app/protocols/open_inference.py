@@ -12,7 +12,7 @@ import orjson
 
 from lode.app.contracts import Answer, Cells, Endpoint, Protocol, RequestError, Servable, Status
 from lode.app.engine import unreadable
-from lode.app.validate import Columns, Report, check_count, describe, parse_json, short
+from lode.app.validate import Columns, Report, check_count, describe, parse_json, short, text_of
 
 _DATATYPES = {"number": "FP64", "string": "BYTES", "datetime": "BYTES", "binary": "BYTES", "boolean": "BYTES"}
 """What we say that a column wants."""
@@ -82,7 +82,7 @@ class OpenInference(Protocol):
                 "name": name,
                 "datatype": _datatype(self._answers[name]),
                 "shape": [answer.num_rows],
-                "data": answer.columns[name],
+                "data": _texts(answer.columns[name]) if _datatype(self._answers[name]) == "BYTES" else answer.columns[name],
             }
             for name in names
         ]
@@ -184,6 +184,11 @@ def _data(tensor: dict[str, Any], num_rows: int, report: Report) -> list[Any]:
 
 def _datatype(kind: str) -> str:
     return {"number": "FP64", "boolean": "BOOL"}.get(kind, "BYTES")
+
+
+def _texts(cells: list[Any]) -> list[str | None]:
+    """Labels as BYTES, which are text in JSON: 1 is "1", true is "true"."""
+    return [cell if cell is None or type(cell) is str else text_of(cell) for cell in cells]
 
 
 def _ready(status: Status, name: str = "") -> tuple[int, Any]:

@@ -144,7 +144,7 @@ class Network(Family):
             )
         specs = {name: TensorSpec.from_json(spec) for name, spec in record["inputs"].items()}
         ordered = {name: specs[name] for group in record["groups"] for name in group["inputs"]}
-        groups = [modules.Group(tuple(group["inputs"]), _component(group["encoder"])) for group in record["groups"]]
+        groups = [modules.Group(tuple(group["inputs"]), Component.from_json(group["encoder"])) for group in record["groups"]]
         self._options = record["options"]
         self._shapes = Shapes(ordered, self._shapes.flat, self._shapes.encoders, self._shapes.augments)
         module = self._build(0, groups, {entry["name"]: entry["scores"] for entry in record["outputs"]})
@@ -231,7 +231,3 @@ class Network(Family):
         with torch.inference_mode(), FlopCounter() as counter:
             module(rows)
         return counter.total // 2
-
-
-def _component(record: Mapping[str, Any]) -> Component:
-    return Component(record["type"], {key: value for key, value in record.items() if key != "type"})

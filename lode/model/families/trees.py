@@ -201,8 +201,6 @@ class Trees(Family):
             "bagging_fraction": self._row_share,
             "bagging_freq": 1 if self._row_share < 1 else 0,
             "lambda_l2": self._penalty,
-            "cat_smooth": 20,
-            "min_data_per_group": 50,
             "max_bin": 63 if has_terms else 255,
             "seed": seed % 2**31,
             "deterministic": True,

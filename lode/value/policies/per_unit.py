@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from lode.core.errors import SpecError
+from lode.core.types import Range
 from lode.value import exact
 from lode.value.contracts import Outcomes, Policy
 from lode.value.quantile import critical_quantile
@@ -25,7 +26,7 @@ class PerUnit(Policy):
 
     task = "number"
 
-    def __init__(self, *, over: Decimal, under: Decimal) -> None:
+    def __init__(self, *, over: Annotated[Decimal, Range(0)], under: Annotated[Decimal, Range(0)]) -> None:
         self._over, self._under = exact.fixed_amount(over, "over"), exact.fixed_amount(under, "under")
         for name, value in (("over", self._over), ("under", self._under)):
             if value < 0:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,10 +11,12 @@ import orjson
 import polars as pl
 import pytest
 
-from lode.app.contracts import Caller, Gate, RequestError, Usage
+from lode.app.contracts import Caller, Cells, Gate, RequestError, Usage
 from lode.app.keys import KeyGate, make_key
 from lode.app.service import ServeOptions
-from lode.testing.protocol import Sample, mutations
+from lode.core.registry import REGISTRIES
+from lode.core.types import Component
+from lode.testing.protocol import Sample, mutations, sample_answer
 
 PREDICT = "/v1/models/sample:predict"
 INFER = "/v2/models/sample/infer"
@@ -74,6 +77,14 @@ def test_the_open_inference_protocol_gives_the_same_answer(talk: Any) -> None:
     assert outputs["rich.decision"]["datatype"] == "BOOL"
     versioned = post(talk, "/v2/models/sample/versions/3/infer", tensors(*rows))
     assert versioned.json()["outputs"] == record["outputs"]
+
+
+def test_labels_that_are_no_words_travel_as_text_in_bytes() -> None:
+    protocol = REGISTRIES["protocol"].create(Component("open_inference"), Sample(), 10)
+    answer = replace(sample_answer(3), columns={**sample_answer(3).columns, "rich": [1, True, None]})
+    outputs = orjson.loads(protocol.encode(Cells(3, {}, ()), answer))["outputs"]
+    assert outputs[0] == {"name": "rich", "datatype": "BYTES", "shape": [3], "data": ["1", "true", None]}
+    assert outputs[-1]["datatype"] == "BOOL" and outputs[-1]["data"] == [False] * 3
 
 
 def test_only_the_outputs_that_are_asked_for_come_back(talk: Any) -> None:
@@ -212,6 +223,18 @@ def test_a_body_that_never_ends_is_a_408(talk: Any) -> None:
     async def parts() -> Any:
         yield b"{"
         await asyncio.sleep(60)
+
+    async def conversation(client: httpx.AsyncClient, service: Any) -> int:
+        headers = {"content-type": "application/json"}
+        return (await client.post(PREDICT, content=parts(), headers=headers)).status_code
+
+    assert talk(conversation, options=ServeOptions(timeout_s=0.05)) == 408
+
+
+def test_a_body_that_never_begins_is_a_408(talk: Any) -> None:
+    async def parts() -> Any:
+        await asyncio.sleep(60)
+        yield b"{}"
 
     async def conversation(client: httpx.AsyncClient, service: Any) -> int:
         headers = {"content-type": "application/json"}

@@ -279,6 +279,8 @@ RULES = [
         "data.split.test (line 3): found an option for rows that the sources have split already (train, test)",
     ),
     (PARTS + "split: {by: group}}", "data.split.by (line 3): found an option for rows"),
+    (PARTS + "split: {by: random}}", "data.split.by (line 3): found an option for rows"),
+    (SMALL + "value: {true_positive: 1, currency: EURO}", 'value.currency (line 7): found "EURO", allowed: three capital letters'),
     (
         SMALL + "model: trees\ntrain: {epochs: 3}",
         'train (line 8): found options of the training loop, which model "trees" does not use',

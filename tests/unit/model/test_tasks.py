@@ -30,6 +30,7 @@ def objects(*values: Any) -> np.ndarray:
         *[(True, "true"), (np.bool_(True), "true"), ("True", "true"), ("FALSE", "false")],
         *[(word, word) for word in ("yes", "No", "007", "+1", "1e3", ">50K")],
         *[(" >50K", ">50K"), (None, None), (float("nan"), None), ("", None), ("  ", None)],
+        *[("0", "0"), ("-1.0", "-1"), ("-0", "-0"), ("9" * 5000, "9" * 5000)],
     ],
 )
 def test_every_way_of_writing_a_label_gives_one_word(value: Any, word: str | None) -> None:

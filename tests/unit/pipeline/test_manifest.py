@@ -100,3 +100,12 @@ def test_anonymous_memory_grows_with_what_is_allocated() -> None:
     block = bytearray(b"x") * (64 * 2**20)
     assert anonymous_memory_bytes() - before > 32 * 2**20
     del block
+
+
+def test_a_result_keeps_its_order_whether_it_was_made_or_read(tmp_path: Path) -> None:
+    def work(folder: Path) -> dict[str, dict[str, int]]:
+        return {"inputs": {"zeta": 1, "alpha": 2}}
+
+    made = perform(tmp_path, "data", {}, {}, 0, work)[1]
+    read = perform(tmp_path, "data", {}, {}, 0, work)[1]
+    assert list(made.result["inputs"]) == list(read.result["inputs"]) == ["zeta", "alpha"]
