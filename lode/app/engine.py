@@ -45,7 +45,7 @@ class Engine:
         problems = self._model.problems(frame)
         if problems:
             return self._without(batch, problems)
-        predictions = self._model.predict(frame)
+        predictions = self._model.predict(frame, check=False)
         if predictions.height != frame.height:
             raise RuntimeError(f"the model gave {predictions.height} predictions for {frame.height} rows")
         columns = predictions.to_dict(as_series=False)

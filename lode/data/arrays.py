@@ -30,6 +30,7 @@ def write_chunks(
     progress: Progress = no_progress,
 ) -> dict[str, np.ndarray]:
     """Write chunks of rows one after another and map them back. Files get their names when they are whole; the index comes last.
+    They can be made again at any time, so nothing waits for the disk.
 
     chunks: per input, arrays (n, *spec.shape); together num_rows rows.
     """
@@ -38,21 +39,16 @@ def write_chunks(
     files = {name: folder / f"{place:04d}.npy" for place, name in enumerate(specs)}
     temporary = {name: path.with_name(f".{path.name}.{os.getpid()}.tmp") for name, path in files.items()}
     try:
-        maps = {
-            name: np.lib.format.open_memmap(temporary[name], "w+", np.dtype(spec.dtype), (num_rows, *spec.shape))
-            for name, spec in specs.items()
-        }
+        for name, spec in specs.items():
+            _write_header(temporary[name], spec, num_rows)
         done = 0
         for arrays in chunks:
             count = len(next(iter(arrays.values()))) if arrays else 0
             for name, array in arrays.items():
-                maps[name][done : done + count] = array
+                _append(temporary[name], array, specs[name], count)
             done += count
             progress("arrays", done, num_rows, {})
         assert done == num_rows or not specs, f"{done} rows came, {num_rows} were counted"
-        for array in maps.values():
-            array.flush()
-        maps.clear()
         for name, path in files.items():
             os.replace(temporary[name], path)
     finally:
@@ -62,6 +58,22 @@ def write_chunks(
     index.write_text(json.dumps([{"name": name, "file": path.name} for name, path in files.items()]), "utf-8")
     os.replace(index, folder / _INDEX)
     return open_arrays(folder)
+
+
+def _write_header(path: Path, spec: TensorSpec, num_rows: int) -> None:
+    descr = np.lib.format.dtype_to_descr(np.dtype(spec.dtype))
+    with path.open("wb") as file:
+        header = {"descr": descr, "fortran_order": False, "shape": (num_rows, *spec.shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+
+
+def _append(path: Path, array: np.ndarray, spec: TensorSpec, num_rows: int) -> None:
+    """Plain writes: a mapped file costs a fault per page. Closed in between, for tables have more columns than a process has files."""
+    assert array.shape == (num_rows, *spec.shape), f"found shape {array.shape}, {(num_rows, *spec.shape)} is needed"
+    with path.open("ab", buffering=0) as file:
+        rest = memoryview(np.ascontiguousarray(array, dtype=np.dtype(spec.dtype)).reshape(-1)).cast("B")
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 def open_arrays(folder: Path) -> dict[str, np.ndarray]:

@@ -50,6 +50,8 @@ def numbers(column: pl.Series) -> pl.Series:
         if not (dtype.is_numeric() or dtype == pl.Boolean or dtype == pl.Null):
             return pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
         column = column.cast(pl.Float64)
+    if np.isfinite(column.sum()):
+        return column  # one cell that is not finite shows in the sum
     values = column.to_numpy()
     finite = np.isfinite(values)
     if np.count_nonzero(finite) == len(values) - column.null_count():
@@ -159,6 +161,15 @@ def _many_words(column: pl.Series) -> pl.Series:
     return column.replace(before.filter(changed), after.filter(changed))
 
 
+def filled(physical: pl.Series, code: int) -> np.ndarray:
+    """Unsigned codes (N,) with `code` where a cell is null."""
+    if not physical.has_nulls():
+        return physical.to_numpy()
+    roomy = physical if code < 2**8 or physical.dtype != pl.UInt8 else physical.cast(pl.UInt16)
+    roomy = roomy if code < 2**16 or roomy.dtype == pl.UInt32 else roomy.cast(pl.UInt32)
+    return roomy.fill_null(code).to_numpy()
+
+
 def ranked_words(column: pl.Series, min_count: int, max_values: int) -> list[str]:
     """The words of a String or Enum column, most frequent first, equally frequent ones in alphabetical order."""
     counts = column.drop_nulls().value_counts(name="rows").rename({column.name: "word"} if column.name != "word" else {})
@@ -189,8 +200,7 @@ class WordCodes:
         if isinstance(column.dtype, pl.Enum):
             names = column.dtype.categories.to_list()
             codes_of = np.array([*(self.table.get(word, 0) for word in names), 0], dtype=np.int32)
-            own = column.to_physical()
-            return codes_of[(own.cast(pl.UInt32).fill_null(len(names)) if own.has_nulls() else own).to_numpy()]
+            return codes_of.take(filled(column.to_physical(), len(names)))
         positions = column.cast(self._enum, strict=False).to_physical().cast(pl.Int32)
         codes = positions.fill_null(-1).to_numpy() if positions.has_nulls() else positions.to_numpy()
         return codes + np.int32(1)

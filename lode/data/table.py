@@ -114,7 +114,7 @@ def _parsed_words(column: pl.Series, feature: Feature) -> tuple[pl.Series, np.nd
     parsed = feature.parse(words)
     if parsed.dtype == pl.String and parsed.equals(words, null_equal=True):
         return column, np.empty(0, dtype=np.int64)
-    codes = _filled(column.to_physical(), len(words))
+    codes = cells.filled(column.to_physical(), len(words))
     bad = np.append(parsed.is_null().to_numpy(), False)
     rejected = np.flatnonzero(bad[codes]) if bad.any() else np.empty(0, dtype=np.int64)
     if parsed.dtype == pl.String:
@@ -127,37 +127,42 @@ def renamed(column: pl.Series, new: pl.Series) -> pl.Series:
     own = new.unique().drop_nulls().sort().to_list()
     place = {word: code for code, word in enumerate(own)}
     codes = np.array([*(place.get(word, len(own)) for word in new.to_list()), len(own)], dtype=_code_type(len(own)))
-    return _enum(column.name, codes[_filled(column.to_physical(), len(new))], own)
+    return _enum(column.name, codes[cells.filled(column.to_physical(), len(new))], own)
 
 
 def coded(column: pl.Series) -> tuple[np.ndarray, list[str]]:
     """Codes (N,) and words (K,) of a Categorical or Enum column; code K where a cell is null. Words are sorted."""
-    physical = column.to_physical()
-    highest: Any = physical.max()
-    num_codes = 0 if highest is None else int(highest) + 1
-    raw = _filled(physical, num_codes)
-    used = np.flatnonzero(np.bincount(raw, minlength=num_codes)[:num_codes])
-    if isinstance(column.dtype, pl.Enum):
-        texts = column.dtype.categories.gather(used)
-    else:
-        texts = pl.Series(used).cast(physical.dtype).cat.to(column.dtype).cast(pl.String)
+    num_codes, used, texts = _used_words(column)
     order = texts.arg_sort().to_numpy() if len(texts) else np.empty(0, dtype=np.int64)
     table = np.full(num_codes + 1, len(used), dtype=_code_type(len(used)))
     table[used[order]] = np.arange(len(used))
-    return table[raw], texts.gather(order).to_list()
+    return table.take(cells.filled(column.to_physical(), num_codes)), texts.gather(order).to_list()
+
+
+def _used_words(column: pl.Series) -> tuple[int, np.ndarray, pl.Series]:
+    """One more than the highest code of a Categorical or Enum column; the codes that occur (K,), ascending; their words (K,)."""
+    physical = column.to_physical()
+    highest: Any = physical.max()
+    num_codes = 0 if highest is None else int(highest) + 1
+    occurs = np.zeros(num_codes + 1, dtype=bool)
+    occurs[cells.filled(physical, num_codes)] = True
+    used = np.flatnonzero(occurs[:num_codes])
+    if isinstance(column.dtype, pl.Enum):
+        return num_codes, used, column.dtype.categories.gather(used)
+    return num_codes, used, pl.Series(used).cast(physical.dtype).cat.to(column.dtype).cast(pl.String)
 
 
 def cleaned(column: pl.Series, clean: Callable[[pl.Series], pl.Series]) -> pl.Series:
     """A Categorical column as an Enum of its cleaned words, in alphabetical order; as strings if they are many."""
-    codes, words = coded(column)
-    new = clean(pl.Series(words, dtype=pl.String))
+    num_codes, used, texts = _used_words(column)
+    new = clean(texts)
     own = new.unique().drop_nulls().sort().to_list()
-    if not _are_few(own):
-        return new.extend_constant(None, 1).gather(codes).alias(column.name)
-    if own != words:
-        place = {word: code for code, word in enumerate(own)}
-        codes = np.array([*(place.get(word, len(own)) for word in new.to_list()), len(own)], dtype=_code_type(len(own)))[codes]
-    return _enum(column.name, codes, own)
+    places = np.full(num_codes + 1, len(used))
+    places[used] = np.arange(len(used))
+    by_code = new.extend_constant(None, 1).gather(places)
+    if _are_few(own):
+        by_code = by_code.cast(pl.Enum(own))
+    return by_code.gather(column.to_physical()).alias(column.name)
 
 
 def enumerated(column: pl.Series) -> pl.Series:
@@ -179,11 +184,6 @@ def _enum(name: str, codes: np.ndarray, words: list[str]) -> pl.Series:
     if missing.any():
         series = series.set(missing, None)
     return series.cast(pl.UInt8 if len(words) < 256 else pl.UInt16).cat.to(pl.Enum(words))
-
-
-def _filled(physical: pl.Series, code: int) -> np.ndarray:
-    """Codes with `code` where a cell is null."""
-    return physical.cast(pl.UInt32).fill_null(code).to_numpy() if physical.has_nulls() else physical.to_numpy()
 
 
 def _code_type(num_words: int) -> type[np.unsignedinteger]:

@@ -20,13 +20,14 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save
 
-from lode.core.errors import ArtifactError
+from lode.core.errors import ArtifactError, DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnSchema, Component, Problem
 from lode.data.preprocess import Preprocessor
 from lode.model.contracts import Examples, Family, Shapes, Task
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.manifest import hash_file, hash_json
+from lode.pipeline.scoring import figures, kind_of
 from lode.pipeline.state import load_state, read_json, save_state, write_bytes, write_json
 from lode.value.contracts import Policy
 
@@ -80,7 +81,7 @@ class Model:
                 ColumnSchema(f"{name}.probability.{word}", "probability", "number", "a number from 0 to 1") for word in task.classes
             ]
             decides = self.policy is not None and name == self._first
-            if len(task.classes) == 2:
+            if kind_of(task) == "binary":
                 found.append(ColumnSchema(f"{name}.decision", "decision", "boolean", "true or false"))
             elif decides:
                 found.append(ColumnSchema(f"{name}.decision", "decision", "number", "a quantity"))
@@ -108,13 +109,21 @@ class Model:
         """Raw scores, float32 (N, K) per output."""
         return self.family.predict(self.examples(frame))
 
-    def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def predict(self, frame: pl.DataFrame, *, check: bool = True) -> pl.DataFrame:
         """Columns `<output>`, `<output>.probability.<class>`, `<output>.decision`; one row for each row of `frame`.
+
+        check: look at `problems` first; without it, a cell that cannot be read counts as missing.
+        Errors: DataError naming the first problems.
 
         Example:
             model = lode.load("breast-cancer")
             answers = model.predict(frame)
         """
+        problems = self.problems(frame) if check else []
+        if problems:
+            said = [f"row {entry.row}, {entry.column}: found {entry.found}, allowed: {entry.allowed}" for entry in problems[:8]]
+            more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+            raise DataError("; ".join(said) + f"{more}. Mend the cells, or leave these rows out (`problems` lists them all).")
         return self.decode(self.scores(frame))
 
     def decode(self, scores: Mapping[str, np.ndarray]) -> pl.DataFrame:
@@ -125,7 +134,7 @@ class Model:
             for part, values in answers.items():
                 columns[f"{name}.{part}" if part else name] = values.tolist() if values.dtype.hasobject else values
             policy = self.policy if name == self._first else None
-            if len(task.classes) == 2:
+            if kind_of(task) == "binary":
                 positive = answers[f"probability.{task.classes[1]}"]
                 columns[f"{name}.decision"] = (positive >= 0.5) if policy is None else policy.act(positive) == 1
             elif policy is not None:
@@ -178,7 +187,8 @@ class Model:
             with np.errstate(invalid="ignore"):
                 difference = np.abs(self.figures(found, name) - self.figures({name: scores}, name))
             spread = float(np.std(self.figures({name: scores}, name))) if self.tasks[name].kind == "number" else 1.0
-            largest = max(largest, float(np.max(difference, initial=0.0)) / (spread or 1.0))
+            # np.maximum, unlike max, lets no NaN pass for a small number.
+            largest = float(np.maximum(largest, np.max(difference, initial=0.0) / (spread or 1.0)))
         if not bitwise and not largest <= TOLERANCE:
             raise ArtifactError(
                 f"{self.folder}: parity check failed on {rows.height} held-out rows: answers differ from training by up to {largest:.3g}, "
@@ -187,22 +197,14 @@ class Model:
         return {"rows": rows.height, "largest_difference": largest, "bitwise": bitwise}
 
 
-def figures(task: Task, scores: np.ndarray, temperature: float) -> np.ndarray:
-    """What metrics and policies read: P(positive) (N,), P (N, K), or numbers (N,) in the data's units."""
-    answers = task.decode(scores, temperature)
-    if task.kind == "number":
-        return np.asarray(answers[""], np.float64)
-    if len(task.classes) == 2:
-        return np.asarray(answers[f"probability.{task.classes[1]}"])
-    return np.stack([answers[f"probability.{word}"] for word in task.classes], axis=1)
-
-
 def build(recipe: Mapping[str, Any], preprocessor: Preprocessor, tasks: Mapping[str, Task]) -> Family:
     """An unfitted family for a fitted preprocessor."""
-    encoders = {name: _component(record) for name, record in recipe.get("encoders", {}).items()}
-    augments = {name: tuple(_component(entry) for entry in entries) for name, entries in recipe.get("augments", {}).items()}
+    encoders = {name: Component.from_json(record) for name, record in recipe.get("encoders", {}).items()}
+    augments = {
+        name: tuple(Component.from_json(entry) for entry in entries) for name, entries in recipe.get("augments", {}).items()
+    }
     shapes = Shapes(preprocessor.specs, preprocessor.flat_spec, encoders, augments)
-    family: Family = REGISTRIES["family"].create(_component(recipe["family"]), shapes, tasks)
+    family: Family = REGISTRIES["family"].create(Component.from_json(recipe["family"]), shapes, tasks)
     return family
 
 
@@ -213,7 +215,9 @@ def read(folder: Path) -> Model:
         raise ArtifactError(f"{folder}: artifact format {record['format']}, this lode reads up to {FORMAT}. Upgrade lode.")
     recipe = record["recipe"]
     preprocessor = Preprocessor.from_state(load_state(folder, "preprocess"))
-    tasks: dict[str, Task] = {entry["output"]: REGISTRIES["task"].create(_component(entry["task"])) for entry in recipe["outputs"]}
+    tasks: dict[str, Task] = {
+        entry["output"]: REGISTRIES["task"].create(Component.from_json(entry["task"])) for entry in recipe["outputs"]
+    }
     for name, state in load_state(folder, "tasks").items():
         tasks[name].restore(state)
     family = build(recipe, preprocessor, tasks)
@@ -221,7 +225,7 @@ def read(folder: Path) -> Model:
     policy: Policy | None = None
     if recipe.get("policy"):
         options = {key: value for key, value in recipe["policy"].items() if key != "state"}
-        policy = REGISTRIES["policy"].create(_component(options))
+        policy = REGISTRIES["policy"].create(Component.from_json(options))
         policy.restore(recipe["policy"]["state"])
         recipe = {**recipe, "policy": options}
     return Model(
@@ -267,10 +271,6 @@ def check_files(folder: Path) -> None:
         if not path.is_file() or hash_file(path) != digest:
             what = "changed since it was packaged" if path.is_file() else "missing"
             raise ArtifactError(f"{path}: {what}. Restore the folder from a copy, or make it again with `lode run`.")
-
-
-def _component(record: Mapping[str, Any]) -> Component:
-    return Component(record["type"], {key: value for key, value in record.items() if key != "type"})
 
 
 def canonical(record: Any) -> Any:

@@ -121,6 +121,8 @@ class Catalog:
 
     def artifacts(self, name: str | None = None) -> list[dict[str, Any]]:
         """All versions (of one name), the latest first, each with `production` true or false."""
+        if not self.path.is_file():
+            return []
         with self._connect() as connection:
             rows = connection.execute(
                 "SELECT * FROM artifacts WHERE ?1 IS NULL OR name=?1 ORDER BY name, version DESC", (name,)
@@ -130,6 +132,10 @@ class Catalog:
 
     def version(self, name: str, version: int | None = None) -> int:
         """The asked version, or the one in production. Errors: ArtifactError naming what exists."""
+        if not self.path.is_file():
+            raise ArtifactError(
+                f'{self.path.parent}: no model "{name}", there is none yet. Make one with `lode run`, or name --runs DIR.'
+            )
         with self._connect() as connection:
             names = [row[0] for row in connection.execute("SELECT DISTINCT name FROM artifacts ORDER BY name")]
             if name not in names:

@@ -36,6 +36,7 @@ class Development:
     tasks: Mapping[str, Task]
     targets: Mapping[str, np.ndarray]
     plan: folds.Plan
+    groups: np.ndarray | None
     seed: int
 
     @property
@@ -65,16 +66,17 @@ def read(
     few = validation.height < folds.MIN_HOLDOUT_ROWS or frame.estimated_size() <= folds.SMALL_BYTES
     # Rows in time order must be judged by later rows only, which a shuffle into folds would break.
     small = (few or (tables and frame.height <= folds.SMALL_ROWS)) and split.get("by") != "time"
+    groups = folds.group_values(frame, split)
     plan = folds.plan(
         train.height,
         validation.height,
         targets[first],
         tasks[first].kind == "classes",
         small,
-        folds.group_values(frame, split),
+        groups,
         seed,
     )
-    return Development(frame, train.height, features, cleaners, tasks, targets, plan, seed)
+    return Development(frame, train.height, features, cleaners, tasks, targets, plan, groups, seed)
 
 
 def target_values(frame: pl.DataFrame, name: str) -> np.ndarray:
@@ -116,8 +118,7 @@ def prepare(development: Development, rows: np.ndarray, folder: Path | None, pro
     frame = development.frame
     subset = frame if len(rows) == frame.height else frame[rows]
     target = development.target_like()[rows]
-    fold = development.plan.cross_fold if len(development.plan.cross_fold) == len(rows) else None
-    preprocessor.fit(subset, target, fold)
+    preprocessor.fit(subset, target, None)
     return Prepared(development, preprocessor, folder, progress)
 
 

@@ -83,7 +83,12 @@ def plan(
 def cut_stop(
     rows: np.ndarray, target: np.ndarray, classes: bool, groups: np.ndarray | None, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divide rows into those that fit and those that stop (an eighth)."""
+    """Divide rows into those that fit and those that stop (an eighth). Errors: DataError for a single group."""
+    if groups is not None and len(np.unique(groups[rows])) < 2:
+        raise DataError(
+            f"data.split: {len(np.unique(groups))} groups are left for training, at least 3 are needed: one each to learn from, to stop "
+            "and to judge. Take another column, or another split."
+        )
     part = fold_numbers(target[rows], classes, None if groups is None else groups[rows], round(1 / _STOP_SHARE), generator)
     return rows[part != 0], rows[part == 0]
 

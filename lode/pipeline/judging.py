@@ -13,8 +13,8 @@ from lode.model.bootstrap import difference, draws, intervals
 from lode.model.calibrate import temperature
 from lode.model.contracts import Cost, Task
 from lode.pipeline import choose
-from lode.pipeline.artifact import figures
 from lode.pipeline.development import Development, outcomes
+from lode.pipeline.scoring import figures, higher_is_better
 from lode.value.contracts import Outcomes, Policy, money
 from lode.value.curve import points, policy_curve
 
@@ -95,7 +95,7 @@ class Judged:
     def metric_gain(self, other: Judged, seed: int) -> tuple[float, float]:
         """The same in the task's first metric."""
         low, high = difference(self.task.metrics[0], self.crossed, other.crossed, self.truth, _RESAMPLES, seed)
-        return (low, high) if _higher_is_better(self.task) else (-high, -low)
+        return (low, high) if higher_is_better(self.task.metrics[0]) else (-high, -low)
 
 
 def select(
@@ -105,7 +105,7 @@ def select(
     first = next(iter(judged.values()))
     eligible = _useful(judged, allowed, seed)
     judgements = [choose.Judgement(word, *entry.interval(seed), costs[word]) for word, entry in judged.items()]
-    best = choose.best_of(judgements, eligible, first.worth is not None or _higher_is_better(first.task))
+    best = choose.best_of(judgements, eligible, first.worth is not None or higher_is_better(first.task.metrics[0]))
     differences = {word: entry.gain(judged[best], seed) for word, entry in judged.items() if word != best}
     return choose.select(judgements, eligible, best, differences)
 
@@ -126,10 +126,6 @@ def _useful(judged: Mapping[str, Judged], allowed: list[str], seed: int) -> list
     if constant is None or "constant" not in allowed or not others:
         return allowed
     return others if any(judged[word].metric_gain(constant, seed)[0] > 0 for word in others) else allowed
-
-
-def _higher_is_better(task: Task) -> bool:
-    return bool(REGISTRIES["metric"].constant(task.metrics[0], "higher_is_better"))
 
 
 def _mean_interval(worth: np.ndarray, seed: int) -> tuple[float, float, float]:

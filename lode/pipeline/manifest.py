@@ -87,11 +87,13 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     record = read_json(path)
+    if record.get("format") != FORMAT:
+        return None
     manifest = Manifest(**{**record, "cached": True})
     whole = all(
         (folder / name).is_file() and (folder / name).stat().st_size == facts["bytes"] for name, facts in manifest.outputs.items()
     )
-    return manifest if whole and manifest.format == FORMAT else None
+    return manifest if whole else None
 
 
 def perform(

@@ -30,7 +30,7 @@ def package(
     chosen = manifests["train"].result["chosen"]
     incoming = runs / "artifacts" / name / ".incoming"
     shutil.rmtree(incoming, ignore_errors=True)
-    shutil.copytree(folders["train"] / "models" / chosen, incoming)
+    shutil.copytree(folders["train"] / "models" / chosen, incoming, ignore=shutil.ignore_patterns(".*"))
     for file in ("report.html", "report.json"):
         shutil.copyfile(folders["evaluate"] / file, incoming / file)
     model = artifact.read(incoming)

@@ -19,6 +19,8 @@ from lode.model.contracts import Progress, no_progress
 from lode.pipeline.artifact import Model
 
 CHUNK_ROWS = 16_384
+PATH = "path"
+"""Column of the source `images` that says which picture a row is; it goes into the output."""
 SUFFIXES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl",
             ".zip": "images", ".tar": "images", ".tar.gz": "images", ".tgz": "images", ".tar.xz": "images"}  # fmt: skip
 OUTPUTS = (".csv", ".parquet", ".jsonl")
@@ -42,7 +44,8 @@ def predict_file(
 ) -> dict[str, Any]:
     """Predict every row of a source into `output` (its suffix decides the format); whole or not at all.
 
-    keep: the input columns go into the output beside the answers. Rows are numbered by their position in the source (`__row__`).
+    keep: the input columns (but pictures) go into the output beside the answers. Rows are numbered by their position in the
+        source (`__row__`).
     Rejected rows: `<output>.rejected.<suffix>` with row, column, found, allowed.
     Returns {"rows", "predicted", "rejected", "output", "rejected_output", "unseen"}.
     """
@@ -59,16 +62,23 @@ def predict_file(
             counts["predicted"] += frame.height
             counts["rejected"] += chunk.height - frame.height
             if frame.height:
-                answers = model.predict(frame)
-                good.write(pl.concat([frame.drop(ROW) if keep else pl.DataFrame(), frame.select(ROW), answers], how="horizontal"))
+                answers = model.predict(frame, check=False)
+                good.write(pl.concat([_beside(frame, model, keep), answers], how="horizontal"))
                 for name, count in model.unseen(frame).items():
                     unseen[name] = unseen.get(name, 0) + count
             bad.write(rejects)
             progress("predict", counts["rows"], 0, {})
-    if not counts["rows"]:
-        raise DataError(f"{source.options.get('path', source.type)}: no rows. Nothing was predicted.")
+        if not counts["rows"]:
+            raise DataError(f"{source.options.get('path', source.type)}: no rows. Nothing was predicted.")
     rejected_output = str(rejected_path) if counts["rejected"] else None
     return {**counts, "output": str(output), "rejected_output": rejected_output, "unseen": {k: n for k, n in unseen.items() if n}}
+
+
+def _beside(frame: pl.DataFrame, model: Model, keep: bool) -> pl.DataFrame:
+    """What goes beside the answers: the row number, the path of a picture, and with `keep` the inputs that a table can hold."""
+    inputs = {column.name for column in model.columns}
+    names = [name for name in frame.columns if name not in inputs or (keep and frame[name].dtype != pl.Binary)]
+    return frame.select(names)
 
 
 def _chunks(frames: pl.LazyFrame, model: Model) -> Iterator[pl.DataFrame]:
@@ -79,7 +89,8 @@ def _chunks(frames: pl.LazyFrame, model: Model) -> Iterator[pl.DataFrame]:
     if missing:
         hints = "".join(near_miss(name, have) for name in missing[:1])
         raise DataError(f"columns: found {listed(have)}, needed {listed(missing)} too.{hints} Add the columns, or rename them.")
-    yield from frames.select(ROW, *wanted).collect_batches(chunk_size=CHUNK_ROWS)
+    beside = [PATH] if PATH in have and PATH not in wanted else []
+    yield from frames.select(ROW, *beside, *wanted).collect_batches(chunk_size=CHUNK_ROWS)
 
 
 def _whole_file(problems: list[Any], source: Component) -> None:
@@ -122,6 +133,9 @@ class _Writer:
 
     def __enter__(self) -> _Writer:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A killed process of the same number (in a container they repeat) may have left its half.
+        self.temporary.unlink(missing_ok=True)
+        shutil.rmtree(self.parts, ignore_errors=True)
         return self
 
     def write(self, frame: pl.DataFrame) -> None:

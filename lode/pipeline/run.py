@@ -27,6 +27,7 @@ from lode.pipeline.evaluate import Evaluation, evaluate
 from lode.pipeline.manifest import Manifest, hash_json, lock, perform
 from lode.pipeline.report import render
 from lode.pipeline.state import read_json, write_bytes, write_json
+from lode.value.worth import Worth
 
 Stage = Literal["data", "train", "evaluate", "package"]
 STAGES: tuple[Stage, ...] = ("data", "train", "evaluate", "package")
@@ -111,7 +112,9 @@ class _Work:
             part: [REGISTRIES["source"].create(component, self.place).fingerprint() for component in components]
             for part, components in spec.data.sources.items()
         }
-        self.training = Training(**spec.train)
+        # Made here, so that a mistake that only these see is told before hours are spent.
+        self.training, self.evaluation = Training(**spec.train), Evaluation(**spec.evaluate)
+        self.currency = None if spec.value is None else Worth(**spec.value.options).currency
         self.run = Run(f"{spec.name}-{hash_json([self.resolved, self.sources])[:8]}", spec, runs)
         self.catalog = Catalog(runs)
 
@@ -171,19 +174,18 @@ class _Work:
     def _train(self) -> tuple[Path, Manifest]:
         """Snapshot -> fitted candidates, the chosen one, its temperature and threshold."""
         snapshot, recipe = self.run.manifests["data"].result, self._recipe()
-        features = {name: _component(entry) for name, entry in snapshot["inputs"].items()}
-        outputs = {entry["output"]: _component(entry["task"]) for entry in recipe["outputs"]}
+        features = {name: self._wanted(name, Component.from_json(entry)) for name, entry in snapshot["inputs"].items()}
+        outputs = {entry["output"]: Component.from_json(entry["task"]) for entry in recipe["outputs"]}
         cleaners = [component for component in self.spec.data.clean if REGISTRIES["cleaner"].create(component).scope == "cells"]
         policy = self._policy()
         inputs = {
             "snapshot": snapshot["content_hash"], "inputs": _json(features), "cleaners": [component.to_json() for component in cleaners],
             "recipe": recipe, "model": self.resolved["model"], "train": self.resolved["train"],
-            "device": train.default_device(self.training.device),
+            "device": train.default_device(self.training.device), "currency": self.currency,
             "policy": None if policy is None else policy.to_json(), "split": self.resolved["data"]["split"],
         }  # fmt: skip
         plan = train.Plan(
-            self.spec.model, self.training, recipe, policy, None if self.spec.value is None else self.spec.value.options.get("currency"),
-            train.default_device(self.training.device), self.training.seed,
+            self.spec.model, self.training, recipe, policy, self.currency, train.default_device(self.training.device), self.training.seed,
         )  # fmt: skip
 
         def work(folder: Path) -> Mapping[str, Any]:
@@ -196,8 +198,8 @@ class _Work:
 
     def _evaluate(self) -> tuple[Path, Manifest]:
         """Test rows -> metrics with intervals beside the baselines, value, report."""
-        run, options = self.run, Evaluation(**self.spec.evaluate)
-        inputs = {"evaluate": self.resolved["evaluate"], "value": self.resolved.get("value")}
+        run, options = self.run, self.evaluation
+        inputs = {"name": self.spec.name, "evaluate": self.resolved["evaluate"], "value": self.resolved.get("value")}
 
         def work(folder: Path) -> Mapping[str, Any]:
             chosen = run.manifests["train"].result["chosen"]
@@ -242,6 +244,12 @@ class _Work:
             "augments": {name: [part.to_json() for part in entry.augment] for name, entry in chosen.items() if entry.augment},
         }
 
+    def _wanted(self, name: str, feature: Component) -> Component:
+        """The feature with what its encoder asks of it where the user says nothing."""
+        encoder = next((entry.encoder for entry in self.spec.inputs or () if entry.name == name), None)
+        asked = None if encoder is None else REGISTRIES["encoder"].constant(encoder.type, "feature_defaults")
+        return Component(feature.type, {**(asked or {}), **feature.options})
+
     def _policy(self) -> Component | None:
         if self.spec.value is None:
             return None
@@ -280,7 +288,3 @@ class _Work:
 
 def _json(components: Mapping[str, Component]) -> dict[str, Any]:
     return {name: component.to_json() for name, component in components.items()}
-
-
-def _component(record: Mapping[str, Any]) -> Component:
-    return Component(record["type"], {key: value for key, value in record.items() if key != "type"})

@@ -143,7 +143,7 @@ class _Trial:
             if family.loop:
                 generator = np.random.default_rng([self.plan.seed, 11])
                 classes = development.tasks[development.first].kind == "classes"
-                fit, stop = cut_stop(whole, development.targets[development.first], classes, None, generator)
+                fit, stop = cut_stop(whole, development.targets[development.first], classes, development.groups, generator)
                 return self._fit(prepared, fit, stop, self.scratch / f"{self.word}-final", None)[0], prepared
             return self._fit(prepared, whole, None, self.scratch / f"{self.word}-final", _mean(rounds))[0], prepared
         fit = development.plan.rounds[0].fit

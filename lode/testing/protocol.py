@@ -50,7 +50,7 @@ class Sample:
         job = frame["job"].cast(pl.String)
         return {"job": int((job.is_not_null() & ~job.is_in(SEEN)).sum())}
 
-    def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def predict(self, frame: pl.DataFrame, *, check: bool = True) -> pl.DataFrame:
         """P(yes) = age / 100. A job called "crash" is a defect of the model."""
         if (frame["job"].cast(pl.String) == "crash").any():
             raise RuntimeError("the model crashed")

@@ -55,8 +55,6 @@ def _reaches(done: Run, expected: dict[str, Any]) -> None:
     assert found <= wanted.get("at_most", np.inf), f"{wanted['name']} {found}"
     if "packaged" in expected:
         assert done.manifests["train"].result["chosen"] == expected["packaged"]
-    if "headline" in expected:
-        assert expected["headline"] in (done.headline or "")
 
 
 def _same_everywhere(done: Run) -> None:

@@ -19,6 +19,7 @@ _HARD_LIMIT = 1e6
 _NUM_KNOTS = 1_000
 _TAIL = 1e-4
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_EPS = float(np.finfo(np.float32).eps)
 
 
 class Number(Feature):
@@ -48,16 +49,21 @@ class Number(Feature):
 
     def fit(self, column: pl.Series, target: np.ndarray | None = None, folds: np.ndarray | None = None) -> None:
         values = _floats(column)
-        known = values[~np.isnan(values)]
-        self._has_missing = len(known) < len(values)
+        missing = np.isnan(values)
+        self._has_missing = bool(missing.any())
+        known = values[~missing] if self._has_missing else values.copy()
         self._center, self._factor, self._shift = 0.0, 0.0, 0.0
         self._knots = self._ranks = np.zeros(0)
         if not len(known):
             return
-        low, median, high = (float(part) for part in np.quantile(known, (0.25, 0.5, 0.75)))
-        mean, deviation = _mean_and_deviation(known)
-        spread = high - low if 0 < high - low < np.inf else deviation
-        if np.abs(known).max() * np.finfo(np.float32).eps > 1e-3 * spread > 0:
+        known.sort()
+        low, median, high = (_quantile(known, share) for share in (0.25, 0.5, 0.75))
+        spread, mean, deviation = high - low, median, 0.0
+        has_spread = 0 < spread < np.inf
+        if self.scale != "robust" or not has_spread:
+            mean, deviation = _mean_and_deviation(known)
+            spread = spread if has_spread else deviation
+        if _largest(known) * _FLOAT32_EPS > 1e-3 * spread > 0:
             self._shift = median  # float32 would swallow the differences of, say, 20240131 and 20240201
         if self.scale == "robust":
             self._center, self._factor = median, 1.0 / spread if spread > 0 else 0.0
@@ -154,9 +160,26 @@ def _floats(column: pl.Series) -> np.ndarray:
     return (column if column.dtype == pl.Float64 else column.cast(pl.Float64)).to_numpy()
 
 
+def _largest(known: np.ndarray) -> float:
+    """The largest size of a number of an ascending array."""
+    return max(abs(float(known[0])), abs(float(known[-1])))
+
+
+def _quantile(known: np.ndarray, share: float) -> float:
+    """A quantile of an ascending array, to the bit what np.quantile gives. To sort once is faster than its search for three."""
+    place = share * (len(known) - 1)
+    before = int(place)
+    part = place - before
+    low = float(known[before])
+    if part == 0.0:
+        return low
+    high = float(known[before + 1])
+    return low + (high - low) * part if part < 0.5 else high - (high - low) * (1.0 - part)
+
+
 def _mean_and_deviation(known: np.ndarray) -> tuple[float, float]:
-    """Both finite, for values up to the largest float too."""
-    size = float(np.abs(known).max()) or 1.0
+    """Of an ascending array. Both finite, for values up to the largest float too."""
+    size = _largest(known) or 1.0
     unit = known / size
     deviation = float(unit.std())
     if deviation < 1e-12 * max(1.0, abs(float(unit.mean()))):

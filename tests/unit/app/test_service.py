@@ -143,7 +143,7 @@ def test_what_the_model_says_about_cells_reaches_the_client_and_only_the_one_con
 
 def test_a_panic_inside_polars_is_a_500_of_one_request(talk: Any) -> None:
     class Panics(Sample):
-        def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
+        def predict(self, frame: pl.DataFrame, *, check: bool = True) -> pl.DataFrame:
             if (frame["job"] == "crash").any():
                 raise pl.exceptions.PanicException("index out of bounds")
             return super().predict(frame)
@@ -335,7 +335,7 @@ class _Slow(Sample):
     def __init__(self) -> None:
         self.go = threading.Event()
 
-    def predict(self, frame: Any) -> Any:
+    def predict(self, frame: Any, *, check: bool = True) -> Any:
         assert self.go.wait(30)
         return super().predict(frame)
 

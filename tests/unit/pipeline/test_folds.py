@@ -55,3 +55,8 @@ def test_the_same_seed_gives_the_same_plan() -> None:
 def test_too_few_validation_rows_are_named() -> None:
     with pytest.raises(DataError, match=r"data.split.validation: 10 validation rows, at least 32"):
         plan(800, 10, TARGET[:810], True, False, None, seed=0)
+
+
+def test_too_few_groups_are_named() -> None:
+    with pytest.raises(DataError, match="groups are left for training, at least 3 are needed"):
+        plan(90, 10, TARGET[:100], True, True, np.arange(100) // 50, seed=0)
