@@ -71,7 +71,7 @@ def _append(path: Path, array: np.ndarray, spec: TensorSpec, num_rows: int) -> N
     """Plain writes: a mapped file costs a fault per page. Closed in between, for tables have more columns than a process has files."""
     assert array.shape == (num_rows, *spec.shape), f"found shape {array.shape}, {(num_rows, *spec.shape)} is needed"
     with path.open("ab", buffering=0) as file:
-        rest = memoryview(np.ascontiguousarray(array, dtype=np.dtype(spec.dtype)).reshape(-1)).cast("B")
+        rest = np.ascontiguousarray(array, dtype=np.dtype(spec.dtype)).reshape(-1).view(np.uint8).data
         while rest:
             rest = rest[file.write(rest) :]
 

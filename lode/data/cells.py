@@ -5,6 +5,7 @@ Read next: lode/data/features/number.py and category.py. Every light path gives 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -50,7 +51,7 @@ def numbers(column: pl.Series) -> pl.Series:
         if not (dtype.is_numeric() or dtype == pl.Boolean or dtype == pl.Null):
             return pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
         column = column.cast(pl.Float64)
-    if np.isfinite(column.sum()):
+    if math.isfinite(column.sum()):
         return column  # one cell that is not finite shows in the sum
     values = column.to_numpy()
     finite = np.isfinite(values)

@@ -20,7 +20,7 @@ from lode.core.types import ColumnSchema, Component, FlatSpec, Problem, TensorSp
 from lode.data import cells
 from lode.data.arrays import Progress, no_progress, write_chunks
 from lode.data.contracts import ROW, Cleaner, Feature, State
-from lode.data.threads import side_by_side
+from lode.data.threads import Together, side_by_side, team
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -106,8 +106,12 @@ class Preprocessor:
 
         Errors: DataError for a missing column.
         """
+        with team(frame.height) as together:
+            return self._arrays(frame, together)
+
+    def _arrays(self, frame: pl.DataFrame, together: Together) -> dict[str, np.ndarray]:
         columns = self._cleaned(frame)
-        made = side_by_side(lambda name: self._features[name].transform(columns[name]), self._features, frame.height)
+        made = together(lambda name: self._features[name].transform(columns[name]), self._features)
         return dict(zip(self._features, made, strict=True))
 
     def flat(self, frame: pl.DataFrame) -> np.ndarray | sparse.csr_matrix:
@@ -131,7 +135,8 @@ class Preprocessor:
         row_bytes = sum(int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec in specs.values())
         chunk_rows = int(np.clip(_CHUNK_BYTES // max(row_bytes, 1), 64, _MAX_CHUNK_ROWS))
         num_rows, frames = _frames(rows, self.inputs, chunk_rows)
-        return write_chunks((self.arrays(frame) for frame in frames), specs, num_rows, folder, progress)
+        with team(min(num_rows, chunk_rows)) as together:
+            return write_chunks((self._arrays(frame, together) for frame in frames), specs, num_rows, folder, progress)
 
     def problems(self, frame: pl.DataFrame, strict: bool = False) -> list[Problem]:
         """Every cell that cannot be read, and every missing column; with `strict`, every unknown column too. Empty cells are allowed."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 _MIN_ROWS = 50_000
 """Below this a thread costs more than it saves."""
@@ -16,10 +17,28 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], num_rows: int) -> list[Result]:
-    """`work` of every item, in order; by threads where the columns are long. The first error is raised."""
+class Together(Protocol):
+    """`work` of every item, in order. The first error is raised."""
+
+    def __call__(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]: ...
+
+
+@contextmanager
+def team(num_rows: int) -> Iterator[Together]:
+    """Works on many lists of columns with the same threads: new ones for every list would each hold memory of their own."""
     num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
     if num_rows < _MIN_ROWS or num_threads == 1:
-        return [work(item) for item in items]
+        yield _one_by_one
+        return
     with ThreadPoolExecutor(num_threads) as pool:
-        return list(pool.map(work, items))
+        yield lambda work, items: list(pool.map(work, items))
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], num_rows: int) -> list[Result]:
+    """`work` of every item, in order; by threads where the columns are long. The first error is raised."""
+    with team(num_rows) as together:
+        return together(work, items)
+
+
+def _one_by_one(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    return [work(item) for item in items]

@@ -82,7 +82,9 @@ def test_two_classes_called_multiclass_have_no_decision(tmp_path: Path) -> None:
 def test_a_split_by_time_judges_by_later_rows_only(tmp_path: Path) -> None:
     spec = _spec(data={"source": {"type": "csv", "path": "rows.csv"}, "split": {"by": "time", "column": "day", "validation": 0.2}})
     done = _run(tmp_path, spec)
-    parts = [pl.read_parquet(done.folders["data"] / f"{name}.parquet")["day"].cast(pl.String) for name in ("train", "validation", "test")]
+    parts = [
+        pl.read_parquet(done.folders["data"] / f"{name}.parquet")["day"].cast(pl.String) for name in ("train", "validation", "test")
+    ]
     assert parts[0].max() < parts[1].min() <= parts[1].max() < parts[2].min()
     assert done.manifests["train"].result["judged_by"] == "holdout"
 

@@ -21,7 +21,7 @@ from lode.data.place import Place
 _BLOCK_BYTES = 1 << 24
 """Text of other encodings is read so much at a time."""
 
-_HEAD_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 18
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -245,11 +245,15 @@ class Csv(Source):
         table = self._opened()
         schema = dict.fromkeys(table.names, pl.String())
         frames: list[pl.DataFrame] = []
+        left = num_rows
         for block in self._blocks(table, schema, _HEAD_BYTES):
-            frames.append(block.select(self._cell(name, dtype) for name, dtype in schema.items()))
-            if sum(frame.height for frame in frames) >= num_rows:
+            frames.append(block.head(left))
+            left -= frames[-1].height
+            if left <= 0:
                 break
-        return pl.concat(frames).head(num_rows) if frames else pl.DataFrame(schema=schema)
+        if not frames:
+            return pl.DataFrame(schema=schema)
+        return pl.concat(frames).select(self._cell(name, dtype) for name, dtype in schema.items())
 
     def clean_words(self, words: pl.Series) -> pl.Series:
         return words.to_frame("word").select(self._clean(pl.col("word"), "")).to_series()

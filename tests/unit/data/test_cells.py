@@ -86,3 +86,15 @@ def test_words_kept_as_an_enum_give_what_strings_give(num_rows: int) -> None:
 def test_an_enum_with_another_spelling_is_spelt_anew() -> None:
     enum = pl.Series("x", ["1.0", "True", None]).cast(pl.Enum(["1.0", "True"]))
     assert cells.words(enum).to_list() == ["1", "true", None]
+
+
+@pytest.mark.parametrize(("dtype", "code"), [(pl.UInt8, 255), (pl.UInt8, 256), (pl.UInt16, 65_535), (pl.UInt16, 65_536)])
+def test_missing_codes_are_filled_without_wrapping_around(dtype: pl.DataType, code: int) -> None:
+    codes = cells.filled(pl.Series([0, None, 7], dtype=dtype), code)
+    assert codes.tolist() == [0, code, 7]
+
+
+def test_finite_numbers_whose_sum_overflows_stay_numbers() -> None:
+    column = pl.Series([1.7e308, 1.7e308, None])
+    assert cells.numbers(column).to_list() == [1.7e308, 1.7e308, None]
+    assert cells.numbers(pl.Series([1.0, float("inf"), float("nan")])).to_list() == [1.0, None, None]

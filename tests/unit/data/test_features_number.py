@@ -86,3 +86,14 @@ def test_integers_decimals_booleans_and_texts_are_numbers() -> None:
         pl.Series("x", [" 1", "0 "]),
     ):
         assert feature.parse(column).to_list() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 10, 401])
+def test_middle_and_quartiles_are_those_of_numpy_to_the_bit(num_rows: int) -> None:
+    values = np.random.default_rng(num_rows).normal(size=num_rows) * 1e5
+    feature = Number()
+    feature.fit(pl.Series("x", values))
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    state = feature.state()
+    assert state["center"] == median
+    assert state["factor"] == (1.0 / (high - low) if num_rows > 1 else 0.0)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from lode.data.threads import side_by_side
+from lode.data.threads import side_by_side, team
 
 
 @pytest.mark.parametrize("num_rows", [10, 100_000])
@@ -17,3 +17,9 @@ def test_results_come_in_order_and_the_first_error_is_raised(num_rows: int) -> N
 def test_short_columns_stay_in_the_thread_that_asks() -> None:
     here = threading.get_ident()
     assert side_by_side(lambda item: threading.get_ident(), range(3), 10) == [here] * 3
+
+
+def test_a_team_keeps_its_threads_for_every_list_of_columns() -> None:
+    with team(100_000) as together:
+        used = {thread for _ in range(30) for thread in together(lambda item: threading.get_ident(), range(8))}
+    assert len(used) <= 4
