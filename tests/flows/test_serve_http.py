@@ -26,7 +26,7 @@ from lode.app.service import ServeOptions, run_app, create_app, listen
 from lode.testing.protocol import Sample
 
 class Slow(Sample):
-    def predict(self, frame):
+    def predict(self, frame, *, check=True):
         time.sleep(float(frame["age"].cast(float).max() or 0.0) / 100.0)
         return super().predict(frame)
 
