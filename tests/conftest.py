@@ -1,6 +1,7 @@
-"""Shared fixtures. Tests marked `data` use the real data under LODE_DATA (default ../shared/data).
+"""Shared fixtures. Tests marked `data` use the real data under LODE_DATA (default ../shared/data), those marked `servers` real databases.
 
-Where the data are absent they skip with a reason. With `--require-data` (what `.ci/run` asks for) such a skip is a failure.
+Where these are absent they skip with a reason. With `--require-data` and `--require-servers` (what `.ci/run` asks for) such a skip is a
+failure.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-data", action="store_true", help="fail, instead of skip, where the real data sets are absent")
+    parser.addoption("--require-servers", action="store_true", help="fail, instead of skip, where PostgreSQL or MariaDB is absent")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
-    if report.skipped and item.get_closest_marker("data") and item.config.getoption("--require-data"):
-        report.outcome = "failed"
-        report.longrepr = f"--require-data: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+    for marker in ("data", "servers"):
+        if report.skipped and item.get_closest_marker(marker) and item.config.getoption(f"--require-{marker}"):
+            report.outcome = "failed"
+            report.longrepr = f"--require-{marker}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
     return report
 
 

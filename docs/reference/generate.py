@@ -26,6 +26,11 @@ KINDS: Mapping[str, tuple[str, str, str]] = {
     "source": ("sources", "Sources", "Where rows come from: `data: {source: ...}`, and `--source` of `lode predict`."),
     "cleaner": ("cleaners", "Cleaners", "What is mended before learning: the list `data: {clean: [...]}`."),
     "feature": ("features", "Features", "What an input is: `inputs: {NAME: ...}`. Left out, it is inferred and said."),
+    "finding": (
+        "findings",
+        "Findings",
+        "What `lode data` looks for in the data; `data: {require: [...]}` stops the run where one of these finds something.",
+    ),
     "encoder": ("encoders", "Encoders", "How a network reads an input: `inputs: {NAME: {type: ..., encoder: ...}}`."),
     "augment": (
         "augment",
@@ -42,6 +47,10 @@ KINDS: Mapping[str, tuple[str, str, str]] = {
 
 SECTION_NOTES: Mapping[str, str] = {
     "split": "`data: {split: ...}`: which rows train, decide and judge.",
+    "bounds": "`data: {memory: ...}`.",
+    "select": "`data: {select: ...}`: which columns of the inputs a model sees.",
+    "reduce": "`data: {reduce: ...}`: many numbers to few.",
+    "store": "`data: {store: ...}`: how snapshots are kept.",
     "auto": "`model: auto`, or `model: {type: auto, ...}`: candidates compared on rows that none of them saw.",
     "train": "`train: ...`: the training loop of networks.",
     "evaluate": "`evaluate: ...`: the report.",
@@ -94,6 +103,8 @@ def file_page() -> str:
         "| `data.source` | a [source](sources.md), a list of them, or `train:`, `validation:`, `test:` with one each |",
         "| `data.clean` | a list of [cleaners](cleaners.md) |",
         "| `data.split` | options of [split](#split) |",
+        "| `data.require` | a list of [findings](findings.md) that stop the run where they find anything |",
+        "| `data.memory`, `data.select`, `data.reduce`, `data.store` | options, below |",
         "| `inputs` | name -> [feature](features.md), with `encoder` ([encoders](encoders.md)) and `augment` ([augmentation](augment.md)); "
         "or a list of names; left out: every column that is no output |",
         "| `outputs` | name -> [task](tasks.md) |",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lode.cli.options import add_spec
@@ -78,14 +78,33 @@ def _missing(spec: Spec) -> Iterator[str]:
     for part, components in spec.data.sources.items():
         key = "data.source" if part == "all" else f"data.source.{part}"
         for component in components:
-            options = registry.REGISTRIES["source"].signature(component.type).options
-            sha256, origin = component.options.get("sha256"), component.options.get("origin")
-            for name, value in component.options.items():
-                for path in _paths(value, options[name].type):
-                    try:
-                        place.resolve(path, sha256 if name == "path" else None, origin)
-                    except DataError as error:
-                        yield f"{spec.path}:{key}.{name}: {error}"
+            yield from _unfound(component, f"{spec.path}:{key}", place)
+
+
+def _unfound(component: Component, key: str, place: Place) -> Iterator[str]:
+    """The same for one source, and for the sources in its options."""
+    options = registry.REGISTRIES["source"].signature(component.type).options
+    sha256, origin = component.options.get("sha256"), component.options.get("origin")
+    for name, value in component.options.items():
+        for where, inner in _nested(value, f"{key}.{name}"):
+            yield from _unfound(inner, where, place)
+        for path in _paths(value, options[name].type):
+            try:
+                place.resolve(path, sha256 if name == "path" else None, origin)
+            except DataError as error:
+                yield f"{key}.{name}: {error}"
+
+
+def _nested(value: Any, key: str) -> Iterator[tuple[str, Component]]:
+    """(key, component) of every component in the value of an option."""
+    if isinstance(value, Component):
+        yield key, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _nested(item, f"{key}[{index}]")
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _nested(item, f"{key}.{name}")
 
 
 def _paths(value: Any, kind: OptionType) -> Iterator[str]:

@@ -13,12 +13,15 @@ from decimal import Decimal
 from typing import Any
 
 from lode.core.errors import listed, near_miss
-from lode.core.signature import OptionType, Signature, jsonable
-from lode.core.types import Range
+from lode.core.signature import NESTED, OptionType, Signature, jsonable
+from lode.core.types import Component, Range
 from lode.core.yaml_lines import ExactFloat, Key
 
 _DECIMAL = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?$", re.ASCII)
-_ORDER = ("Literal", "None", "bool", "int", "Decimal", "float", "FilePath", "ColumnName", "str", "list", "dict", "Any")
+_ORDER = (
+    *("Literal", "None", "bool", "int", "Decimal", "float", "ByteSize", "FilePath", "ColumnName", "str"),
+    *("SourceSpec", "FormatSpec", "list", "dict", "Any"),
+)
 """In a union the narrowest type is tried first, in whatever order the signature has them."""
 
 
@@ -68,17 +71,29 @@ def unknown_word(word: str, allowed: Iterable[str]) -> str:
     return f'found "{word}", allowed: {listed(words)}.{near_miss(word, words)}'
 
 
+ReadNested = Callable[[Any, str, Key, list[Finding], tuple[str, ...]], Component | None]
+"""Reads a component inside an option: value, kind of extension, key, findings, options that the outer one gives (`core.registry`)."""
+
+
 def check_options(
-    options: Mapping[str, Any], signature: Signature, key: Key, findings: list[Finding], also: tuple[str, ...] = ()
+    options: Mapping[str, Any],
+    signature: Signature,
+    key: Key,
+    findings: list[Finding],
+    also: tuple[str, ...] = (),
+    nested: ReadNested | None = None,
 ) -> dict[str, Any]:
-    """Options as the class wants them. also: words that may stand beside them, for the list of what is allowed."""
+    """Options as the class wants them.
+
+    also: words that may stand beside them, for the list of what is allowed. nested: needed where an option is a component itself.
+    """
     made: dict[str, Any] = {}
     for name, value in options.items():
         option = signature.options.get(name)
         if option is None:
             findings.append(Finding((*key, name), unknown_word(name, (*also, *signature.options))))
         else:
-            made[name] = convert(value, option.type, (*key, name), findings)
+            made[name] = convert(value, option.type, (*key, name), findings, nested)
     for name, option in signature.options.items():
         if option.required and name not in options:
             findings.append(Finding((*key, name), f'found nothing, allowed: {option.type.text}. Add "{name}: ...".'))
@@ -90,14 +105,17 @@ def filled(options: Mapping[str, Any], signature: Signature) -> dict[str, Any]:
     return {name: jsonable(options.get(name, option.default)) for name, option in signature.options.items()}
 
 
-def convert(value: Any, kind: OptionType, key: Key, findings: list[Finding]) -> Any:
+def convert(value: Any, kind: OptionType, key: Key, findings: list[Finding], nested: ReadNested | None = None) -> Any:
     """The value as the type wants it; a Finding (and the value itself) where it does not fit."""
     if kind.name == "list" and isinstance(value, list | tuple):
-        return [convert(item, kind.items[0], (*key, index), findings) for index, item in enumerate(value)]
+        return [convert(item, kind.items[0], (*key, index), findings, nested) for index, item in enumerate(value)]
     if kind.name == "dict" and isinstance(value, Mapping):
-        return _convert_dict(value, kind, key, findings)
+        return _convert_dict(value, kind, key, findings, nested)
     if kind.name == "union":
-        return _convert_union(value, kind, key, findings)
+        return _convert_union(value, kind, key, findings, nested)
+    if kind.name in NESTED and nested is not None:
+        of_kind, given = NESTED[kind.name]
+        return nested(value, of_kind, key, findings, given)
     try:
         return _leaf(value, kind)
     except _RefusedError:
@@ -106,7 +124,9 @@ def convert(value: Any, kind: OptionType, key: Key, findings: list[Finding]) -> 
         return value
 
 
-def _convert_dict(value: Mapping[Any, Any], kind: OptionType, key: Key, findings: list[Finding]) -> dict[str, Any]:
+def _convert_dict(
+    value: Mapping[Any, Any], kind: OptionType, key: Key, findings: list[Finding], nested: ReadNested | None
+) -> dict[str, Any]:
     name_kind, item_kind = kind.items
     made = {}
     for name, item in value.items():
@@ -114,11 +134,14 @@ def _convert_dict(value: Mapping[Any, Any], kind: OptionType, key: Key, findings
         if name_kind.name == "Literal" and text not in name_kind.words:
             findings.append(Finding((*key, text), unknown_word(text, name_kind.literals())))
             continue
-        made[text] = convert(item, item_kind, (*key, text), findings)
+        made[text] = convert(item, item_kind, (*key, text), findings, nested)
     return made
 
 
-def _convert_union(value: Any, kind: OptionType, key: Key, findings: list[Finding]) -> Any:
+def _convert_union(value: Any, kind: OptionType, key: Key, findings: list[Finding], nested: ReadNested | None) -> Any:
+    component = next((member for member in kind.items if member.name in NESTED), None)
+    if component is not None and isinstance(value, str | Mapping | Component):
+        return convert(value, component, key, findings, nested)
     inside: list[Finding] = []
     members = sorted(kind.items, key=lambda item: _ORDER.index(item.name))
     if _means_number(value, kind):
@@ -126,7 +149,7 @@ def _convert_union(value: Any, kind: OptionType, key: Key, findings: list[Findin
         members = [member for member in members if member.name != "ColumnName"]
     for member in members:
         tried: list[Finding] = []
-        made = convert(value, member, key, tried)
+        made = convert(value, member, key, tried, nested)
         if not tried:
             return made
         # A list that fits but for one item is reported by that item, not by "found a list".
@@ -204,6 +227,19 @@ def _to_decimal(value: Any) -> Decimal:
     return Decimal(text)
 
 
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?) ?([kmgt]i?)?b?$", re.ASCII | re.IGNORECASE)
+
+
+def _to_bytes(value: Any) -> int:
+    """`2GB` is 2,000,000,000, `2GiB` is 2**31; a whole number is bytes."""
+    text = value.strip() if isinstance(value, str) else str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+    match = _SIZE.match(text)
+    if match is None:
+        raise _RefusedError
+    return int(Decimal(match[1]) * _UNITS[(match[2] or "").lower()])
+
+
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -256,6 +292,7 @@ _LEAVES: dict[str, Callable[[Any], Any]] = {
     "Decimal": _to_decimal,
     "ColumnName": _to_column,
     "FilePath": _to_path,
+    "ByteSize": _to_bytes,
     "None": _to_none,
     "Any": _to_any,
 }

@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lode.core.check import Finding, check_options, dotted, filled
+from lode.core.check import Finding, check_options, dotted, filled, shown
 from lode.core.errors import MissingPackageError, SpecError, UnknownNameError, listed, near_miss
-from lode.core.signature import Signature, read_signature
+from lode.core.signature import NESTED, OptionType, Signature, jsonable, read_signature
 from lode.core.types import Component
+from lode.core.yaml_lines import Key
 
 ROOT = Path(__file__).resolve().parents[1]
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
@@ -93,15 +95,19 @@ class Registry:
         Errors: UnknownNameError for the word, SpecError naming every option that is unknown, missing or out of range.
         """
         findings: list[Finding] = []
-        options = check_options(component.options, self.signature(component.type), (), findings)
+        options = check_options(component.options, self.signature(component.type), (), findings, nested=read_component)
         if findings:
             where = f"{self.kind} {component.type}"
             raise SpecError("\n".join(f"{where}:{dotted(item.key)}: {item.text}" for item in findings))
         return self.get(component.type)(*positional, **options)
 
     def resolve(self, component: Component) -> dict[str, Any]:
-        """The component as JSON with every default filled in."""
-        return {"type": component.type, **filled(component.options, self.signature(component.type))}
+        """The component as JSON with every default filled in, also those of components inside its options."""
+        signature = self.signature(component.type)
+        made = {"type": component.type, **filled(component.options, signature)}
+        for name, value in component.options.items():
+            made[name] = _resolved(value, signature.options[name].type)
+        return made
 
     def _own(self) -> tuple[str, ...]:
         return tuple(sorted(path.stem for path in self.folder.glob("*.py") if not path.stem.startswith("_")))
@@ -132,6 +138,7 @@ _FOLDERS = {
     "source": "data.sources",
     "cleaner": "data.cleaners",
     "feature": "data.features",
+    "finding": "data.findings",
     "family": "model.families",
     "encoder": "model.encoders",
     "task": "model.tasks",
@@ -148,6 +155,10 @@ REGISTRIES: dict[str, Registry] = {
 
 SECTIONS: dict[str, tuple[Path, str]] = {
     "split": (ROOT / "data" / "split.py", "Split"),
+    "bounds": (ROOT / "data" / "bounds.py", "Bounds"),
+    "select": (ROOT / "data" / "select.py", "Select"),
+    "reduce": (ROOT / "data" / "reduce.py", "Reduce"),
+    "store": (ROOT / "data" / "store.py", "Store"),
     "auto": (ROOT / "pipeline" / "choose.py", "Auto"),
     "train": (ROOT / "model" / "training.py", "Training"),
     "evaluate": (ROOT / "pipeline" / "evaluate.py", "Evaluation"),
@@ -158,8 +169,58 @@ SECTIONS: dict[str, tuple[Path, str]] = {
 
 
 def section(name: str) -> Signature:
-    """The options of a section ("split", "auto", "train", "evaluate", "value", "serve")."""
+    """The options of a section ("split", "bounds", "select", "reduce", "store", "auto", "train", "evaluate", "value", "serve")."""
     return read_signature(*SECTIONS[name])
+
+
+def read_component(
+    value: Any, kind: str, key: Key, findings: list[Finding], given: tuple[str, ...] = (), also: tuple[str, ...] = ()
+) -> Component | None:
+    """A word, or a mapping with `type` and the options of that word; None, with a Finding, where it is neither.
+
+    given: options that the platform knows already: only words that have them are allowed, and they may not be written. also: keys
+    that were taken out, to be named among the allowed ones.
+    """
+    registry = REGISTRIES[kind]
+    word, options, at = _word_and_options(value, key)
+    if word is None:
+        some = ", ".join(registry.names())
+        findings.append(Finding(at, f'found nothing, allowed: {some}. Add "type: ..." or write the word alone.'))
+    elif not isinstance(word, str):
+        findings.append(Finding(at, f"found {shown(word)}, allowed: a word or a mapping with `type`."))
+    elif not registry.has(word):
+        findings.append(Finding(at, registry.unknown(word)))
+    else:
+        signature = registry.signature(word)
+        if set(given) <= signature.options.keys():
+            left = replace(signature, options={name: item for name, item in signature.options.items() if name not in given})
+            return Component(word, check_options(options, left, key, findings, ("type", *also), read_component))
+        fitting = [name for name in registry.names() if set(given) <= registry.signature(name).options.keys()]
+        findings.append(Finding(at, f'found "{word}", which reads no file, allowed: {", ".join(fitting)}.'))
+    return None
+
+
+def _word_and_options(value: Any, key: Key) -> tuple[Any, Mapping[str, Any], Key]:
+    """The word, its options, and the key of the word."""
+    if isinstance(value, Component):
+        return value.type, value.options, (*key, "type")
+    if isinstance(value, Mapping):
+        return value.get("type"), {name: item for name, item in value.items() if name != "type"}, (*key, "type")
+    return value, {}, key
+
+
+def _resolved(value: Any, kind: OptionType) -> Any:
+    """An option's value as JSON; components in it with their defaults, but for those options that the outer one gives."""
+    if isinstance(value, list | tuple):
+        return [_resolved(item, kind) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): _resolved(item, kind) for name, item in value.items()}
+    name = kind.nested()
+    if not isinstance(value, Component) or name is None:
+        return jsonable(value)
+    of_kind, given = NESTED[name]
+    made = REGISTRIES[of_kind].resolve(value)
+    return {word: item for word, item in made.items() if word not in given}
 
 
 def describe() -> dict[str, dict[str, list[dict[str, Any]]]]:

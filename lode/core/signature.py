@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lode.core.errors import SpecError
-from lode.core.types import Range
+from lode.core.types import Component, Range
 
-_PLAIN = ("int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "Any", "None")
+_PLAIN = ("int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None", "SourceSpec", "FormatSpec")
 _NUMERIC = ("int", "float", "Decimal")
 _PLAIN_WORDS = {
     "int": "a whole number",
@@ -27,16 +27,23 @@ _PLAIN_WORDS = {
     "Decimal": "an exact amount",
     "ColumnName": "a column's name",
     "FilePath": "a file or folder",
+    "ByteSize": "a size such as 2GB",
     "Any": "anything",
     "None": "null",
+    "SourceSpec": "a source",
+    "FormatSpec": "a source without its path",
 }
+
+NESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {"SourceSpec": ("source", ()), "FormatSpec": ("source", ("path",))}
+"""Annotations that stand for another extension: its kind, and those of its options that the outer one gives."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptionType:
     """What an option may be.
 
-    name: "int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "Any", "None", "Literal", "list", "dict" or "union".
+    name: "int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None", "SourceSpec", "FormatSpec",
+        "Literal", "list", "dict" or "union".
     items: the element of a list, the key and the value of a dict, the members of a union.
     words: the values of a Literal.
     range: bounds of a number.
@@ -65,6 +72,12 @@ class OptionType:
         own = tuple(word for word in self.words if isinstance(word, str))
         nested = self.items if self.name == "union" else ()
         return own + tuple(word for item in nested for word in item.literals())
+
+    def nested(self) -> str | None:
+        """The word of NESTED that stands in it ("SourceSpec" in `list[SourceSpec] | None`), or None."""
+        if self.name in NESTED:
+            return self.name
+        return next((name for item in self.items if (name := item.nested())), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +129,9 @@ def _number(value: float) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """The value as JSON knows it: Decimals become strings, tuples lists."""
+    """The value as JSON knows it: Decimals become strings, tuples lists, components mappings."""
+    if isinstance(value, Component):
+        return jsonable(value.to_json())
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, Mapping):

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lode.core.check import Finding, check_options, shown, unknown_word
-from lode.core.registry import REGISTRIES, section
+from lode.core.registry import REGISTRIES, read_component, section
 from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, ValueSpec
 from lode.core.types import Component
 from lode.core.yaml_lines import Key
 
 TOP = ("name", "data", "inputs", "outputs", "model", "train", "evaluate", "value", "serve")
-DATA = ("source", "clean", "split")
+DATA = ("source", "clean", "split", "require", "select", "reduce", "store")
 PARTS = ("train", "validation", "test")
 ROW = "__row__"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
@@ -82,23 +82,7 @@ class SpecReader:
 
     def _component(self, value: Any, kind: str, key: Key, also: tuple[str, ...] = ()) -> Component | None:
         """A word, or a mapping with `type`. also: keys that were taken out, to be named among the allowed ones."""
-        registry = REGISTRIES[kind]
-        if isinstance(value, Mapping):
-            word, options, at = value.get("type"), {k: v for k, v in value.items() if k != "type"}, (*key, "type")
-        else:
-            word, options, at = value, {}, key
-        if word is None:
-            some = ", ".join(registry.names())
-            self.find(at, f'found nothing, allowed: {some}. Add "type: ..." or write the word alone.')
-            return None
-        if not isinstance(word, str):
-            self.find(at, f"found {shown(word)}, allowed: a word or a mapping with `type`.")
-            return None
-        if not registry.has(word):
-            self.find(at, registry.unknown(word))
-            return None
-        made = check_options(options, registry.signature(word), key, self.findings, ("type", *also))
-        return Component(word, made)
+        return read_component(value, kind, key, self.findings, also=also)
 
     def _components(self, value: Any, kind: str, key: Key) -> tuple[Component, ...]:
         """A list of components; bad ones are left out, they have their Finding."""
@@ -111,11 +95,26 @@ class SpecReader:
         return tuple(component for component in made if component is not None)
 
     def _data(self, value: Any) -> DataSpec:
-        data = self._mapping(value, ("data",), f"a mapping with {', '.join(DATA)}")
-        self._known(data, DATA, ("data",))
-        clean = self._components(data.get("clean"), "cleaner", ("data", "clean"))
-        split = self._section("split", data.get("split"), ("data", "split"))
-        return DataSpec(self._sources(data.get("source")), clean, split)
+        """What stands under `data`; the options of `Bounds` (memory) stand there as they are."""
+        bounds = section("bounds")
+        words = (*DATA, *bounds.options)
+        data = self._mapping(value, ("data",), f"a mapping with {', '.join(words)}")
+        self._known(data, words, ("data",))
+        own = {word: data[word] for word in bounds.options if data.get(word) is not None}
+        return DataSpec(
+            sources=self._sources(data.get("source")),
+            clean=self._components(data.get("clean"), "cleaner", ("data", "clean")),
+            split=self._section("split", data.get("split"), ("data", "split")),
+            require=self._components(data.get("require"), "finding", ("data", "require")),
+            select=self._optional("select", data, ("data", "select")),
+            reduce=self._optional("reduce", data, ("data", "reduce")),
+            store=self._section("store", data.get("store"), ("data", "store")),
+            bounds=check_options(own, bounds, ("data",), self.findings),
+        )
+
+    def _optional(self, name: str, data: Mapping[str, Any], key: Key) -> dict[str, Any] | None:
+        """A section that does nothing unless it is written."""
+        return None if data.get(name) is None else self._section(name, data[name], key)
 
     def _sources(self, value: Any) -> dict[str, tuple[Component, ...]]:
         key: Key = ("data", "source")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,21 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class DataSpec:
-    """Where rows come from, how they are cleaned and split. split: options of `lode.data.split.Split`."""
+    """Where rows come from, how they are cleaned, split, judged and kept.
+
+    split: options of `lode.data.split.Split`. require: findings (lode/data/findings) that stop the run where they occur.
+    select, reduce: options of `lode.data.select.Select` and `lode.data.reduce.Reduce`, None where the file has none.
+    store: options of `lode.data.store.Store`. bounds: options of `lode.data.bounds.Bounds` (memory).
+    """
 
     sources: SourceSet
     clean: tuple[Component, ...]
     split: Mapping[str, Any]
+    require: tuple[Component, ...] = ()
+    select: Mapping[str, Any] | None = None
+    reduce: Mapping[str, Any] | None = None
+    store: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,11 @@ class Spec:
                 "source": {part: _each("source", components) for part, components in self.data.sources.items()},
                 "clean": _each("cleaner", self.data.clean),
                 "split": filled(self.data.split, section("split")),
+                "require": _each("finding", self.data.require),
+                "select": None if self.data.select is None else filled(self.data.select, section("select")),
+                "reduce": None if self.data.reduce is None else filled(self.data.reduce, section("reduce")),
+                "store": filled(self.data.store, section("store")),
+                **filled(self.data.bounds, section("bounds")),
             },
             "inputs": None if self.inputs is None else {item.name: _input(item) for item in self.inputs},
             "outputs": {item.name: _one("task", item.task) for item in self.outputs},

@@ -18,6 +18,7 @@ def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: lis
     findings += _shared_columns(inputs or (), outputs, tree)
     findings += _unnamed_positive(outputs)
     findings += _split(parts["data"])
+    findings += _reduced(parts["data"], inputs or ())
     findings += _unused_by_family(parts["model"], inputs or (), tree)
     findings += _candidates(parts["model"])
     findings += _unvalued(parts["value"], outputs)
@@ -69,7 +70,35 @@ def _split(data: DataSpec) -> list[Finding]:
             missing = f'found nothing, allowed: a column\'s name. Splitting by {by} needs "column: ...".'
             found.append(Finding(("data", "split", "column"), missing))
     written = [word for word in unused if data.split.get(word) is not None]
+    found += _folds(data.split, by)
     return found + [Finding(("data", "split", word), f"{text} Remove it.") for word in written]
+
+
+def _folds(split: Mapping[str, Any], by: str) -> list[Finding]:
+    """Options of folds that contradict one another, or that would do nothing."""
+    found = []
+    if split.get("folds") is not None and split.get("fold_column") is not None:
+        found.append(Finding(("data", "split", "fold_column"), "found beside `folds`, allowed: one of them. Remove one."))
+    if by != "time" and split.get("gap") is not None:
+        found.append(Finding(("data", "split", "gap"), f"found an option that a split by {by} does not use, allowed: none here. Remove it."))
+    if split.get("window") is not None and (by != "time" or split.get("folds") is None):
+        text = "found an option that only folds by time use, allowed: none here. Remove it, or write `by: time` and `folds`."
+        found.append(Finding(("data", "split", "window"), text))
+    return found
+
+
+def _reduced(data: DataSpec, inputs: tuple[InputSpec, ...]) -> list[Finding]:
+    """A number that `data.reduce` replaces reaches no encoder of its own."""
+    if data.reduce is None:
+        return []
+    numbers = [item for item in inputs if item.feature is not None and item.feature.type == "number"]
+    text = "for a number, but `data.reduce` gives the network directions instead of numbers, allowed: none here. Remove one of the two."
+    return [
+        Finding(("inputs", item.name, word), f"found {word} options {text}")
+        for item in numbers
+        for word in ("encoder", "augment")
+        if getattr(item, word)
+    ]
 
 
 def _unused_by_family(model: Component, inputs: tuple[InputSpec, ...], tree: Mapping[str, Any]) -> list[Finding]:

@@ -16,6 +16,9 @@ ColumnName = NewType("ColumnName", str)
 FilePath = NewType("FilePath", str)
 """An option that names a file or folder, relative to lode.yaml."""
 
+ByteSize = NewType("ByteSize", int)
+"""An option that is an amount of memory or disk: `2GB`, `500 MB`, `1GiB`, or a number of bytes."""
+
 CURRENCY = re.compile(r"[A-Z]{3}")
 """How `value.currency` is written: ISO 4217."""
 
@@ -38,11 +41,27 @@ class Component:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {"type": self.type, **self.options}
+        return {"type": self.type, **{name: _plain(value) for name, value in self.options.items()}}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Component:
         return cls(record["type"], {key: value for key, value in record.items() if key != "type"})
+
+
+SourceSpec = NewType("SourceSpec", Component)
+"""An option that is a source itself: a word, or a mapping with `type` and that source's options. It arrives as a Component."""
+
+FormatSpec = NewType("FormatSpec", Component)
+"""An option that says how to read files that the outer source finds: a source without its `path`. It arrives as a Component."""
+
+
+def _plain(value: Any) -> Any:
+    """A value with the components in it as mappings."""
+    if isinstance(value, Component):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True)

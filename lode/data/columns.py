@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lode.core.spec import InputSpec, OutputSpec
 
 
+_FIRST_ROWS = 1 << 18
+"""What a column is, is judged by so many rows; that all its cells are that is looked at when they are parsed."""
+
+
 @dataclass(slots=True)
 class Columns:
     """What is known about every column. ignored: name -> why. why: reasons of what was inferred."""
@@ -111,7 +115,10 @@ def resolve_inputs(
 def _guess(table: Table, name: str, repair: infer.Repair | None) -> infer.Guess | DataError:
     """The guess, or what is wrong: all columns are looked at before anything is raised."""
     try:
-        return infer.infer_input(table.column(name), repair)
+        first = table.first(name, _FIRST_ROWS)
+        if len(first) < table.num_rows and first.n_unique() <= 1:
+            first = table.column(name)  # one value so far: only the whole column tells whether that is all
+        return infer.infer_input(first, repair)
     except DataError as error:
         return error
 

@@ -1,4 +1,4 @@
-"""The three contracts of the data layer: source, cleaner, feature. Abstract or final: every extension inherits one of them directly.
+"""The four contracts of the data layer: source, cleaner, feature, finding. Every extension inherits one of them directly.
 
 Positional arguments of `__init__` are what the platform knows, keyword-only ones are what the user may write.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -54,10 +55,11 @@ class Source(ABC):
         """
         return self.scan()
 
-    def check(self) -> bool:
+    def check(self, num_rows: int | None = None) -> bool:
         """Look for faults that reading with `scan_as` can miss (lines that are too short); True where the rows must be read again.
 
-        Asked for only where the last column has empty cells: a line that ends too early always leaves one.
+        num_rows: how many rows reading gave, where that is known: the look may be shorter then. Asked for only where the last column
+        has empty cells: a line that ends too early always leaves one.
         Errors: as `scan`.
         """
         return False
@@ -71,30 +73,85 @@ class Cleaner(ABC):
     """Changes cells or drops rows. What it changed is found by comparing frames (lode.data.changes), so it reports nothing itself.
 
     scope (an attribute, or set in `__init__` where an option decides):
-        "source"    before the split, learns nothing
+        "source"    before the split: sees all rows, learns nothing from outputs; drops or mends rows once and for all
         "cells"     fitted on the training split, applied to every split and every request: part of the artifact; never drops rows
         "training"  drops or mends rows of the training split only
-    on: "raw" sees cells as the source gave them (strings of a CSV); "typed" sees them after the features have parsed them.
+    on: "raw" sees cells as the source gave them (strings of a CSV); "typed" sees them after the features have parsed them. A cleaner of
+        cells on "raw" learns nothing from rows but how cells are written, and its result is what the snapshot keeps.
+
+    Tables may be larger than memory: `fit` gets all rows lazily, `apply` gets them batch by batch.
     """
 
     scope: Literal["source", "cells", "training"]
     on: ClassVar[Literal["raw", "typed"]] = "typed"
+    coded: ClassVar[bool] = False
+    """True: `fit` may get words of few different values as an Enum, which is faster to hash and to compare."""
+    leaves_numbers: bool = False
+    """On "raw", True: a cell that is a number as it stands stays as it is, so that columns of numbers may be read as such."""
+    secret: ClassVar[bool] = False
+    """True: what stood in a cell before it was changed must not be written down (personal data), nor by the cleaners before this one."""
+    notes: Sequence[str] = ()
+    """Sentences for the user about what was found and left as it is; known after `fit`."""
+    flags: Sequence[str] = ()
+    """Typed cleaners of cells: inputs of which models are told whether the cell was missing before `apply`; known after `fit`."""
 
     @abstractmethod
-    def fit(self, frame: pl.DataFrame, types: Mapping[str, str]) -> None:
-        """Learn from the training split. types: column -> feature word ("number", "category", ...); outputs have their task's word."""
+    def fit(self, rows: pl.LazyFrame, types: Mapping[str, str]) -> None:
+        """Learn from all rows of the scope (with `__row__`), in bounded memory: collect figures, one column, or a fixed sample of rows.
+
+        types: column -> feature word ("number", "category", ...), inputs first; outputs have their task's word. A cleaner that must see
+        all rows to say which ones go (duplicates) finds their `__row__` here, and `apply` drops those.
+        """
 
     @abstractmethod
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The cleaned rows; the column `__row__`, where present, is carried along. Columns that were not fitted are left alone."""
+        """The cleaned rows of a batch (any rows, in order); what becomes of a row never depends on the others in the batch.
+
+        The column `__row__`, where present, is carried along. Columns that were not fitted are left alone.
+        """
+
+    def why(self, changed: pl.DataFrame) -> pl.Series | None:
+        """A reason per line of `changed` (lode.data.changes.SCHEMA: row, column, before, after), a few words each.
+
+        None: the cleaner's word says it all.
+        """
+        return None
 
     @abstractmethod
     def state(self) -> State:
-        """What `fit` learned."""
+        """What `fit` learned, as far as requests need it: {} for cleaners of another scope than "cells"."""
 
     @abstractmethod
     def restore(self, state: State) -> None:
         """Take over what `state` gave; afterwards `apply` is what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One thing that a finding says of the data.
+
+    severity: "error" (the figures of a model trained on this would be wrong), "warning" (look before you train), "info".
+    columns: which ones, or none where it is about the rows. text: what was found, with its figures. advice: one sentence.
+    """
+
+    severity: Literal["error", "warning", "info"]
+    columns: tuple[str, ...]
+    text: str
+    advice: str
+
+
+class Finding(ABC):
+    """One kind of trouble that a data set can have. `__init__(self, *, ...)`: its limits.
+
+    The word in `data.require` makes the run stop where `look` finds anything.
+    """
+
+    title: ClassVar[str]
+    """What it looks for, in a few words, for headings."""
+
+    @abstractmethod
+    def look(self, profile: Mapping[str, Any]) -> list[Observation]:
+        """What a profile (lode.data.profile; plain JSON) shows of it; pure."""
 
 
 class Feature(ABC):
@@ -107,6 +164,8 @@ class Feature(ABC):
     """How a cell travels in a request and lies in Parquet."""
     expects: ClassVar[str]
     """What a cell must be, in words: "a number"."""
+    learns_target: bool = False
+    """Whether it learns from the target (set in `__init__` where an option decides): then training rows get values out of fold."""
 
     @abstractmethod
     def parse(self, column: pl.Series) -> pl.Series:
@@ -123,8 +182,16 @@ class Feature(ABC):
     def fit_transform(self, column: pl.Series, target: np.ndarray | None, folds: np.ndarray | None) -> np.ndarray:
         """Learn from the (parsed) training column and return its array.
 
-        target: float32 (N,) of the first output, folds: int (N,) fold of each row; for features that learn from the target, out of fold.
+        target: (N,) of the first output: codes of classes (integers, negative where missing) or float32 numbers (NaN where missing).
+        folds: int (N,) fold of each row. A feature that learns from the target gives every row what the rows of other folds say.
         """
+
+    def without(self, fold: int) -> Feature:
+        """The feature as if it had been fitted without the rows of a fold; only after `fit` with folds, which a state does not keep.
+
+        Itself where it does not learn from the target.
+        """
+        return self
 
     @abstractmethod
     def transform(self, column: pl.Series) -> np.ndarray:

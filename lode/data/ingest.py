@@ -6,7 +6,7 @@ model (lode/data/preprocess.py) are only reported here: the snapshot keeps the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,15 @@ import polars as pl
 from lode.core.errors import DataError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import changes, leaks, snapshot, split
+from lode.data import borders, folds, leaks, snapshot, split
+from lode.data.bounds import Bounds
+from lode.data.changes import ChangeLog, Tally, lines
 from lode.data.columns import Columns, check_names, resolve_inputs, resolve_outputs
-from lode.data.contracts import ROW, Cleaner
+from lode.data.contracts import Cleaner
 from lode.data.infer import Repair
 from lode.data.place import Place
-from lode.data.reading import SPOOL, Raw, Wanted, read
+from lode.data.reading import Raw, Wanted, read
+from lode.data.shelf import Shelf
 from lode.data.split import PARTS, Split
 from lode.data.table import Table
 
@@ -31,8 +34,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
-_DROPPED = 255
+_DROPPED = split.DROPPED
+_NO_FOLD = 2**32 - 1
 _NUM_SAMPLES = 5
+_LOG_ROWS = 1 << 18
 _WORDS = ("category", "binary")
 """Features whose few different cells are stored as an Enum."""
 _PATH = "path"
@@ -74,7 +79,7 @@ def ingest(
     try:
         return _Ingest(data, inputs, outputs, place, folder, progress, tuple(extra)).run()
     finally:
-        (folder / SPOOL).unlink(missing_ok=True)
+        Shelf(folder, 0).clear()
 
 
 @dataclass(slots=True)
@@ -90,22 +95,27 @@ class _Ingest:
     extra: tuple[str, ...]
     columns: Columns = field(default_factory=Columns)
     notes: list[str] = field(default_factory=list)
-    changed: list[pl.DataFrame] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, Any] = field(default_factory=dict)
     split: Split = field(init=False)
     cleaners: list[tuple[str, Cleaner]] = field(init=False)
+    has_folds: bool = False
+    borders: dict[str, Any] = field(default_factory=dict)
+    shelf: Shelf = field(init=False)
+    log: ChangeLog = field(init=False)
 
     def run(self) -> Ingested:
         """Read, type, clean, split, write."""
         self.split = self._split()
+        self.shelf = Shelf(self.folder, Bounds(**self.data.bounds).memory)
+        self.log = ChangeLog(self.shelf)
         self.cleaners = [(item.type, REGISTRIES["cleaner"].create(item)) for item in self.data.clean]
         self.progress("read", 0, 4, {})
         raw = self._read()
-        table = Table(raw.frame, np.arange(raw.num_rows, dtype=np.uint64), raw.parts, dict(raw.words))
+        table = Table(raw.frame, raw.num_rows, self.shelf, raw.parts, dict(raw.words))
         self.progress("types", 1, 4, {})
         self._type(table, raw.names)
-        table = self._clean_source(table)
+        self._clean_source(table)
         self.progress("split", 2, 4, {})
         codes = self._divide(table)
         self._warn_of_leaks(table)
@@ -130,7 +140,7 @@ class _Ingest:
     def _read(self) -> Raw:
         """Read what is needed; hold every name in the file against the columns that there are."""
         names = [item.name for item in self.outputs]
-        carried = [name for name in (self.split.column, self.split.stratify) if name is not None]
+        carried = [name for name in (self.split.column, self.split.stratify, self.split.fold_column) if name is not None]
         asked = [*((f"outputs.{name}", name) for name in names), *(("value", name) for name in self.extra)]
         asked += [("data.split", name) for name in carried]
         asked += [(f"inputs.{item.name}", item.name) for item in self.inputs or ()]
@@ -140,10 +150,10 @@ class _Ingest:
             if item.feature is not None:
                 (numbers if item.feature.type == "number" else words).add(item.name)
         columns = None if self.inputs is None else tuple(dict.fromkeys([*(name for _, name in asked), _PATH]))
-        has_raw_cleaner = any(cleaner.on == "raw" for _, cleaner in self.cleaners)
+        leaves_numbers = all(cleaner.leaves_numbers for _, cleaner in self.cleaners if cleaner.on == "raw")
         plain = frozenset((*carried, *self.extra)) - set(names)
-        wanted = Wanted(columns, frozenset(numbers), frozenset(words), plain, hints=not has_raw_cleaner)
-        raw = read(self.data.sources, self.place, wanted, self.folder)
+        wanted = Wanted(columns, frozenset(numbers), frozenset(words), plain, number_hints=leaves_numbers)
+        raw = read(self.data.sources, self.place, wanted, self.shelf)
         check_names(raw.available, asked)
         self.notes += raw.notes
         return raw
@@ -151,7 +161,9 @@ class _Ingest:
     @property
     def kept(self) -> list[str]:
         """The snapshot's columns but `__row__`: inputs, outputs, and what the split and the value need."""
-        more = [name for name in (self.split.column, self.split.stratify, *self.extra) if name is not None]
+        split_columns = (self.split.column, self.split.stratify, self.split.fold_column)
+        more = [name for name in (*split_columns, *self.extra) if name is not None]
+        more += [folds.FOLD] if self.has_folds else []
         return list(dict.fromkeys([*self.columns.inputs, *self.columns.outputs, *more]))
 
     def _type(self, table: Table, names: Sequence[str]) -> None:
@@ -159,8 +171,9 @@ class _Ingest:
         apart = {item.name for item in self.outputs} | set(self.extra)
         if self.split.by in ("group", "given") and self.split.column is not None:
             apart.add(self.split.column)
+        apart |= {name for name in (self.split.fold_column,) if name is not None}
         raw_cleaners = [(word, cleaner) for word, cleaner in self.cleaners if cleaner.on == "raw"]
-        resolve_inputs(table, names, self.inputs, apart, _repair(raw_cleaners), self.columns)
+        resolve_inputs(table, names, self.inputs, apart, self._repair(), self.columns)
         self._clean_raw(table, raw_cleaners)
         problems = [problem for name, item in self.columns.inputs.items() if (problem := self._parse(table, name, item, names))]
         self._empty_labels(table, problems)
@@ -172,15 +185,47 @@ class _Ingest:
             raise DataError("\n".join(problems))
         self.notes += self.columns.notes()
 
+    def _repair(self) -> Repair | None:
+        pairs = zip(self.data.clean, self.cleaners, strict=True)
+        return _repair([component for component, (_, cleaner) in pairs if cleaner.on == "raw" and cleaner.scope == "cells"])
+
     def _clean_raw(self, table: Table, cleaners: Sequence[tuple[str, Cleaner]]) -> None:
-        names = [name for name in self.columns.inputs if self.columns.inputs[name].type != "image"]
+        """Mend cells as the source gave them. Words that occur often are mended once each."""
+        types = {name: item.type for name, item in self.columns.inputs.items() if item.type != "image"}
         for word, cleaner in cleaners:
-            before = table.frame(names)
-            types = {name: self.columns.inputs[name].type for name in names}
-            cleaner.fit(before, types)
-            after = cleaner.apply(before)
-            self._report(word, before, after, None)
-            table.typed |= {name: after[name] for name in names if after[name] is not before[name]}
+            dtypes = {name: table.dtype(name) for name in types}
+            often = [name for name, dtype in dtypes.items() if dtype == pl.Enum] if cleaner.scope == "cells" else []
+            rest = [
+                name for name, dtype in dtypes.items() if name not in often and not (cleaner.leaves_numbers and dtype.is_numeric())
+            ]
+            cleaner.fit(table.rows([*often, *rest], table.keep, plain=True), types)
+            for name in often:
+                self._clean_words(table, name, word, cleaner)
+            if rest:
+                self._apply(table, rest, word, cleaner, None, table.keep)
+            self._note(word, None)
+
+    def _clean_words(self, table: Table, name: str, word: str, cleaner: Cleaner) -> None:
+        before = table.column(name)
+        mask = table.change_words(name, lambda words: cleaner.apply(words.to_frame(name)).to_series())
+        if mask is None:
+            return
+        rows = np.flatnonzero(mask & table.keep)
+        after = table.column(name)
+        for start in range(0, len(rows), _LOG_ROWS):
+            some = rows[start : start + _LOG_ROWS]
+            columns = {
+                "row": pl.Series(some, dtype=pl.UInt64),
+                "column": pl.repeat(name, len(some), dtype=pl.String, eager=True),
+                "before": before.gather(some).cast(pl.String),
+                "after": after.gather(some).cast(pl.String),
+            }
+            self.log.add(word, cleaner, None, pl.DataFrame(columns))
+
+    def _apply(self, table: Table, names: Sequence[str], word: str, cleaner: Cleaner, part: str | None, rows: np.ndarray) -> None:
+        """Put rows through a fitted cleaner; keep what it changed."""
+        for found, after in table.change(names, cleaner.apply, rows, plain=not cleaner.coded):
+            self.log.add(word, cleaner, part, lines(found, after))
 
     def _parse(self, table: Table, name: str, component: Component, names: Sequence[str]) -> str | None:
         """Type one input. Returns what is wrong with its cells; rows with broken pictures are dropped instead."""
@@ -192,8 +237,7 @@ class _Ingest:
         if component.type == "image":
             self._drop_pictures(table, name, bad, names)
             return None
-        original = before if before is not None else table.raw_column(name)
-        samples = [_shown(value) for value in original.gather(bad[:_NUM_SAMPLES]).to_list()]
+        samples = [_shown(value) for value in table.gather_of(name, before, bad[:_NUM_SAMPLES]).to_list()]
         self.rejected[name] = {"count": len(bad), "samples": samples}
         return (
             f"inputs.{name}: {len(bad):,} cells are not {feature.expects} ({', '.join(samples)}; first in row {int(bad[0]):,}). "
@@ -203,7 +247,7 @@ class _Ingest:
     def _drop_pictures(self, table: Table, name: str, bad: np.ndarray, names: Sequence[str]) -> None:
         table.keep[bad] = False
         self.dropped[f"{name}: not a readable picture"] = len(bad)
-        where = table.raw_column(_PATH).gather(bad[:_NUM_SAMPLES]).to_list() if _PATH in names else bad[:_NUM_SAMPLES].tolist()
+        where = table.gather(_PATH, bad[:_NUM_SAMPLES]).to_list() if _PATH in names else bad[:_NUM_SAMPLES].tolist()
         self.rejected[name] = {"count": len(bad), "samples": where}
         self.notes.append(f"{name}: {len(bad):,} pictures cannot be read and were dropped ({listed(str(item) for item in where)}).")
 
@@ -212,7 +256,8 @@ class _Ingest:
         for item in self.outputs:
             column = table.column(item.name)
             if column.dtype.is_float() and column.is_nan().any():
-                column = table.typed[item.name] = column.fill_nan(None)
+                column = column.fill_nan(None)
+                table.set(item.name, column)
             if column.dtype == pl.Binary or column.dtype.is_nested():
                 problems.append(f"outputs.{item.name}: holds {column.dtype}, words or numbers are needed. Name another column.")
                 continue
@@ -232,12 +277,13 @@ class _Ingest:
         if component.type != "number":
             table.keep_words(name)
             return None
-        known = table.column(name).is_not_null().to_numpy()
+        before = table.typed.get(name)
+        num_known = table.num_rows - table.column(name).null_count()
         bad = table.type_as(name, REGISTRIES["feature"].create(Component("number")), False)
         if len(bad):
-            samples = [_shown(value) for value in table.raw_column(name).gather(bad[:_NUM_SAMPLES]).to_list()]
+            samples = [_shown(value) for value in table.gather_of(name, before, bad[:_NUM_SAMPLES]).to_list()]
             return (
-                f"outputs.{name}: {len(bad):,} of {int(known.sum()):,} cells are no number ({', '.join(samples)}). "
+                f"outputs.{name}: {len(bad):,} of {num_known:,} cells are no number ({', '.join(samples)}). "
                 "Mend them, or name another task."
             )
         values = table.kept_column(name)
@@ -248,19 +294,15 @@ class _Ingest:
             )
         return None
 
-    def _clean_source(self, table: Table) -> Table:
+    def _clean_source(self, table: Table) -> None:
         """Cleaners that see all rows before the split."""
-        self._need_rows(int(table.keep.sum()))
+        self._need_rows(table.num_kept)
         for word, cleaner in self.cleaners:
-            if cleaner.scope != "source":
-                continue
-            before = table.frame(self.kept)
-            cleaner.fit(before, self.columns.types)
-            after = cleaner.apply(before)
-            self._report(word, before, after, None)
-            self._need_rows(after.height)
-            table = table.replaced(after)
-        return table
+            if cleaner.scope == "source" and cleaner.on == "typed":
+                cleaner.fit(table.rows(self.kept, table.keep, plain=not cleaner.coded), self.columns.types)
+                self._apply(table, self.kept, word, cleaner, None, table.keep.copy())
+                self._note(word, None)
+                self._need_rows(table.num_kept)
 
     def _need_rows(self, num_rows: int) -> None:
         if num_rows == 0:
@@ -271,15 +313,40 @@ class _Ingest:
         """uint8 (N,): the part of each row, _DROPPED for rows that are gone."""
         targets = {name: component.type for name, component in self.columns.outputs.items()}
         first = next(iter(targets))
-        needed = dict.fromkeys(name for name in (self.split.column, self.split.stratify, first) if name is not None)
+        columns = (self.split.column, self.split.stratify, self.split.fold_column, first)
+        needed = dict.fromkeys(name for name in columns if name is not None)
         frame = pl.DataFrame([table.kept_column(name).rename(name) for name in needed])
         codes = np.full(table.num_rows, _DROPPED, dtype=np.uint8)
+        was_kept = table.keep.copy()
         if table.parts is None:
             codes[table.keep] = split.assign_codes(frame, self.split, targets, self.notes)
         else:
             codes[table.keep] = split.complete(table.parts[table.keep], frame, self.split, targets, self.notes)
-        self._warn_of_new_labels(frame, codes[table.keep], targets)
+        self._close_gaps(table, codes)
+        kept = codes[table.keep]
+        frame = frame if len(kept) == frame.height else frame.filter(pl.Series(codes[was_kept] != _DROPPED))
+        self._warn_of_new_labels(frame, kept, targets)
+        if folds.asked(self.split):
+            self._assign_folds(table, frame, kept, targets)
         return codes
+
+    def _close_gaps(self, table: Table, codes: np.ndarray) -> None:
+        """Rows in the gap between two parts are gone."""
+        num_gone = int(np.count_nonzero(table.keep & (codes == _DROPPED)))
+        if num_gone:
+            table.keep &= codes != _DROPPED
+            self.dropped["in a gap of the split"] = num_gone
+            self.notes.append(f"split: {num_gone:,} rows lie within {self.split.gap} before a later part and were dropped.")
+
+    def _assign_folds(self, table: Table, frame: pl.DataFrame, codes: np.ndarray, targets: Mapping[str, str]) -> None:
+        """A fold number beside every training and validation row."""
+        learnt = codes != split.TEST
+        found = folds.fold_numbers(frame.filter(pl.Series(learnt)), self.split, targets, self.notes)
+        numbers = np.full(table.num_rows, _NO_FOLD, dtype=np.uint32)
+        numbers[np.flatnonzero(table.keep)[learnt]] = found
+        column = pl.Series(folds.FOLD, numbers)
+        table.set(folds.FOLD, column.set(column == _NO_FOLD, None))
+        self.has_folds = True
 
     def _warn_of_new_labels(self, frame: pl.DataFrame, codes: np.ndarray, targets: dict[str, str]) -> None:
         name, word = next(iter(targets.items()))
@@ -300,89 +367,96 @@ class _Ingest:
 
     def _write(self, table: Table, codes: np.ndarray) -> dict[str, int]:
         """Clean the training rows, write the three parts, and report what the model's own cleaners will change."""
-        training = [(word, cleaner) for word, cleaner in self.cleaners if cleaner.scope == "training"]
-        cell = [(word, cleaner) for word, cleaner in self.cleaners if cleaner.scope == "cells" and cleaner.on == "typed"]
-        rows = {}
-        for code, part in enumerate(PARTS):
-            mask = codes == code
-            if part == "train" and training:
-                frame = self._clean_training(table.frame(self.kept, mask), training)
-                table_rows, lazy = frame.height, frame.lazy()
-            else:
-                table_rows, lazy = int(mask.sum()), table.lazy(self.kept, mask)
-            snapshot.write_rows(lazy, self.folder / f"{part}.parquet")
-            rows[part] = table_rows
-            for word, cleaner in cell:
-                self._report_cells(word, cleaner, part)
-        return rows
+        self._clean_training(table, codes == split.TRAIN)
+        masks = {part: (codes == code) & table.keep for code, part in enumerate(PARTS)}
+        self.borders, sentences = borders.prove(table, masks, self.split)
+        self.notes += sentences
+        for part, mask in masks.items():
+            snapshot.write_rows(table.lazy(self.kept, mask), self.folder / f"{part}.parquet")
+        self._report_cells(table, masks)
+        return {part: int(np.count_nonzero(mask)) for part, mask in masks.items()}
 
-    def _clean_training(self, frame: pl.DataFrame, cleaners: Sequence[tuple[str, Cleaner]]) -> pl.DataFrame:
+    def _clean_training(self, table: Table, train: np.ndarray) -> None:
+        cleaners = [(word, cleaner) for word, cleaner in self.cleaners if cleaner.scope == "training"]
         for word, cleaner in cleaners:
-            cleaner.fit(frame, self.columns.types)
-            after = cleaner.apply(frame)
-            self._report(word, frame, after, "train")
-            frame = after
-        if not frame.height:
-            raise DataError(
-                f"data.clean: no training rows are left after {listed(word for word, _ in cleaners)}. Change the cleaners."
-            )
-        return frame
+            mask = train & table.keep
+            cleaner.fit(table.rows(self.kept, mask, plain=not cleaner.coded), self.columns.types)
+            self._apply(table, self.kept, word, cleaner, "train", mask)
+            self._note(word, "train")
+            if not (train & table.keep).any():
+                raise DataError(
+                    f"data.clean: no training rows are left after {listed(word for word, _ in cleaners)}. Change the cleaners."
+                )
 
-    def _report_cells(self, word: str, cleaner: Cleaner, part: str) -> None:
-        names = [name for name, component in self.columns.inputs.items() if component.type != "image"]
-        before = pl.read_parquet(self.folder / f"{part}.parquet", columns=[ROW, *names])
-        if part == "train":
-            cleaner.fit(before, {name: self.columns.inputs[name].type for name in names})
-        self._report(word, before, cleaner.apply(before), part)
+    def _report_cells(self, table: Table, masks: Mapping[str, np.ndarray]) -> None:
+        """What the cleaners that are part of the model will change, one after another.
 
-    def _report(self, word: str, before: pl.DataFrame, after: pl.DataFrame, part: str | None) -> None:
-        """Keep what a cleaner changed; say how much."""
-        found = changes.diff(before, after)
-        self.changed.append(found.with_columns(pl.lit(word).alias("why"), pl.lit(part, pl.String).alias("split")))
-        num_dropped = before.height - after.height
-        cells_changed = found.filter(pl.col("column").is_not_null())
-        lost = cells_changed.filter(pl.col("after").is_null())
+        The snapshot, which is written already, keeps the cells as they were; a cleaner learns from what those before it made.
+        """
+        types = {name: item.type for name, item in self.columns.inputs.items() if item.type != "image"}
+        names = list(types)
+        chain = [(word, cleaner) for word, cleaner in self.cleaners if cleaner.scope == "cells" and cleaner.on == "typed"]
+        codes = pl.Series(np.select(list(masks.values()), np.arange(3, dtype=np.uint8), np.uint8(0)))
+        rows = np.logical_or.reduce(list(masks.values()))
+        for place, (word, cleaner) in enumerate(chain):
+            cleaner.fit(table.rows(names, masks["train"], plain=not cleaner.coded), types)
+            is_last = place == len(chain) - 1
+            for found, after in table.change(names, cleaner.apply, rows, plain=not cleaner.coded, keep=not is_last):
+                changed = lines(found, after)
+                self.log.add(word, cleaner, codes.gather(changed["row"]).cat.to(pl.Enum(PARTS)), changed)
+            for part in PARTS:
+                self._note(word, part)
+
+    def _note(self, word: str, part: str | None) -> None:
+        """Say how much a cleaner changed."""
         where = f" of {part}" if part else ""
-        if num_dropped:
-            self.dropped[word] = self.dropped.get(word, 0) + num_dropped
-            self.notes.append(f"clean {word}: {num_dropped:,} rows{where} were dropped.")
-        if cells_changed.height:
-            self.notes.append(f"clean {word}: {cells_changed.height:,} cells{where} were changed{_lost(lost)}.")
+        dropped, found = self.log.rows_dropped(word, part), self.log.cells_of(word, part)
+        if dropped:
+            self.dropped[word] = self.dropped.get(word, 0) + dropped
+            self.notes.append(f"clean {word}: {dropped:,} rows{where} were dropped.")
+        if found:
+            num_changed = sum(tally.changed for tally in found)
+            self.notes.append(f"clean {word}: {num_changed:,} cells{where} were changed{_lost(found)}.")
 
     def _write_report(self, raw: Raw, rows: dict[str, int]) -> None:
-        schema = {**changes.SCHEMA, "why": pl.String, "split": pl.String}
-        changed = pl.concat([pl.DataFrame(schema=schema), *self.changed])
-        snapshot.write_rows(changed.lazy(), self.folder / "changes.parquet")
+        self.log.write(self.folder / "changes.parquet")
         snapshot.write_json({"columns": self.columns.to_json()}, self.folder / "schema.json")
-        cell_counts = changed.filter(pl.col("column").is_not_null()).group_by("why", maintain_order=True).len().rows()
+        cells_changed: dict[str, int] = {}
+        for tally in self.log.tallies.values():
+            if tally.column is not None:
+                cells_changed[tally.cleaner] = cells_changed.get(tally.cleaner, 0) + tally.changed
         report = {
             "rows": {"read": raw.num_rows, "kept": sum(rows.values()), "dropped": self.dropped, **rows},
-            "cells_changed": dict(cell_counts), "rejected": self.rejected, "notes": self.notes, "raw": raw.raw,
+            "cells_changed": cells_changed, "cleaning": [tally.to_json() for tally in self.log.tallies.values()],
+            "borders": self.borders, "rejected": self.rejected, "notes": self.notes, "raw": raw.raw,
         }  # fmt: skip
         snapshot.write_json(report, self.folder / "report.json")
 
 
-def _repair(cleaners: Sequence[tuple[str, Cleaner]]) -> Repair | None:
+def _repair(components: Sequence[Component]) -> Repair | None:
     """What raw cleaners would make of cells, if their column were of a type; for inference."""
-    if not cleaners:
+    if not components:
         return None
 
     def repair(values: pl.Series, word: str) -> pl.Series:
         frame = values.to_frame("value")
-        for _, cleaner in cleaners:
-            cleaner.fit(frame, {"value": word})
+        for component in components:
+            # Columns are looked at side by side: every one has cleaners of its own.
+            cleaner = REGISTRIES["cleaner"].create(component)
+            cleaner.fit(frame.lazy(), {"value": word})
             frame = cleaner.apply(frame)
         return frame["value"]
 
     return repair
 
 
-def _lost(lost: pl.DataFrame) -> str:
+def _lost(found: Sequence[Tally]) -> str:
     """How many cells a cleaner could not read, with examples."""
-    if not lost.height:
+    num_lost = sum(tally.lost for tally in found)
+    if not num_lost:
         return ""
-    samples = ", ".join(repr(value) for value in lost["before"].unique(maintain_order=True).head(_NUM_SAMPLES).to_list())
-    return f", {lost.height:,} of them to missing ({samples})"
+    samples = [repr(sample["before"]) for tally in found for sample in tally.lost_samples]
+    return f", {num_lost:,} of them to missing ({', '.join(samples[:_NUM_SAMPLES])})"
 
 
 def _shown(value: Any) -> str:

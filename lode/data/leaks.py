@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -15,25 +15,25 @@ _MIN_ROWS = 20
 
 def leaks(table: Table, inputs: Sequence[str], output: str, is_number: bool) -> list[str]:
     """One sentence for each input that gives the output away."""
-    target = table.kept_column(output)
-    if len(target) < _MIN_ROWS:
+    if table.num_kept < _MIN_ROWS:
         return []
-    find = _number_leak if is_number else _class_leak
-    found = {name: find(table.kept_column(name), target) for name in inputs}
+    tells = _number_tells if is_number else _class_tells
+    found = {name: _leak(table, name, output, tells) for name in inputs}
     return [f"inputs: {name}: {how} Leave it out unless it is known before the prediction." for name, how in found.items() if how]
 
 
-def _class_leak(column: pl.Series, target: pl.Series) -> str | None:
+def _leak(table: Table, name: str, output: str, tells: Callable[[pl.Series, pl.Series], str | None]) -> str | None:
+    """Looks at the first rows, and at all of them only where those give the output away."""
+    for size in dict.fromkeys((_SAMPLE, table.num_kept)):
+        how = tells(table.kept_column(name, size), table.kept_column(output, size))
+        if how is None:
+            return None
+    return how
+
+
+def _class_tells(column: pl.Series, target: pl.Series) -> str | None:
     if column.dtype == pl.Binary or column.dtype.is_nested():
         return None
-    for size in (_SAMPLE, len(column)):
-        how = _tells_class(column.head(size), target.head(size))
-        if how is None or size >= len(column):
-            return how
-    return None
-
-
-def _tells_class(column: pl.Series, target: pl.Series) -> str | None:
     known = column.is_not_null()
     if known.sum() < 0.99 * len(column):
         return None
@@ -54,14 +54,13 @@ def _threshold_tells(pair: pl.DataFrame) -> bool:
     return bool(bounds["high"][0] < bounds["low"][1])
 
 
-def _number_leak(column: pl.Series, target: pl.Series) -> str | None:
+def _number_tells(column: pl.Series, target: pl.Series) -> str | None:
     if not column.dtype.is_numeric():
         return None
-    for size in (_SAMPLE, len(column)):
-        x, y = (part.head(size).cast(pl.Float64).to_numpy() for part in (column, target))
-        known = np.isfinite(x) & np.isfinite(y)
-        if known.sum() < max(_MIN_ROWS, 0.99 * len(x)) or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
-            return None
-        if abs(float(np.corrcoef(x[known], y[known])[0, 1])) < 1.0 - 1e-9:
-            return None
+    x, y = (part.cast(pl.Float64).to_numpy() for part in (column, target))
+    known = np.isfinite(x) & np.isfinite(y)
+    if known.sum() < max(_MIN_ROWS, 0.99 * len(x)) or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
+        return None
+    if abs(float(np.corrcoef(x[known], y[known])[0, 1])) < 1.0 - 1e-9:
+        return None
     return "it is the target, or a straight line of it (a leak?)."

@@ -1,26 +1,40 @@
 """Where the files of a lode.yaml lie: `--data DIR` first, then beside the file. Sources get a Place and never look elsewhere.
 
-Read lode/data/files.py next: reading bytes, compressed or not.
+Read lode/data/files.py next: reading bytes, compressed or not; lode/data/landing.py: rows that come over a connection.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lode.core.errors import DataError
 
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called with (what, done, total or 0 for unknown, figures)."""
+
+
+def no_progress(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+    """Says nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The two folders in which relative paths are looked up.
+    """The two folders in which relative paths are looked up, and where rows that come over a connection land.
 
     base: the folder of lode.yaml.
     data: what `--data DIR` says, or None.
+    landing: folder of landings (lode.data.landing); None for one that goes with the process.
+    progress: told how many rows have landed.
+    landed: what this run has landed already, so that a source is asked once however often it is made.
     """
 
     base: Path
     data: Path | None = None
+    landing: Path | None = None
+    progress: Progress = field(default=no_progress, compare=False)
+    landed: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     def resolve(self, path: str, sha256: str | None = None, origin: str | None = None) -> Path:
         """The file or folder that `path` names; the first place that has it wins.

@@ -6,10 +6,10 @@ Read lode/data/ingest.py first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,20 @@ from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data import cells
 from lode.data.contracts import Source
+from lode.data.enums import cleaned
 from lode.data.place import Place
+from lode.data.shelf import Shelf, Stored
 from lode.data.split import PARTS
-from lode.data.table import cleaned
 from lode.data.threads import side_by_side
 
-MAX_MEMORY_BYTES = 1 << 28
-"""Raw data up to this size stays in memory; compressed files count eightfold."""
-SPOOL = ".raw.arrow"
 HINT_ROWS = 10_000
+_SIZE_ROWS = 1_000
 _PART = "__part__"
 _MAX_CATEGORY_SHARE = 0.05
+_MAX_RETRIES = 8
+"""So many columns may turn out to hold other things than numbers before all are read as text."""
+_BAD_COLUMN = re.compile(r"at column '.*' \(column number (\d+)\)", re.DOTALL)
+"""Where polars says which column it could not parse."""
 
 _Made = tuple[str, Component, Source]
 """Part, what the file says, and the source."""
@@ -40,14 +43,15 @@ _Made = tuple[str, Component, Source]
 class Raw:
     """Columns as the sources gave them.
 
-    frame: rows in order of the sources. parts: uint8 (N,) index into PARTS, or None where one source gives all rows.
+    frame: rows in order of the sources; lazy where they are spooled to disk. words: columns of few words, as Enum.
+    parts: uint8 (N,) index into PARTS, or None where one source gives all rows.
     raw: {"path", "sha256", "bytes"} per source. sources: their words, for messages.
     """
 
     frame: pl.DataFrame | pl.LazyFrame
     names: tuple[str, ...]
     available: tuple[str, ...]
-    words: dict[str, pl.Series]
+    words: dict[str, Stored]
     num_rows: int
     parts: np.ndarray | None
     raw: list[dict[str, Any]]
@@ -59,7 +63,8 @@ class Wanted:
     """What the file says about columns, as far as reading can use it.
 
     columns: only these are read; None for all. numbers: named as numbers. words: named as categories or classes; these keep
-    their spelling. plain: never to be read in another type (columns to split by, money).
+    their spelling. plain: never to be read in another type (columns to split by, money). hints: whether columns may be read in another
+    type than text; number_hints: whether as numbers too.
     """
 
     columns: tuple[str, ...] | None
@@ -67,10 +72,11 @@ class Wanted:
     words: frozenset[str] = frozenset()
     plain: frozenset[str] = frozenset()
     hints: bool = True
+    number_hints: bool = True
 
 
-def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wanted, folder: Path) -> Raw:
-    """Read every source; parts are concatenated in the order train, validation, test.
+def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wanted, shelf: Shelf) -> Raw:
+    """Read every source; parts are concatenated in the order train, validation, test. Large data are spooled to the shelf.
 
     Errors: DataError where a source cannot be read, or sources have different columns.
     """
@@ -82,11 +88,11 @@ def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wante
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Hashing releases the interpreter's lock: it runs beside the parsing.
         hashes = [pool.submit(source.fingerprint) for _, _, source in made]
-        frame, names = _materialised(made, wanted, folder)
+        frame, names = _materialised(made, wanted, shelf)
         raw = [_record(component, source, done.result()) for (_, component, source), done in zip(made, hashes, strict=True)]
-    words = _words(frame, [source for _, _, source in made])
+    words = _words(frame, [source for _, _, source in made], shelf)
     if words is None:
-        return read(sources, place, replace(wanted, hints=False), folder)
+        return read(sources, place, replace(wanted, hints=False), shelf)
     frame = frame.drop(words)
     labels = frame.select(_PART).lazy().collect().to_series().to_numpy()
     parts = None if "all" in sources else labels
@@ -100,40 +106,68 @@ def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]
     return {"path": path, "sha256": sha256, "bytes": source.num_bytes}
 
 
-def _materialised(made: Sequence[_Made], wanted: Wanted, folder: Path) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
+def _materialised(made: Sequence[_Made], wanted: Wanted, shelf: Shelf) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
     """All rows, read in the fastest way that loses nothing."""
     sources = [source for _, _, source in made]
     frames = [source.scan_as({}) for source in sources]
     names = _common_columns(frames, made, wanted)
+    num_bytes = sum(_size(component, source) for _, component, source in made)
     hints = _hints(frames, sources[0], names, wanted)
-    words = {name: dtype for name, dtype in hints.items() if dtype != pl.Float64}
-    for types in dict.fromkeys((tuple(hints.items()), tuple(words.items()))):
-        if not types:
-            break
-        try:
-            found = _read_as(dict(types), names, made, folder)
-        except (pl.exceptions.PolarsError, OSError):
-            continue  # a cell is no number; what else can be wrong is told by `check` or by reading plainly
-        if found is not None:
-            return found, names
+    if not shelf.fits(num_bytes):
+        shelf.use_disk(_row_bytes(sources[0]))
+    found = _hinted(hints, names, made, shelf)
+    if found is not None:
+        return found, names
     try:
-        return _stored([source.scan() for source in sources], names, made, folder), names
+        return _stored([source.scan() for source in sources], names, made, shelf), names
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{_sources(made)}: not readable ({str(error).splitlines()[0]}). Check the file.") from error
 
 
+def _hinted(
+    hints: dict[str, pl.DataType], names: Sequence[str], made: Sequence[_Made], shelf: Shelf
+) -> pl.DataFrame | pl.LazyFrame | None:
+    """The rows with as many hints as hold; None where plain reading must tell what the cells are."""
+    columns = made[0][2].scan_as({}).collect_schema().names()
+    for _ in range(_MAX_RETRIES):
+        if not hints:
+            return None
+        try:
+            found = _read_as(hints, names, made, shelf)
+        except OSError:
+            return None  # told by reading plainly
+        except pl.exceptions.PolarsError as error:
+            # A cell is no number. What else can be wrong is told by `check` or by reading plainly.
+            bad = _BAD_COLUMN.search(str(error))
+            place = int(bad[1]) - 1 if bad else len(columns)
+            name = columns[place] if place < len(columns) else ""
+            if hints.get(name) != pl.Float64:
+                break
+            hints = {other: dtype for other, dtype in hints.items() if other != name}
+            continue
+        if found is not None:
+            return found
+        break
+    words = {name: dtype for name, dtype in hints.items() if dtype != pl.Float64}
+    try:
+        return _read_as(words, names, made, shelf) if words else None
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+
+
 def _read_as(
-    types: Mapping[str, pl.DataType], names: Sequence[str], made: Sequence[_Made], folder: Path
+    types: Mapping[str, pl.DataType], names: Sequence[str], made: Sequence[_Made], shelf: Shelf
 ) -> pl.DataFrame | pl.LazyFrame | None:
     """The rows with hints, None where only plain reading tells what the cells are."""
     sources = [source for _, _, source in made]
     frames = _scanned_as(types, sources)
-    found = _stored(frames, names, made, folder)
+    found = _stored(frames, names, made, shelf)
     last = {frame.collect_schema().names()[-1] for frame in frames}
-    if not last <= set(names) or any(found.select(pl.col(last).is_null().any()).lazy().collect().row(0)):
-        again = [source.check() for source in sources]
+    if not last <= set(names) or any(found.lazy().select(pl.col(last).is_null().any()).collect(engine="streaming").row(0)):
+        num_rows = found.lazy().select(pl.len()).collect().item() if len(sources) == 1 else None
+        again = [source.check(num_rows) for source in sources]
         if any(again):
-            found = _stored(_scanned_as(types, sources), names, made, folder)
+            found = _stored(_scanned_as(types, sources), names, made, shelf)
     # NaN and infinity are judged like any other cell that is no number: as text.
     return None if _has_odd_numbers(found, [name for name, dtype in types.items() if dtype == pl.Float64]) else found
 
@@ -146,17 +180,17 @@ def _scanned_as(types: Mapping[str, pl.DataType], sources: Sequence[Source]) -> 
     return frames if len(followed) == len(types) else [source.scan_as(followed) for source in sources]
 
 
-def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source]) -> dict[str, pl.Series] | None:
+def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source], shelf: Shelf) -> dict[str, Stored] | None:
     """The Categorical columns with clean words; None where two sources would clean a word in different ways."""
 
-    def clean(name: str) -> pl.Series | None:
+    def clean(name: str) -> Stored | None:
         column = frame.select(name).lazy().collect().to_series()
         if len(sources) > 1:
             words = column.unique().cast(pl.String)
             first = sources[0].clean_words(words)
             if not all(source.clean_words(words).equals(first, null_equal=True) for source in sources[1:]):
                 return None
-        return cleaned(column, sources[0].clean_words)
+        return shelf.put(cleaned(column, sources[0].clean_words))
 
     names = [name for name, dtype in frame.lazy().collect_schema().items() if isinstance(dtype, pl.Categorical)]
     num_rows = frame.select(pl.len()).lazy().collect().item()
@@ -166,7 +200,7 @@ def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source]) -> dic
 
 
 def _stored(
-    frames: Sequence[pl.LazyFrame], names: Sequence[str], made: Sequence[_Made], folder: Path
+    frames: Sequence[pl.LazyFrame], names: Sequence[str], made: Sequence[_Made], shelf: Shelf
 ) -> pl.DataFrame | pl.LazyFrame:
     """The columns of all sources and the part of each row, in memory or on disk."""
     labelled = [
@@ -174,14 +208,28 @@ def _stored(
         for frame, (part, _, _) in zip(frames, made, strict=True)
     ]
     stacked = labelled[0] if len(labelled) == 1 else pl.concat(labelled, how="vertical_relaxed")
-    if sum(_size(component, source) for _, component, source in made) <= MAX_MEMORY_BYTES:
+    if not shelf.on_disk:
         return stacked.collect(engine="streaming")
-    stacked.sink_ipc(folder / SPOOL, compression="uncompressed")
-    return pl.scan_ipc(folder / SPOOL, glob=False)
+    path = shelf.scratch_file("raw")
+    try:
+        stacked.sink_ipc(path, compression="uncompressed")
+    except pl.exceptions.PolarsError:
+        path.unlink(missing_ok=True)
+        raise
+    return pl.scan_ipc(path, glob=False)
+
+
+def _row_bytes(source: Source) -> float:
+    """About how many bytes of text a row has."""
+    try:
+        head = source.head(_SIZE_ROWS)
+    except pl.exceptions.PolarsError:
+        return 1.0  # reading tells what is wrong
+    return head.estimated_size() / max(head.height, 1)
 
 
 def _size(component: Component, source: Source) -> int:
-    packed = str(component.options.get("path", "")).lower().endswith((".gz", ".zst", ".parquet"))
+    packed = str(component.options.get("path", "")).lower().endswith((".gz", ".zst", ".xz", ".zip", ".parquet"))
     return source.num_bytes * (8 if packed else 1)
 
 
@@ -226,7 +274,7 @@ def _hint(column: pl.Series, name: str, wanted: Wanted) -> pl.DataType | None:
         return _categorical() if few else None
     is_number = not column.has_nulls() and not cells.numbers(column).has_nulls()
     # Two values may be a yes-or-no column, whose spelling counts.
-    if is_number and (name in wanted.numbers or column.n_unique() > 2):
+    if is_number and wanted.number_hints and (name in wanted.numbers or column.n_unique() > 2):
         return pl.Float64()
     return _categorical() if few and name not in wanted.numbers else None
 

@@ -1,103 +1,269 @@
-"""The rows on their way to the snapshot: raw columns on disk or in memory, typed ones beside them, and which rows are kept.
+"""The rows on their way to the snapshot: raw columns, typed ones beside them, and which rows are kept. A row's number is its position.
 
-Only one column is held in memory at a time; pictures and texts stay where they are. Read lode/data/ingest.py first.
+Columns lie on a `Shelf` (lode/data/shelf.py): in memory, or in files where the data are large. Read lode/data/ingest.py next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
+from polars import selectors as cs
+from polars.io.plugins import register_io_source
 
 from lode.data import cells
+from lode.data.changes import Difference, compare
 from lode.data.contracts import ROW, Feature
+from lode.data.enums import are_few, enumerated, parsed_words, plain_words, renamed, words_of
+from lode.data.shelf import Shelf, Stored, series
 
 _SLICE_ROWS = 1 << 16
-_MAX_WORDS, _MAX_CHARS = 10_000, 1_000
-"""Columns with more different words, or a longer one, stay strings."""
+_KEEP = "__keep__"
+
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+"""Rows before -> rows after, in the same order, some of them gone."""
 
 
 @dataclass(slots=True)
 class Table:
-    """raw: columns as read. rows: uint64 (N,) positions in the raw data. typed: columns that typing changed, in memory.
+    """raw: columns as read. shelf: where typed columns go. typed: columns that typing changed.
 
     keep: bool (N,), False for dropped rows. parts: uint8 (N,) given parts, or None.
     """
 
     raw: pl.DataFrame | pl.LazyFrame
-    rows: np.ndarray
+    num_rows: int
+    shelf: Shelf
     parts: np.ndarray | None = None
-    typed: dict[str, pl.Series] = field(default_factory=dict)
+    typed: dict[str, Stored] = field(default_factory=dict)
     keep: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.keep = np.ones(len(self.rows), dtype=bool)
+        self.keep = np.ones(self.num_rows, dtype=bool)
 
     @property
-    def num_rows(self) -> int:
-        """Rows, dropped ones included."""
-        return len(self.rows)
+    def num_kept(self) -> int:
+        """Rows that are not dropped."""
+        return int(np.count_nonzero(self.keep))
 
-    def replaced(self, frame: pl.DataFrame) -> Table:
-        """A table of these rows (with `__row__`): what a cleaner made of `frame(...)`."""
-        rows = frame[ROW].to_numpy()
-        parts = None if self.parts is None else self.parts[np.searchsorted(self.rows, rows)]
-        return Table(frame.drop(ROW), rows, parts)
+    def dtype(self, name: str) -> pl.DataType:
+        """The type of a column as it stands."""
+        stored = self.typed.get(name)
+        if isinstance(stored, pl.Series):
+            return stored.dtype
+        return (self.raw if stored is None else stored).lazy().collect_schema()[name]
 
     def column(self, name: str) -> pl.Series:
         """All cells of a column (N,), typed if it was typed."""
-        return self.typed[name] if name in self.typed else self.raw_column(name)
+        return series(self.typed[name]) if name in self.typed else self.raw_column(name)
 
-    def kept_column(self, name: str) -> pl.Series:
-        """The cells of the kept rows."""
+    def first(self, name: str, num_rows: int) -> pl.Series:
+        """The first cells of a column."""
+        if num_rows >= self.num_rows:
+            return self.column(name)
+        return self._one(name).slice(0, num_rows).collect().to_series()
+
+    def gather(self, name: str, rows: np.ndarray) -> pl.Series:
+        """The cells of some rows (int64, ascending)."""
+        return self.gather_of(name, self.typed.get(name), rows)
+
+    def gather_of(self, name: str, stored: Stored | None, rows: np.ndarray) -> pl.Series:
+        """The cells of some rows as they were `stored` before, or as they were read."""
+        if isinstance(stored, pl.Series):
+            return stored.gather(rows)
+        frame = self.raw.lazy().select(name) if stored is None else stored
+        parts = [frame.slice(int(row), 1).collect().to_series() for row in rows]
+        return pl.concat(parts) if parts else self.first(name, 0)
+
+    def kept_column(self, name: str, limit: int | None = None) -> pl.Series:
+        """The cells of the kept rows; only the first `limit` of them where it is given."""
+        if limit is not None and limit < self.num_rows and not isinstance(self.typed.get(name), pl.Series):
+            rows = np.flatnonzero(self.keep)[:limit]
+            whole = self.first(name, int(rows[-1]) + 1 if len(rows) else 0)
+            return whole.gather(rows)
         column = self.column(name)
-        return column if self.keep.all() else column.filter(pl.Series(self.keep))
+        kept = column if self.keep.all() else column.filter(pl.Series(self.keep))
+        return kept if limit is None else kept.head(limit)
 
     def raw_column(self, name: str) -> pl.Series:
         """All cells of a column (N,) as they were read."""
         if name not in self.raw.lazy().collect_schema():
-            return self.typed[name]
+            return series(self.typed[name])
         return self.raw[name] if isinstance(self.raw, pl.DataFrame) else self.raw.select(name).collect().to_series()
 
-    def frame(self, names: Sequence[str], rows: np.ndarray | None = None) -> pl.DataFrame:
-        """These columns of the kept rows (or of those in `rows`, bool (N,)) with `__row__`, in memory."""
-        mask = self.keep if rows is None else rows
-        columns = [_plain(self.column(name).rename(name).filter(pl.Series(mask))) for name in names]
-        return pl.DataFrame([pl.Series(ROW, self.rows[mask]), *columns])
+    def set(self, name: str, column: pl.Series) -> None:
+        """Another column under this name."""
+        self.typed[name] = self.shelf.put(column.rename(name))
 
-    def lazy(self, names: Sequence[str], rows: np.ndarray) -> pl.LazyFrame:
-        """The same as `frame`, to be written batch by batch."""
-        raw = self.raw.lazy()
-        own = [series.rename(name) for name, series in self.typed.items() if name in names]
-        marks = [pl.Series(ROW, self.rows), pl.Series("__keep__", rows)]
+    def slices(self, name: str) -> Iterator[pl.Series]:
+        """A column, a batch at a time."""
+        if not self.shelf.on_disk:
+            yield self.column(name)
+            return
+        for batch in self._one(name).collect_batches(chunk_size=self._batch_rows, maintain_order=True):
+            yield batch.to_series()
+
+    def batches(self, names: Sequence[str], rows: np.ndarray, *, plain: bool = True) -> Iterator[pl.DataFrame]:
+        """These columns of the rows in `rows` (bool (N,)) with `__row__`; in memory all at once. plain: words of an Enum as strings."""
+        if not self.shelf.on_disk:
+            mask = pl.Series(rows)
+            columns = [self.column(name).rename(name).filter(mask) for name in names]
+            plain_columns = [plain_words(column) for column in columns] if plain else columns
+            yield pl.DataFrame([pl.Series(ROW, np.flatnonzero(rows).astype(np.uint64)), *plain_columns])
+            return
+        yield from self.lazy(names, rows, plain=plain).collect_batches(chunk_size=self._batch_rows, maintain_order=True)
+
+    def rows(self, names: Sequence[str], rows: np.ndarray, *, plain: bool = True) -> pl.LazyFrame:
+        """As `lazy`, for who looks at a few columns at a time: only those that are asked for are read."""
+        if not self.shelf.on_disk:
+            marks = [pl.Series(ROW, np.arange(self.num_rows, dtype=np.uint64)), pl.Series(_KEEP, rows)]
+            whole = pl.DataFrame([*marks, *(self.column(name).rename(name) for name in names)])
+            kept = whole.lazy().filter(pl.col(_KEEP)).drop(_KEEP)
+            return kept.with_columns(cs.by_dtype(pl.Enum).cast(pl.String)) if plain else kept
+        dtypes = {name: self.dtype(name) for name in names}
+        schema = {ROW: pl.UInt64(), **{name: _plain_type(dtype) if plain else dtype for name, dtype in dtypes.items()}}
+
+        # polars prunes no columns of frames that stand side by side.
+        def read(
+            with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            wanted = list(schema) if with_columns is None else with_columns
+            frame = self.lazy([name for name in names if name in wanted], rows, plain=plain).select(wanted)
+            for batch in frame.collect_batches(chunk_size=self._batch_rows, maintain_order=True):
+                yield batch if predicate is None else batch.filter(predicate)
+
+        return register_io_source(read, schema=schema)
+
+    def lazy(self, names: Sequence[str], rows: np.ndarray, *, plain: bool = False) -> pl.LazyFrame:
+        """These columns of the rows in `rows` (bool (N,)) with `__row__`, all of them. plain: words of an Enum as strings."""
+        frames = [self._one(name) for name in names if name in self.typed]
         rest = [name for name in names if name not in self.typed]
-        parts = [pl.DataFrame([*marks, *own]).lazy(), *([raw.select(rest)] if rest else [])]
-        joined = pl.concat(parts, how="horizontal") if len(parts) > 1 else parts[0]
-        return joined.filter(pl.col("__keep__")).select(ROW, *names)
+        frames += [self.raw.lazy().select(rest)] if rest else []
+        joined = pl.concat([pl.DataFrame([pl.Series(_KEEP, rows)]).lazy(), *frames], how="horizontal").with_row_index(ROW)
+        kept = joined.filter(pl.col(_KEEP)).select(pl.col(ROW).cast(pl.UInt64), *names)
+        return kept.with_columns(cs.by_dtype(pl.Enum).cast(pl.String)) if plain else kept
+
+    def change(
+        self, names: Sequence[str], change: Change, rows: np.ndarray, *, plain: bool = True, keep: bool = True
+    ) -> Iterator[tuple[Difference, pl.DataFrame]]:
+        """Put these columns of the rows in `rows` (bool (N,)) through `change`, batch by batch; gives what differs, and the batch after it.
+
+        Rows that are missing afterwards are dropped from the table. Columns whose cells changed are kept anew when the last batch is
+        through; with `keep` false they are only compared.
+        """
+        patches: dict[str, list[tuple[np.ndarray, pl.Series]]] = {}
+        for before in self.batches(names, rows, plain=plain):
+            after = change(before)
+            found = compare(before, after)
+            yield found, after
+            if not keep:
+                continue
+            self.keep[found.gone] = False
+            numbers = found.kept[ROW].to_numpy()
+            for name, mask in found.masks.items():
+                patches.setdefault(name, []).append((numbers[mask.to_numpy()], after[name].filter(mask)))
+        for name, patch in patches.items():
+            self._patch(name, patch)
+
+    def change_words(self, name: str, change: Callable[[pl.Series], pl.Series]) -> np.ndarray | None:
+        """Put each different word of an Enum column through `change` once; bool (N,): which cells changed, None where none did."""
+        column = self.column(name)
+        words = words_of(column)
+        new = change(words)
+        other = words.ne_missing(new).to_numpy()
+        if not other.any():
+            return None
+        self.set(name, renamed(column, new))
+        return np.append(other, False)[cells.filled(column.to_physical(), len(words))]
 
     def type_as(self, name: str, feature: Feature, as_words: bool) -> np.ndarray:
         """Parse a column; returns the int64 positions of the rejected cells. as_words: few different strings are kept as an Enum."""
-        column = self.column(name)
-        if column.dtype == pl.Binary:
+        dtype = self.dtype(name)
+        if dtype == pl.Binary:
             return self._type_bytes(name, feature)
-        if column.dtype == pl.Enum:
-            parsed, bad = _parsed_words(column, feature)
+        if self.shelf.on_disk and dtype != pl.Enum:
+            return self._type_slices(name, feature, as_words)
+        column = self.column(name)
+        if dtype == pl.Enum:
+            parsed, bad = parsed_words(column, feature)
         else:
             parsed = feature.parse(column)
             bad = cells.rejected(column, parsed)
         result = enumerated(parsed) if as_words else parsed
         if result is not column:
-            self.typed[name] = result
+            self.set(name, result)
         return bad
 
     def keep_words(self, name: str) -> None:
         """Keep the few different strings of an output as an Enum, as they stand."""
-        column = self.column(name)
-        if column.dtype == pl.String:
-            self.typed[name] = enumerated(column)
+        if self.dtype(name) == pl.String:
+            self.set(name, enumerated(self.column(name)))
+
+    @property
+    def _batch_rows(self) -> int:
+        return self.shelf.batch_rows
+
+    def _one(self, name: str) -> pl.LazyFrame:
+        """One column, lazily."""
+        stored = self.typed.get(name)
+        if stored is None:
+            return self.raw.lazy().select(name)
+        return stored.to_frame(name).lazy() if isinstance(stored, pl.Series) else stored
+
+    def _patch(self, name: str, found: Sequence[tuple[np.ndarray, pl.Series]]) -> None:
+        """New cells at some rows: (positions, ascending; cells), batch after batch."""
+        was_words = self.dtype(name) == pl.Enum
+        rows = np.concatenate([numbers for numbers, _ in found])
+        values = pl.concat([column for _, column in found])
+
+        def patched() -> Iterator[pl.Series]:
+            start = 0
+            for part in self.slices(name):
+                low, high = np.searchsorted(rows, (start, start + len(part)))
+                plain = plain_words(part)
+                plain = plain if plain.dtype == values.dtype else plain.cast(values.dtype)
+                # `scatter` works in place: on a copy of the handle, buffers are copied when they are written to.
+                yield plain.clone().scatter(rows[low:high] - start, values[int(low) : int(high)]) if high > low else plain
+                start += len(part)
+
+        stored = self.shelf.put_parts(name, values.dtype, patched())
+        self.typed[name] = self._enumerated(name, stored) if was_words else stored
+
+    def _enumerated(self, name: str, stored: Stored) -> Stored:
+        """`enumerated` of a column that may lie on disk."""
+        if isinstance(stored, pl.Series):
+            return enumerated(stored)
+        words = stored.select(pl.col(name).unique()).collect(engine="streaming").to_series().drop_nulls().sort().to_list()
+        return stored.with_columns(pl.col(name).cast(pl.Enum(words))) if are_few(words) else stored
+
+    def _type_slices(self, name: str, feature: Feature, as_words: bool) -> np.ndarray:
+        """As `type_as`, batch by batch; a column that parsing leaves as it is stays where it is."""
+        found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+        dtype = feature.parse(self.first(name, 0)).dtype
+        is_changed = dtype != self.dtype(name)
+
+        def parsed() -> Iterator[pl.Series]:
+            nonlocal is_changed
+            start = 0
+            for part in self.slices(name):
+                new = feature.parse(part)
+                found.append(start + cells.rejected(part, new))
+                is_changed = is_changed or (new is not part and _differs(part, new) is not None)
+                start += len(part)
+                yield new
+
+        if not is_changed and dtype.is_numeric():
+            for _ in parsed():
+                if is_changed:
+                    break
+            if not is_changed:
+                return np.concatenate(found)
+            found.clear()
+        stored = self.shelf.put_parts(name, dtype, parsed())
+        self.typed[name] = self._enumerated(name, stored) if as_words and dtype == pl.String else stored
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
     def _type_bytes(self, name: str, feature: Feature) -> np.ndarray:
         """Slice by slice, so that decoding a large collection needs little memory; rejected rows are only noted."""
@@ -108,87 +274,13 @@ class Table:
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
-def _parsed_words(column: pl.Series, feature: Feature) -> tuple[pl.Series, np.ndarray]:
-    """An Enum column parsed, each different word once; and the positions of rejected cells."""
-    words = pl.Series(column.name, column.dtype.categories if isinstance(column.dtype, pl.Enum) else [], dtype=pl.String)
-    parsed = feature.parse(words)
-    if parsed.dtype == pl.String and parsed.equals(words, null_equal=True):
-        return column, np.empty(0, dtype=np.int64)
-    codes = cells.filled(column.to_physical(), len(words))
-    bad = np.append(parsed.is_null().to_numpy(), False)
-    rejected = np.flatnonzero(bad[codes]) if bad.any() else np.empty(0, dtype=np.int64)
-    if parsed.dtype == pl.String:
-        return renamed(column, parsed), rejected
-    return parsed.extend_constant(None, 1).gather(codes), rejected
+def _differs(before: pl.Series, after: pl.Series) -> pl.Series | None:
+    """Bool (n,): which cells changed; None where none did."""
+    if before.dtype != after.dtype:
+        before = before.cast(after.dtype, strict=False)
+    changed = before.ne_missing(after)
+    return changed if changed.any() else None
 
 
-def renamed(column: pl.Series, new: pl.Series) -> pl.Series:
-    """An Enum column whose words (K,) become others (K,) or null; equal ones become one word."""
-    own = new.unique().drop_nulls().sort().to_list()
-    place = {word: code for code, word in enumerate(own)}
-    codes = np.array([*(place.get(word, len(own)) for word in new.to_list()), len(own)], dtype=_code_type(len(own)))
-    return _enum(column.name, codes[cells.filled(column.to_physical(), len(new))], own)
-
-
-def coded(column: pl.Series) -> tuple[np.ndarray, list[str]]:
-    """Codes (N,) and words (K,) of a Categorical or Enum column; code K where a cell is null. Words are sorted."""
-    num_codes, used, texts = _used_words(column)
-    order = texts.arg_sort().to_numpy() if len(texts) else np.empty(0, dtype=np.int64)
-    table = np.full(num_codes + 1, len(used), dtype=_code_type(len(used)))
-    table[used[order]] = np.arange(len(used))
-    return table.take(cells.filled(column.to_physical(), num_codes)), texts.gather(order).to_list()
-
-
-def _used_words(column: pl.Series) -> tuple[int, np.ndarray, pl.Series]:
-    """One more than the highest code of a Categorical or Enum column; the codes that occur (K,), ascending; their words (K,)."""
-    physical = column.to_physical()
-    highest: Any = physical.max()
-    num_codes = 0 if highest is None else int(highest) + 1
-    occurs = np.zeros(num_codes + 1, dtype=bool)
-    occurs[cells.filled(physical, num_codes)] = True
-    used = np.flatnonzero(occurs[:num_codes])
-    if isinstance(column.dtype, pl.Enum):
-        return num_codes, used, column.dtype.categories.gather(used)
-    return num_codes, used, pl.Series(used).cast(physical.dtype).cat.to(column.dtype).cast(pl.String)
-
-
-def cleaned(column: pl.Series, clean: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """A Categorical column as an Enum of its cleaned words, in alphabetical order; as strings if they are many."""
-    num_codes, used, texts = _used_words(column)
-    new = clean(texts)
-    own = new.unique().drop_nulls().sort().to_list()
-    places = np.full(num_codes + 1, len(used))
-    places[used] = np.arange(len(used))
-    by_code = new.extend_constant(None, 1).gather(places)
-    if _are_few(own):
-        by_code = by_code.cast(pl.Enum(own))
-    return by_code.gather(column.to_physical()).alias(column.name)
-
-
-def enumerated(column: pl.Series) -> pl.Series:
-    """A column of strings as an Enum, in alphabetical order, if its words are few; the parts of a snapshot share it."""
-    if column.dtype != pl.String:
-        return column
-    words = column.unique().drop_nulls().sort().to_list()
-    return column.cast(pl.Enum(words)) if _are_few(words) else column
-
-
-def _are_few(words: list[str]) -> bool:
-    return len(words) <= _MAX_WORDS and max(map(len, words), default=0) <= _MAX_CHARS
-
-
-def _enum(name: str, codes: np.ndarray, words: list[str]) -> pl.Series:
-    """codes: (N,), len(words) where a cell is null."""
-    series = pl.Series(name, codes)
-    missing = series == len(words)
-    if missing.any():
-        series = series.set(missing, None)
-    return series.cast(pl.UInt8 if len(words) < 256 else pl.UInt16).cat.to(pl.Enum(words))
-
-
-def _code_type(num_words: int) -> type[np.unsignedinteger]:
-    return np.uint8 if num_words < 255 else np.uint16 if num_words < 65_535 else np.uint32
-
-
-def _plain(column: pl.Series) -> pl.Series:
-    return column.cast(pl.String) if column.dtype == pl.Enum else column
+def _plain_type(dtype: pl.DataType) -> pl.DataType:
+    return pl.String() if isinstance(dtype, pl.Enum) else dtype

@@ -199,11 +199,14 @@ class Model:
 
 def build(recipe: Mapping[str, Any], preprocessor: Preprocessor, tasks: Mapping[str, Task]) -> Family:
     """An unfitted family for a fitted preprocessor."""
-    encoders = {name: Component.from_json(record) for name, record in recipe.get("encoders", {}).items()}
+    specs = preprocessor.specs  # an input that `select` left out needs no encoder
+    encoders = {name: Component.from_json(record) for name, record in recipe.get("encoders", {}).items() if name in specs}
     augments = {
-        name: tuple(Component.from_json(entry) for entry in entries) for name, entries in recipe.get("augments", {}).items()
+        name: tuple(Component.from_json(entry) for entry in entries)
+        for name, entries in recipe.get("augments", {}).items()
+        if name in specs
     }
-    shapes = Shapes(preprocessor.specs, preprocessor.flat_spec, encoders, augments)
+    shapes = Shapes(specs, preprocessor.flat_spec, encoders, augments)
     family: Family = REGISTRIES["family"].create(Component.from_json(recipe["family"]), shapes, tasks)
     return family
 

@@ -14,7 +14,11 @@ import polars as pl
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
+from lode.data.folds import FOLD, rounds
 from lode.data.preprocess import Preprocessor
+from lode.data.reduce import Reduce
+from lode.data.select import Select
+from lode.data.split import Split, times
 from lode.model.contracts import Examples, Progress, Task
 from lode.pipeline import folds
 from lode.value.contracts import Outcomes, Policy
@@ -26,7 +30,7 @@ _TABLE_FEATURES = frozenset({"number", "category", "binary", "date"})
 class Development:
     """Development rows with their encoded targets and the plan by which candidates are judged.
 
-    frame: training rows, then validation rows. targets: per output (N,), as its task encodes them.
+    frame: training rows, then validation rows. moments: times (N,) where folds are by time. targets: per output (N,), as its task encodes them.
     """
 
     frame: pl.DataFrame
@@ -38,6 +42,9 @@ class Development:
     plan: folds.Plan
     groups: np.ndarray | None
     seed: int
+    select: Select | None = None
+    reduce: Reduce | None = None
+    moments: np.ndarray | None = None
 
     @property
     def first(self) -> str:
@@ -45,13 +52,25 @@ class Development:
         return next(iter(self.tasks))
 
     def target_like(self) -> np.ndarray:
-        """The first output as float32 (N,), for features that learn from it."""
-        return self.targets[self.first].astype(np.float32)
+        """The first output (N,) as features take it that learn from it: codes of classes, or float32 numbers."""
+        return self.targets[self.first].astype(np.int64 if self._classes else np.float32)
+
+    def learning_folds(self, rows: np.ndarray) -> np.ndarray:
+        """Folds for features that learn from the target, int64 (N,): a number for these rows, -1 for all others."""
+        generator = np.random.default_rng([self.seed, 13])
+        groups = None if self.groups is None else self.groups[rows]
+        found = np.full(self.frame.height, -1, np.int64)
+        found[rows] = folds.fold_numbers(self.targets[self.first][rows], self._classes, groups, folds.FOLDS, generator)
+        return found
+
+    @property
+    def _classes(self) -> bool:
+        return self.tasks[self.first].kind == "classes"
 
 
 def read(
     snapshot: Path, features: Mapping[str, Component], cleaners: Sequence[Component], outputs: Mapping[str, Component],
-    split: Mapping[str, Any], seed: int,
+    split: Mapping[str, Any], seed: int, select: Select | None = None, reduce: Reduce | None = None,
 ) -> Development:  # fmt: skip
     """Read the development rows of a snapshot and make the plan."""
     train, validation = (pl.read_parquet(snapshot / f"{name}.parquet") for name in ("train", "validation"))
@@ -67,16 +86,12 @@ def read(
     # Rows in time order must be judged by later rows only, which a shuffle into folds would break.
     small = (few or (tables and frame.height <= folds.SMALL_ROWS)) and split.get("by") != "time"
     groups = folds.group_values(frame, split)
-    plan = folds.plan(
-        train.height,
-        validation.height,
-        targets[first],
-        tasks[first].kind == "classes",
-        small,
-        groups,
-        seed,
-    )
-    return Development(frame, train.height, features, cleaners, tasks, targets, plan, groups, seed)
+    division = Split(**split)
+    given = rounds(frame, division) if FOLD in frame.columns else None
+    moments = times(frame[str(division.column)]) if division.by == "time" and given is not None else None
+    classes = tasks[first].kind == "classes"
+    plan = folds.plan(train.height, validation.height, targets[first], classes, small, groups, seed, given, moments)
+    return Development(frame, train.height, features, cleaners, tasks, targets, plan, groups, seed, select, reduce, moments)
 
 
 def target_values(frame: pl.DataFrame, name: str) -> np.ndarray:
@@ -87,12 +102,16 @@ def target_values(frame: pl.DataFrame, name: str) -> np.ndarray:
 
 @dataclass(slots=True)
 class Prepared:
-    """Arrays of all development rows under one fitted preprocessor; made when asked for, decoded once."""
+    """Arrays of all development rows under one fitted preprocessor; made when asked for, decoded once.
+
+    folds: (N,), negative for rows that the preprocessor did not learn from; None where no feature learns from the target.
+    """
 
     development: Development
     preprocessor: Preprocessor
     folder: Path | None
     progress: Progress
+    folds: np.ndarray | None = None
     _arrays: Mapping[str, np.ndarray] | None = field(default=None, repr=False)
     _flat: Any = field(default=None, repr=False)
 
@@ -101,11 +120,11 @@ class Prepared:
         frame = self.development.frame
         if needs == "arrays" and self._arrays is None:
             if self.folder is None:
-                self._arrays = self.preprocessor.arrays(frame)
+                self._arrays = self.preprocessor.arrays(frame, self.folds)
             else:
-                self._arrays = self.preprocessor.write_arrays(frame, self.folder, self.progress)
+                self._arrays = self.preprocessor.write_arrays(frame, self.folder, self.progress, folds=self.folds)
         if needs == "flat" and self._flat is None:
-            self._flat = self.preprocessor.flat(frame)
+            self._flat = self.preprocessor.flat(frame, self.folds)
         pick = slice(int(rows[0]), int(rows[-1]) + 1) if _contiguous(rows) else rows
         arrays = {name: array[pick] for name, array in self._arrays.items()} if needs == "arrays" and self._arrays else {}
         flat = self._flat[pick] if needs == "flat" else None
@@ -114,12 +133,15 @@ class Prepared:
 
 def prepare(development: Development, rows: np.ndarray, folder: Path | None, progress: Progress) -> Prepared:
     """Fit cleaners and features on these rows, ready to transform all."""
-    preprocessor = Preprocessor(development.features, development.cleaners)
+    preprocessor = Preprocessor(
+        development.features, development.cleaners, select=development.select, reduce=development.reduce
+    )
     frame = development.frame
     subset = frame if len(rows) == frame.height else frame[rows]
     target = development.target_like()[rows]
-    preprocessor.fit(subset, target, None)
-    return Prepared(development, preprocessor, folder, progress)
+    fold = development.learning_folds(rows) if preprocessor.learns_target else None
+    preprocessor.fit(subset, target, None if fold is None else fold[rows])
+    return Prepared(development, preprocessor, folder, progress, fold)
 
 
 def outcomes(frame: pl.DataFrame, policy: Policy, prediction: np.ndarray, truth: np.ndarray) -> Outcomes:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -43,6 +43,8 @@ class Evaluation:
         importance: whether each input is shuffled to see what the model loses without it.
         importance_rows: at most so many test rows are used for that.
         repeats: how often each input is shuffled.
+        map: a picture of the test rows in two dimensions, by t-SNE or by UMAP (which needs lodeml[umap]); it takes a while.
+        map_rows: at most so many test rows are drawn in it.
         seed: everything random here derives from it.
     """
 
@@ -51,6 +53,8 @@ class Evaluation:
     importance: bool = True
     importance_rows: Annotated[int, Range(10)] = 2000
     repeats: Annotated[int, Range(1, 100)] = 3
+    map: Literal["none", "tsne", "umap"] = "none"
+    map_rows: Annotated[int, Range(50, 20000)] = 1000
     seed: int = 0
 
 

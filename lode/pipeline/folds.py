@@ -7,7 +7,7 @@ rows (a temperature, a threshold) is chosen out of fold again (`cross_fold`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ SMALL_ROWS = 10_000
 _STOP_SHARE = 0.125
 SMALL_BYTES = 2**20
 """Development rows of any kind are judged out of fold up to this size: a fit of so few pictures or texts is cheap too."""
+MAX_CROSS_FOLDS = 20
+"""More folds than that are put together for choices that are made on the judged rows."""
 MIN_HOLDOUT_ROWS = 32
 """Validation rows below which no half of them can stop training, or judge it."""
 
@@ -49,14 +51,22 @@ class Plan:
 
 
 def plan(
-    train_rows: int, validation_rows: int, target: np.ndarray, classes: bool, small: bool, groups: np.ndarray | None, seed: int
-) -> Plan:
+    train_rows: int, validation_rows: int, target: np.ndarray, classes: bool, small: bool, groups: np.ndarray | None, seed: int,
+    given: Sequence[tuple[np.ndarray, np.ndarray]] | None = None, moments: np.ndarray | None = None,
+) -> Plan:  # fmt: skip
     """Divide the development rows (the training rows, then the validation rows).
 
     target: codes or numbers of the first output (N,). classes: whether to keep their shares equal. small: out of fold is affordable.
-    groups: rows of one group stay together (N,), or None.
+    groups: rows of one group stay together (N,), or None. given: (rows to learn from, rows to judge) of each fold that the file asks
+    for. moments: times (N,) where the split is by time: then the latest rows stop.
     """
     generator = np.random.default_rng([seed, 7])
+    if given is not None:
+        rounds = [Round(*cut_stop(learn, target, classes, groups, generator, moments), judge) for learn, judge in given]
+        judged = np.concatenate([part.judge for part in rounds])
+        number = np.repeat(np.arange(len(rounds)), [len(part.judge) for part in rounds])
+        # Folds of a row or two: what is chosen on the judged rows is chosen out of a few larger folds.
+        return Plan("out of fold", tuple(rounds), judged, number % FOLDS if len(rounds) > MAX_CROSS_FOLDS else number)
     if small:
         fold = fold_numbers(target, classes, groups, min(FOLDS, len(target)), generator)
         rounds = []
@@ -81,9 +91,14 @@ def plan(
 
 
 def cut_stop(
-    rows: np.ndarray, target: np.ndarray, classes: bool, groups: np.ndarray | None, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Divide rows into those that fit and those that stop (an eighth). Errors: DataError for a single group."""
+    rows: np.ndarray, target: np.ndarray, classes: bool, groups: np.ndarray | None, generator: np.random.Generator,
+    moments: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Divide rows into those that fit and those that stop (an eighth; by time the latest). Errors: DataError for a single group."""
+    if moments is not None:
+        order = rows[np.argsort(moments[rows], kind="stable")]
+        cut = len(rows) - max(1, round(len(rows) * _STOP_SHARE)) if len(rows) > 1 else 1
+        return np.sort(order[:cut]), np.sort(order[cut:])
     if groups is not None and len(np.unique(groups[rows])) < 2:
         raise DataError(
             f"data.split: {len(np.unique(groups))} groups are left for training, at least 3 are needed: one each to learn from, to stop "

@@ -76,6 +76,13 @@ def hash_files(folder: Path, names: list[str]) -> dict[str, Any]:
     return {name: {"sha256": hash_file(folder / name), "bytes": (folder / name).stat().st_size} for name in sorted(names)}
 
 
+def stage_key(stage: str, inputs: Mapping[str, Any], parents: Mapping[str, str], seed: int) -> str:
+    """The hash of everything that decides a stage's result."""
+    # Another version of lode may decide otherwise for the same file: it does its own work.
+    code = {"format": FORMAT, "lode": versions().get("lodeml")}
+    return hash_json({"stage": stage, "inputs": inputs, "parents": parents, "seed": seed, "code": code})
+
+
 def stage_folder(runs: Path, stage: str, key: str) -> Path:
     """Where a stage with this key lies."""
     return runs / stage / key[:16]
@@ -108,9 +115,7 @@ def perform(
 
     Returns the folder and the manifest (`cached` says that nothing was done).
     """
-    # Another version of lode may decide otherwise for the same file: it does its own work.
-    code = {"format": FORMAT, "lode": versions().get("lodeml")}
-    key = hash_json({"stage": stage, "inputs": inputs, "parents": parents, "seed": seed, "code": code})
+    key = stage_key(stage, inputs, parents, seed)
     folder = stage_folder(runs, stage, key)
     found = read_manifest(folder)
     if found is not None:

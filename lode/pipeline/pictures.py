@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY, INK = "#2b5c8a", "#c4622d", "#9aa3ad", "#2a2f36"
+COLOURS = (BLUE, ORANGE, "#4f8a4b", "#7a5aa6", "#b8a12f", "#3d8f8f", "#a8466b", "#6b5b4c", "#5f7fd0", GREY)
 SIZE_INCHES = (4.6, 3.3)
 NUM_LABELLED_CLASSES = 20
 MAX_LABEL_CHARS = 24
@@ -237,6 +238,28 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name:
 
     ends = "; ".join(f"{label(name)} from {short(y[0])} to {short(y[-1])}" for name, (_, y) in series.items() if len(y))
     return Picture(_draw(SIZE_INCHES, paint), f"{title}: {ends}.")
+
+
+def plane(points: Mapping[str, Any]) -> Picture:
+    """points: `x`, `y`, `value` (codes of `classes`, or numbers where that is None) and `output`."""
+    classes, values = points["classes"], points["value"]
+    size = min(12.0, max(3.0, 6_000 / len(values)))
+    dots: Any = {"s": size, "alpha": 0.75, "linewidths": 0, "rasterized": True}
+
+    def paint(axes: Axes) -> None:
+        if classes is None or len(classes) > len(COLOURS):
+            drawn = axes.scatter(points["x"], points["y"], c=values, cmap="viridis", **dots)
+            if classes is None:
+                axes.figure.colorbar(drawn, ax=axes, label=label(points["output"]))
+        else:
+            for code, name in enumerate(classes):
+                here = [place for place, value in enumerate(values) if value == code]
+                x, y = ([points[axis][place] for place in here] for axis in ("x", "y"))
+                axes.scatter(x, y, color=COLOURS[code], label=label(name), **dots)
+            axes.legend(markerscale=2, loc="best")
+        axes.set(xticks=[], yticks=[])
+
+    return Picture(_draw((5.6, 4.4), paint), f"{len(values):,} test rows in two dimensions, coloured by {label(points['output'])}.")
 
 
 def _draw(size: tuple[float, float], paint: Callable[[Axes], None]) -> str:

@@ -6,6 +6,7 @@ A stage's key is the hash of what decides its result, so nothing is done twice, 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,20 +15,31 @@ from typing import Any, Literal
 import polars as pl
 
 from lode.core import spec as specs
+from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.spec import Spec
 from lode.core.types import Component
+from lode.data import quality
 from lode.data.ingest import ingest
 from lode.data.place import Place
+from lode.data.profile import profile
+from lode.data.reduce import Reduce
+from lode.data.select import Select
 from lode.model.contracts import Progress, no_progress
 from lode.model.training import Training
 from lode.pipeline import artifact, development, package, train
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.evaluate import Evaluation, evaluate
-from lode.pipeline.manifest import Manifest, hash_json, lock, perform
+from lode.pipeline.manifest import Manifest, hash_json, lock, perform, read_manifest, stage_folder, stage_key
+from lode.pipeline.origins import Origins, last_data
+from lode.pipeline.plane import plane
+from lode.pipeline.quality import render as render_quality
 from lode.pipeline.report import render
 from lode.pipeline.state import read_json, write_bytes, write_json
 from lode.value.worth import Worth
+
+_NO_MATTER = ("require", "memory", "store", "select", "reduce")
+"""Keys of `data` that change nothing in a snapshot: it is read again for another one of them."""
 
 Stage = Literal["data", "train", "evaluate", "package"]
 STAGES: tuple[Stage, ...] = ("data", "train", "evaluate", "package")
@@ -46,6 +58,8 @@ class Run:
     runs: Path
     folders: dict[str, Path] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    """Sources with other bytes than in the last run of the file, a sentence each."""
 
     @property
     def report(self) -> dict[str, Any]:
@@ -73,7 +87,8 @@ class Run:
             }
             for name, manifest in self.manifests.items()
         }  # fmt: skip
-        return {"run": self.id, "name": self.spec.name, "runs": str(self.runs), "headline": self.headline, "stages": stages}
+        return {"run": self.id, "name": self.spec.name, "runs": str(self.runs), "headline": self.headline,
+                "changed_sources": self.changed, "stages": stages}  # fmt: skip
 
 
 def run(
@@ -106,17 +121,19 @@ class _Work:
 
     def __init__(self, spec: Spec, runs: Path, data: Path | None, progress: Progress, say: Callable[[str], None]):
         self.spec, self.progress, self.say = spec, progress, say
-        self.place = Place(spec.path.parent, data)
-        self.resolved = artifact.canonical(spec.resolved())
-        self.sources = {
-            part: [REGISTRIES["source"].create(component, self.place).fingerprint() for component in components]
-            for part, components in spec.data.sources.items()
-        }
         # Made here, so that a mistake that only these see is told before hours are spent.
         self.training, self.evaluation = Training(**spec.train), Evaluation(**spec.evaluate)
+        select, reduce = spec.data.select, spec.data.reduce
+        self.reshaping = None if select is None else Select(**select), None if reduce is None else Reduce(**reduce)
         self.currency = None if spec.value is None else Worth(**spec.value.options).currency
+        self.place = Place(spec.path.parent, data, runs / "landing", progress)
+        self.resolved = artifact.canonical(spec.resolved())
+        self.origins = Origins(spec.data.sources, self.place)
+        self.sources = self.origins.fingerprints
         self.run = Run(f"{spec.name}-{hash_json([self.resolved, self.sources])[:8]}", spec, runs)
         self.catalog = Catalog(runs)
+        # Before this run notes itself: it may be one that was there before.
+        self.before = last_data(runs, spec.name, spec.path)
 
     def until(self, last: Stage) -> Run:
         """Do the stages up to `last` and keep the run's own folder."""
@@ -130,7 +147,9 @@ class _Work:
             for stage in STAGES[: STAGES.index(last) + 1]:
                 run.folders[stage], run.manifests[stage] = getattr(self, f"_{stage}")()
                 self.catalog.note_stages(run.id, {name: manifest.key for name, manifest in run.manifests.items()})
-                self._said(stage)
+                self._said(stage, last)
+                if stage == "data":
+                    self._require()
             status = "done"
         finally:
             self.catalog.end_run(run.id, status, run.headline if status == "done" else None)
@@ -139,7 +158,7 @@ class _Work:
             shutil.copyfile(run.folders["evaluate"] / "report.html", folder / "report.html")
         return run
 
-    def _said(self, stage: str) -> None:
+    def _said(self, stage: str, last: Stage) -> None:
         manifest = self.run.manifests[stage]
         if manifest.cached:
             self.say(f"{stage}: done already ({manifest.key[:16]})")
@@ -148,6 +167,14 @@ class _Work:
             self.say(f"{stage}: {manifest.seconds:.1f} s, {memory:,.0f} MiB at most")
         for note in manifest.result.get("notes", ()):
             self.say(f"  {note}")
+        if stage == "data" and last != "data":  # `lode data` prints them with its table
+            for line in self._warnings():
+                self.say(f"  {line}")
+
+    def _warnings(self) -> list[str]:
+        """What the findings say of the data, remarks left out."""
+        findings = self.run.manifests["data"].result["findings"]
+        return [f"{item['finding']}: {item['text']} {item['advice']}" for item in findings if item["severity"] != "info"]
 
     def _perform(
         self,
@@ -162,14 +189,47 @@ class _Work:
     def _data(self) -> tuple[Path, Manifest]:
         """Raw data -> typed, cleaned, split snapshot."""
         spec = self.spec
-        inputs = {"data": self.resolved["data"], "inputs": self._features(), "outputs": self.resolved["outputs"], "sources": self.sources,
+        data = {word: part for word, part in self.resolved["data"].items() if word not in _NO_MATTER}
+        inputs = {"data": data, "inputs": self._features(), "outputs": self.resolved["outputs"], "sources": self.sources,
                   "extra": self._value_columns()}  # fmt: skip
 
         def work(folder: Path) -> Mapping[str, Any]:
-            made = ingest(spec.data, spec.inputs, spec.outputs, self.place, folder, self.progress, extra=self._value_columns())
-            return {**asdict(made), "inputs": _json(made.inputs), "outputs": _json(made.outputs)}
+            try:
+                made = ingest(spec.data, spec.inputs, spec.outputs, self.place, folder, self.progress, extra=self._value_columns())
+            except (DataError, pl.exceptions.PolarsError, OSError):
+                self.origins.check_unchanged()  # a file that somebody writes to explains the rest
+                raise
+            self.origins.check_unchanged([entry["sha256"] for entry in made.raw])
+            return {**asdict(made), "inputs": _json(made.inputs), "outputs": _json(made.outputs), "findings": self._look(folder)}
 
-        return self._perform("data", inputs, {}, int(self.resolved["data"]["split"].get("seed", 0)), work)
+        seed = int(self.resolved["data"]["split"].get("seed", 0))
+        self._say_changes(stage_key("data", artifact.canonical(inputs), {}, seed))
+        return self._perform("data", inputs, {}, seed, work)
+
+    def _look(self, folder: Path) -> list[dict[str, Any]]:
+        """Profile the snapshot, ask every finding, write quality.html."""
+        begin_s = time.monotonic()
+        found = profile(folder, self.resolved["data"]["split"], self.progress)
+        findings = quality.look(found)
+        page = render_quality(found, findings, folder, self.spec.name)
+        self.say(f"data: looked at the quality in {time.monotonic() - begin_s:.1f} s ({page})")
+        return findings
+
+    def _require(self) -> None:
+        """Keep the page beside the run, then hold the profile against `data.require`. Errors: DataError."""
+        folder, kept = self.run.folders["data"], self.run.runs / "runs" / self.run.id / "quality.html"
+        shutil.copyfile(folder / "quality.html", kept)
+        if self.spec.data.require:
+            quality.require(read_json(folder / "profile.json"), self.spec.data.require, kept)
+
+    def _say_changes(self, key: str) -> None:
+        """Name the sources that are not what they were in the last run of the file."""
+        run = self.run
+        is_done = read_manifest(stage_folder(run.runs, "data", key)) is not None
+        then = "these bytes were read before, that result is used" if is_done else "the data stage runs again"
+        run.changed = self.origins.changed(self.before, self.resolved["data"]["source"])
+        for line in run.changed:
+            self.say(f"data: {line}: {then}")
 
     def _train(self) -> tuple[Path, Manifest]:
         """Snapshot -> fitted candidates, the chosen one, its temperature and threshold."""
@@ -183,6 +243,7 @@ class _Work:
             "recipe": recipe, "model": self.resolved["model"], "train": self.resolved["train"],
             "device": train.default_device(self.training.device), "currency": self.currency,
             "policy": None if policy is None else policy.to_json(), "split": self.resolved["data"]["split"],
+            "select": self.resolved["data"]["select"], "reduce": self.resolved["data"]["reduce"],
         }  # fmt: skip
         plan = train.Plan(
             self.spec.model, self.training, recipe, policy, self.currency, train.default_device(self.training.device), self.training.seed,
@@ -191,7 +252,10 @@ class _Work:
         def work(folder: Path) -> Mapping[str, Any]:
             self.say(f"train: {self.spec.model.type} on {snapshot['rows']['train']:,} rows, with baselines")
             split = self.resolved["data"]["split"]
-            rows = development.read(self.run.folders["data"], features, cleaners, outputs, split, self.training.seed)
+            select, reduce = self.reshaping
+            rows = development.read(
+                self.run.folders["data"], features, cleaners, outputs, split, self.training.seed, select, reduce
+            )
             return train.train(rows, self._test(), plan, folder, self.progress)
 
         return self._perform("train", inputs, {"data": self.run.manifests["data"].key}, self.training.seed, work)
@@ -208,6 +272,8 @@ class _Work:
             }
             baselines = {word: model for word, model in models.items() if word != chosen}
             report = evaluate(models[chosen], baselines, self._test(), self.spec.value, options, self._facts())
+            if options.map != "none":
+                report["plane"] = plane(models[chosen], self._test(), options.map, options.map_rows, options.seed)
             render(report, folder)
             return {"headline": report["headline"]}
 
@@ -268,8 +334,9 @@ class _Work:
         data, trained = self.run.manifests["data"], self.run.manifests["train"]
         models, chosen = trained.result["models"], trained.result["chosen"]
         return {
-            "name": self.spec.name, "run": self.run.id, "rows": data.result["rows"], "notes": data.result["notes"],
+            "name": self.spec.name, "run": self.run.id, "rows": data.result["rows"], "notes": [*data.result["notes"], *self._warnings()],
             "inferred": {name: entry["type"] for name, entry in data.result["inputs"].items() if self._left_open(name)},
+            "inputs_kept": _scores(trained.result["selection"]), "directions": trained.result["reduction"],
             "selection": trained.result["table"], "judged_by": trained.result["judged_by"],
             "judged_rows": trained.result["judged_rows"], "chosen": chosen, "metric": trained.result["metric"],
             "history": {word: entry["fits"][0]["history"] for word, entry in models.items() if entry["fits"][0]["history"]},
@@ -284,6 +351,14 @@ class _Work:
         """Whether the file leaves it to the data what this input is."""
         named = {entry.name: entry.feature for entry in self.spec.inputs or ()}
         return named.get(name) is None
+
+
+def _scores(selection: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Every input with what `data.select` gave it, best first."""
+    if selection is None:
+        return []
+    ranked = sorted(selection["scores"].items(), key=lambda pair: -pair[1])
+    return [{"input": name, selection["by"]: score, "kept": name in selection["kept"]} for name, score in ranked]
 
 
 def _json(components: Mapping[str, Component]) -> dict[str, Any]:

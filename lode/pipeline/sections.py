@@ -36,6 +36,7 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
     several = len(report["outputs"]) > 1
     for name, record in report["outputs"].items():
         found.append(Section(f"Output: {name}", _output(record, with_sentence=several)))
+    found.append(Section("The data in two dimensions", _plane(report.get("plane"))))
     facts = report["facts"]
     for key, (title, make) in _FACTS.items():
         if facts.get(key):
@@ -282,6 +283,15 @@ def _worst(record: Mapping[str, Any]) -> list[Block]:
     return [heading(title), note(words), table(["row", "truth", "answer", last], rows)]
 
 
+def _plane(points: Mapping[str, Any] | None) -> list[Block]:
+    if not points:
+        return []
+    how = {"tsne": "t-SNE", "umap": "UMAP"}[points["by"]]
+    words = "Rows with like inputs lie near one another; far distances and the sizes of heaps mean nothing. Where the colours lie apart, "
+    words += "the inputs tell them apart; where they are mixed, no model sees much."
+    return [note(words), drawn((f"{len(points['x']):,} test rows by {how}, coloured by {points['output']}.", pictures.plane(points)))]
+
+
 def _selection(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     blocks = _records(rows)
     for block in blocks:
@@ -358,6 +368,8 @@ _USED = ("profit_curve", "training_seconds", "serving_seconds")
 
 _FACTS: dict[str, tuple[str, Callable[[Any], list[Block]]]] = {
     "selection": ("How it was chosen", _selection),
+    "inputs_kept": ("Which inputs were kept", _anything),
+    "directions": ("Numbers reduced to directions", _anything),
     "learning_curve": ("Would more data help?", _learning_curve),
     "history": ("Training", _history),
     "costs": ("What it costs", _anything),

@@ -63,12 +63,14 @@ def train(development: Development, held_out: pl.DataFrame, plan: Plan, folder: 
     costs = {word: Cost(**trial.fits[-1]["cost"]) for word, trial in trials.items()}
     chosen, table = judging.select(judged, costs, allowed, plan.seed)
     results: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     final: dict[int, Prepared] = dict(shared)
     for word, trial in trials.items():
         family, prepared = trial.finish(final, refit=word == chosen)
         model = _model(judged[word], trial.component, family, prepared, plan)
         digest = model.save(folder / "models" / word)
         if word == chosen:
+            inputs = {"selection": prepared.preprocessor.selection, "reduction": prepared.preprocessor.reduction}
             model.keep_parity(held_out.head(_PARITY_ROWS), folder / "models" / word)
         timed = development.frame.head(_TIMED_ROWS)
         results[word] = {
@@ -81,7 +83,7 @@ def train(development: Development, held_out: pl.DataFrame, plan: Plan, folder: 
     return {
         "chosen": chosen, "table": table, "judged_by": development.plan.kind, "judged_rows": len(development.plan.judged),
         "metric": best.metric, "models": results, "temperatures": best.temperatures,
-        "policy": None if best.policy is None else best.policy.state(), "profit_curve": best.curve,
+        "policy": None if best.policy is None else best.policy.state(), "profit_curve": best.curve, **inputs,
     }  # fmt: skip
 
 
@@ -143,7 +145,7 @@ class _Trial:
             if family.loop:
                 generator = np.random.default_rng([self.plan.seed, 11])
                 classes = development.tasks[development.first].kind == "classes"
-                fit, stop = cut_stop(whole, development.targets[development.first], classes, development.groups, generator)
+                fit, stop = cut_stop(whole, development.targets[development.first], classes, development.groups, generator, development.moments)
                 return self._fit(prepared, fit, stop, self.scratch / f"{self.word}-final", None)[0], prepared
             return self._fit(prepared, whole, None, self.scratch / f"{self.word}-final", _mean(rounds))[0], prepared
         fit = development.plan.rounds[0].fit

@@ -175,6 +175,37 @@ def check_inverse_gives_cells(make: Make, samples: Samples) -> None:
     assert feature.parse(cells).null_count() == cells.null_count()
 
 
+def check_targets_can_be_learnt_from(make: Make, samples: Samples) -> None:
+    """With classes, numbers and missing targets: arrays as the spec says, and a restored feature is the fitted one."""
+    for target in _targets(samples):
+        feature, restored = make(), make()
+        column = _repeated(feature.parse(samples.good))
+        array = feature.fit_transform(column, target, _folds(column))
+        assert array.shape == (len(column), *feature.spec.shape) and array.dtype == np.dtype(feature.spec.dtype)
+        _check_arrays(feature, column)
+        restored.restore(_through_json(feature.state()))
+        assert restored.spec == feature.spec and restored.flat_spec == feature.flat_spec
+        for cells in (column, feature.parse(samples.later)):
+            assert _same(feature.transform(cells), restored.transform(cells))
+            assert _same(feature.flat(cells), restored.flat(cells))
+
+
+def check_no_training_row_sees_its_own_target(make: Make, samples: Samples) -> None:
+    """Out of fold, what a row becomes stays the same whatever its own target is; without folds a learner would show it."""
+    for target in _targets(samples):
+        before, after = make(), make()
+        column = _repeated(before.parse(samples.good))
+        row = int(np.argmax(np.isfinite(target) & (target >= 0)))
+        changed = target.copy()
+        changed[row] = 1 - target[row] if target.dtype.kind == "i" else target[row] + 9
+        folds = _folds(column)
+        arrays = [feature.fit_transform(column, given, folds) for feature, given in ((before, target), (after, changed))]
+        assert _same(arrays[0][row], arrays[1][row]), "the array of a training row depends on its own target"
+        mine = [feature.without(int(folds[row])).flat(column.slice(row, 1)) for feature in (before, after)]
+        assert _same(mine[0], mine[1]), "the plain columns of a training row depend on its own target"
+        assert before.learns_target or _same(before.transform(column), after.transform(column)), "set learns_target"
+
+
 CHECKS = (
     check_declarations,
     check_good_cells_are_read,
@@ -189,7 +220,24 @@ CHECKS = (
     check_any_column_is_survived,
     check_unseen_values_are_counted,
     check_inverse_gives_cells,
+    check_targets_can_be_learnt_from,
+    check_no_training_row_sees_its_own_target,
 )
+
+
+def _targets(samples: Samples) -> list[np.ndarray]:
+    """Two classes, three classes with missing ones, numbers with missing ones; a row for each of the repeated good cells."""
+    size = len(samples.good) * _times(samples.good)
+    generator = np.random.default_rng(0)
+    two, three = (generator.integers(0, classes, size) for classes in (2, 3))
+    three[::7] = -1
+    numbers = generator.normal(size=size).astype(np.float32)
+    numbers[::5] = np.nan
+    return [two, three, numbers]
+
+
+def _folds(column: pl.Series) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 4, len(column))
 
 
 def _check_arrays(feature: Feature, column: pl.Series) -> None:

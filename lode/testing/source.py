@@ -14,7 +14,7 @@ import polars as pl
 from lode.core.errors import DataError
 from lode.data import cells
 from lode.data.contracts import ROW, Source
-from lode.data.table import cleaned
+from lode.data.enums import cleaned
 
 
 def check_source(make: Callable[[], Source]) -> None:

@@ -28,17 +28,63 @@ RAW = pl.DataFrame(
         "paid": ["Yes", "n", "TRUE", None],
     }
 )
-TYPES = {"age": "number", "city": "category", "paid": "binary"}
+WRITTEN = pl.DataFrame(
+    {
+        ROW: pl.Series(range(4), dtype=pl.UInt64),
+        "age": ["12%", "5 kg", "300 g", "\uff14"],
+        "when": ["31/12/2024", "1/2/24", "1700000000", "soon"],
+        "paid": ["oui", "\u5426", "no", None],
+    }
+)
+GAPS = pl.DataFrame(
+    {
+        ROW: pl.Series(range(12), dtype=pl.UInt64),
+        "age": [1.0, None, 3.0, 4.0, 5.0, 6.0, 1.0, 2.0, 3.0, 4.0, None, 6.0],
+        "weight": [10.0, 20.0, None, 40.0, 50.0, 600.0, 11.0, None, 31.0, 41.0, 51.0, 61.0],
+        "city": ["a", "b", None, "c", "c", "b", "a", "b", "a", None, "c", "b"],
+        "paid": ["yes", "no", "yes", "no", None, "yes", "yes", "no", "yes", "no", "no", "no"],
+    }
+)
+MISSPELT = pl.DataFrame(
+    {
+        ROW: pl.Series(range(120), dtype=pl.UInt64),
+        "city": ["hamburg", "munich", "dresden", "leipzig"] * 30,
+        "zip": ["20095", "80331", "01067", "04109"] * 29 + ["20095", "80331", "0x067", None],
+    }
+).with_columns(city=pl.when(pl.col(ROW) == 5).then(pl.lit("munixh")).otherwise("city"))
+TYPES = {"age": "number", "weight": "number", "city": "category", "paid": "binary", "zip": "category", "when": "date"}
 
 CASES: list[tuple[str, dict[str, Any], pl.DataFrame]] = [
     ("duplicates", {}, TYPED),
     ("duplicates", {"columns": ["city"]}, TYPED),
+    ("duplicates", {"columns": ["city"], "keep": "complete"}, TYPED),
+    ("duplicates", {"near": "text", "columns": ["city"]}, TYPED),
+    ("duplicates", {"near": "record", "columns": ["city", "paid"]}, TYPED),
     ("missing", {"numbers": "median"}, TYPED),
     ("missing", {"numbers": "mean", "categories": "word"}, TYPED),
     ("missing", {"numbers": "zero", "categories": "mode"}, TYPED.with_columns(pl.col("city").cast(pl.Enum(["a", "b", "c"])))),
     ("missing", {"drop": True}, TYPED),
     ("types", {}, RAW),
     ("types", {"columns": ["age"]}, RAW),
+    ("types", {"percent": "number", "dates": "day_first"}, WRITTEN),
+    ("missing", {"numbers": "mode", "columns": {"city": "mode"}, "indicator": True}, TYPED),
+    ("missing", {"numbers": "constant", "constant": -1.0, "categories": "word", "word": "none"}, TYPED),
+    ("missing", {"numbers": "nearest", "categories": "nearest", "neighbours": 2}, GAPS),
+    ("missing", {"numbers": "model", "categories": "model"}, GAPS),
+    ("missing", {"columns": {"weight": "interpolate"}, "along": "age"}, GAPS),
+    ("missing", {"drop": True, "above": 0.3}, GAPS),
+    ("outliers", {"limit": 1.0}, GAPS),
+    ("outliers", {"method": "z", "action": "null", "limit": 1.0}, TYPED),
+    ("outliers", {"method": "mad", "action": "drop", "limit": 1.0, "columns": ["weight"]}, GAPS),
+    ("outliers", {"method": "isolation_forest", "action": "drop", "limit": 0.2}, GAPS),
+    ("rules", {"rules": ["2 <= age <= 5", 'city in ["a", "b"]', "city determines paid"], "action": "fix"}, GAPS),
+    (
+        "rules",
+        {"rules": [{"rule": "age >= 3", "set": {"city": '"z"'}}, {"rule": "age != 4", "action": None}], "action": "fix"},
+        GAPS,
+    ),
+    ("rules", {"rules": ["unique(age)", 'if city == "a" then weight < 25'], "action": "drop"}, GAPS),
+    ("rules", {"discover": True, "action": "fix"}, MISSPELT),
 ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -45,6 +47,7 @@ _TEXTS = Samples(
     bad=pl.Series("x", ["", "  "]),
 )
 _HOTEL = ["\u9152\u5e97\u5f88\u597d\uff0c\u623f\u95f4 iPhone \u5e72\u51c0", "\u4e0d\u597d", None, "\u597d"]
+_HOTELS = Samples(good=pl.Series("x", _HOTEL), later=pl.Series("x", ["\u9152\u74f6", None]))
 _DATES = Samples(
     good=pl.Series("x", ["2024-01-31", "2024-02-29T12:30:00Z", None, "1 Mar 2024", "31.12.1999"]),
     later=pl.Series("x", [datetime(2030, 5, 17, 3), None, datetime(1066, 10, 14)]),
@@ -56,9 +59,22 @@ _PICTURES = Samples(
     bad=pl.Series("x", [b"", b"GIF89a", _picture(6)[:60], _picture(7, "npy")[:-1], b"not a picture"]),
 )
 
+_SCALES = ("robust", "standard", "minmax", "quantile", "power", "log", "none")
+
 SAMPLES: dict[str, list[tuple[dict[str, object], Samples]]] = {
-    "number": [({"scale": scale}, _NUMBERS) for scale in ("robust", "standard", "quantile", "none")],
-    "category": [({}, _LETTERS), ({"min_count": 1, "max_values": 3}, _LETTERS)],
+    "number": [
+        *(({"scale": scale}, _NUMBERS) for scale in _SCALES),
+        *(({"scale": scale, "bins": 4}, _NUMBERS) for scale in _SCALES),
+    ],
+    "category": [
+        ({}, _LETTERS),
+        ({"min_count": 1, "max_values": 3}, _LETTERS),
+        ({"rare": "group"}, _LETTERS),
+        ({"encode": "hash", "buckets": 7}, replace(_LETTERS, num_unseen=0)),
+        ({"encode": "target"}, _LETTERS),
+        ({"encode": "target", "smooth": 0.0}, _LETTERS),
+        ({"encode": "frequency"}, _LETTERS),
+    ],
     "binary": [
         (
             {},
@@ -70,12 +86,21 @@ SAMPLES: dict[str, list[tuple[dict[str, object], Samples]]] = {
             ),
         )
     ],
-    "date": [({}, _DATES)],
+    "date": [
+        ({}, _DATES),
+        ({"cycles": ["hour", "month"], "parts": ["year", "week"], "reference": "2024-06-30"}, _DATES),
+        ({"cycles": ["weekday", "day"], "parts": []}, _DATES),
+        ({"cycles": [], "parts": ["days", "quarter", "month", "day", "weekday", "weekend", "yearday", "hour", "minute"]}, _DATES),
+    ],
     "text": [
         ({}, _TEXTS),
         ({"length": 2}, _TEXTS),
         ({"tokens": "character", "vocabulary": 16, "terms": 16}, _TEXTS),
-        ({}, Samples(good=pl.Series("x", _HOTEL), later=pl.Series("x", ["\u9152\u74f6", None]))),
+        ({}, _HOTELS),
+        ({"tokens": "byte"}, _TEXTS),
+        ({"tokens": "byte", "length": 5, "terms": 16}, _HOTELS),
+        ({"tokens": "bpe", "vocabulary": 300}, _TEXTS),
+        ({"tokens": "bpe", "length": 3}, _HOTELS),
     ],
     "image": [
         ({}, _PICTURES),
@@ -93,4 +118,6 @@ def test_every_feature_has_samples() -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("word", "options", "samples"), CASES, ids=[f"{word}-{options}" for word, options, _ in CASES])
 def test_feature_keeps_the_contract(check, word, options, samples) -> None:
+    if options.get("tokens") == "bpe" and importlib.util.find_spec("tokenizers") is None:
+        pytest.skip("the package tokenizers is not installed (lodeml[bpe])")
     check(lambda: REGISTRY.create(Component(word, options)), samples)

@@ -124,8 +124,8 @@ def test_counted_cells_are_told(tmp_path: Path) -> None:
 def test_a_feature_equal_to_the_target_is_a_warning(tmp_path: Path) -> None:
     path = write_spec(tmp_path, SPEC)
     (tmp_path / "rows.csv").write_bytes(_table(_column(1, lambda row: "yes1" if row[2] == "yes" else "no1")))
-    notes = " ".join(lode_json("data", path)["stages"]["data"]["result"]["notes"])
-    assert "b" in notes and "leak" in notes.lower()
+    found = lode_json("data", path)["stages"]["data"]["result"]["findings"]
+    assert any(item["finding"] == "leakage" and "b" in item["columns"] and item["severity"] == "error" for item in found)
 
 
 def _picture(color: int, size: int = 16) -> bytes:

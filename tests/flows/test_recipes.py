@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +42,23 @@ def test_every_quick_recipe_is_there() -> None:
 def test_a_recipe_reaches_its_numbers_and_answers_the_same_everywhere(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    data = None if name in NO_DOWNLOAD else request.getfixturevalue("lode_data")
+    data = None if name in NO_DOWNLOAD else _prepared(name, request.getfixturevalue("lode_data"), tmp_path)
     done = run(RECIPES / name / "lode.yaml", data=data, runs=tmp_path / "runs")
     expected = json.loads((RECIPES / name / "expected.json").read_text())
     _reaches(done, expected)
     assert done.manifests["package"].result["parity"]["bitwise"]
     _same_everywhere(done)
+
+
+def _prepared(name: str, data: Path, folder: Path) -> Path:
+    """The folder of data; where the README makes a file of them first, the folder in which just that was done."""
+    script = re.search(
+        r"^python - DIR <<'END'\n(.*?)^END$", (RECIPES / name / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    if script is None:
+        return data
+    subprocess.run([sys.executable, "-", str(data)], input=script[1], text=True, cwd=folder, check=True)
+    return folder
 
 
 def _reaches(done: Run, expected: dict[str, Any]) -> None:

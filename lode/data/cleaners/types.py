@@ -1,106 +1,242 @@
-"""Mends cells that people wrote for people: "1,234.50 EUR", "12 %", "(300)", "Yes". Works on cells as the source gave them."""
+"""Mends cells that people wrote for people: "1,234.50 EUR", "12 %", "(300)", "31/12/2024", "Yes". Works on cells as the source gave them.
+
+How numbers and dates are read: lode/data/written_numbers.py and written_dates.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from dataclasses import asdict
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
-from lode.core.registry import REGISTRIES
-from lode.core.types import ColumnName, Component
-from lode.data import cells
-from lode.data.contracts import Cleaner, State
+from lode.core.errors import DataError, listed, near_miss
+from lode.core.types import ColumnName
+from lode.data import cells, written_dates, written_numbers
+from lode.data.contracts import ROW, Cleaner, State
+from lode.data.fitting import spread_rows
+from lode.data.written_numbers import NumberStyle
 
-_CURRENCY = r"(?i)[$\u20ac\u00a3\u00a5\u20b9\uffe5\u5143]|\b(?:usd|eur|gbp|cny|rmb|jpy|chf|inr|hkd|aud|cad)\b"
-_GAPS = r"[\s\u00a0\u202f'_]"
-_GROUPED = {
-    ".": r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?%?$",
-    ",": r"^[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d*)?%?$",
-}
-"""Per decimal mark: numbers whose marks must be changed before they can be read."""
-
-_TRUTH = {
-    **dict.fromkeys(("yes", "y", "true", "t", "1", "on"), "true"),
-    **dict.fromkeys(("no", "n", "false", "f", "0", "off"), "false"),
-}
+_TRUE = (
+    *("yes", "y", "true", "t", "1", "on", "ja", "oui", "vrai", "wahr", "si", "s\u00ed", "sim", "tak", "evet", "\u0434\u0430"),
+    *("\u662f", "\u6709", "\u5bf9", "\u771f", "\u5f00", "\u6210\u7acb", "\u306f\u3044", "\uc608", "\u2713", "\u2714", "\u221a"),
+)
+_FALSE = (
+    *(
+        "no",
+        "n",
+        "false",
+        "f",
+        "0",
+        "off",
+        "nein",
+        "non",
+        "faux",
+        "falsch",
+        "n\u00e3o",
+        "nao",
+        "nie",
+        "hay\u0131r",
+        "\u043d\u0435\u0442",
+    ),
+    *("\u5426", "\u65e0", "\u9519", "\u5047", "\u5173", "\u4e0d\u662f", "\u6ca1\u6709", "\u3044\u3044\u3048", "\uc544\ub2c8\uc624"),
+    *("\u2717", "\u2718", "\u00d7"),
+)
+_TRUTH = {**dict.fromkeys(_TRUE, "true"), **dict.fromkeys(_FALSE, "false")}
+_KINDS = {"number": "a number", "date": "a date", "binary": "yes or no"}
 
 
 class Types(Cleaner):
     """Reads numbers, dates and yes-or-no cells as a person would; a cell that still is none becomes missing and is counted.
 
-    Numbers: thousands separators, currency signs, percent (12% is 0.12), brackets or a trailing minus for negatives.
-    Yes or no: "Yes", "y", "TRUE", "1", "on" are one word, where a column holds nothing else.
+    Numbers: thousands separators, currency signs, percent, units ("12 oz", "1.2 kg" beside "300 g"), multipliers ("1.5 million"), brackets
+    or a trailing minus for negatives, simple fractions, full-width digits. Dates: the common orders, names and marks, times, seconds and
+    milliseconds since 1970. Yes or no: "Yes", "y", "TRUE", "1", "on", and the words of other languages, become true and false, where a
+    column holds nothing else.
 
     Args:
         columns: only these columns; by default every number, date and binary column.
         decimal: the mark before the decimals: "." (1,234.5) or "," (1.234,5).
+        percent: what 12% is: "share" (0.12), "number" (12), or "auto": 12 where the column's plain numbers are as large, else 0.12.
+        dates: how 03/04/2024 is read: "day_first", "month_first", or "auto": as the column's cells that leave no doubt say; without
+            any, such cells stay as they are.
     """
 
     scope: Literal["source", "cells", "training"] = "cells"
     on: ClassVar[Literal["raw", "typed"]] = "raw"
 
-    def __init__(self, *, columns: list[ColumnName] | None = None, decimal: Literal[".", ","] = ".") -> None:
-        self.columns, self.decimal = columns, decimal
+    def __init__(
+        self,
+        *,
+        columns: list[ColumnName] | None = None,
+        decimal: Literal[".", ","] = ".",
+        percent: Literal["auto", "share", "number"] = "auto",
+        dates: Literal["auto", "day_first", "month_first"] = "auto",
+    ) -> None:
+        self.columns, self.decimal, self.percent, self.dates = columns, decimal, percent, dates
+        self.leaves_numbers = decimal == "."
+        self.leaves_numbers = decimal == "."
+        self.notes: list[str] = []
         self._words: dict[str, str] = {}
+        self._styles: dict[str, NumberStyle] = {}
+        self._day_first: dict[str, bool | None] = {}
 
-    def fit(self, frame: pl.DataFrame, types: Mapping[str, str]) -> None:
-        self._words = {}
-        for name in frame.columns:
-            word = types.get(name)
-            if self.columns is not None and name not in self.columns:
+    def fit(self, rows: pl.LazyFrame, types: Mapping[str, str]) -> None:
+        """Learn how each column is written, from slices of the rows. Errors: DataError where a named column is not there."""
+        schema = rows.collect_schema()
+        self._require([name for name in schema.names() if name != ROW])
+        self._words, self._styles, self._day_first, self.notes = {}, {}, {}, []
+        chosen = {name: word for name, word in types.items() if name in schema and (self.columns is None or name in self.columns)}
+        texts = [name for name, word in chosen.items() if word in ("number", "date") and _is_text(schema[name])]
+        look = spread_rows(rows, texts) if texts else pl.DataFrame()
+        for name, word in chosen.items():
+            if word == "number":
+                self._styles[name] = self._number_style(look[name] if name in texts else None)
+            elif word == "date":
+                self._day_first[name] = self._order(rows, name, look[name] if name in texts else None)
+            elif word != "binary" or not _is_truth(rows, name, schema[name]):
                 continue
-            if word in ("number", "date") or (word == "binary" and _is_truth(frame[name])):
-                self._words[name] = word
+            self._words[name] = word
+        self._take_notes()
+
+    def _take_notes(self) -> None:
+        """What was decided for a column by looking at its cells."""
+        for name, style in self._styles.items():
+            if style.percent == "number" and self.percent == "auto":
+                self.notes.append(
+                    f"clean types: {name}: 5% is read as 5, for its plain numbers are as large (`percent: share` makes it 0.05)."
+                )
+            if style.unit:
+                self.notes.append(
+                    f"clean types: {name}: numbers are in {style.unit}; other units of the same kind are turned into it."
+                )
+        for name, day_first in self._day_first.items():
+            if day_first is not None and self.dates == "auto":
+                first, other = ("day", "month_first") if day_first else ("month", "day_first")
+                self.notes.append(
+                    f"clean types: {name}: 03/04/2024 is read {first} first, as its other cells are (else `dates: {other}`)."
+                )
+
+    def _require(self, known: list[str]) -> None:
+        for name in self.columns or ():
+            if name not in known:
+                raise DataError(
+                    f'data.clean types: no column "{name}", found {listed(known)}.{near_miss(name, known)} Name one of them.'
+                )
+
+    def _number_style(self, look: pl.Series | None) -> NumberStyle:
+        default = NumberStyle(self.decimal, "share" if self.percent == "auto" else self.percent)
+        if look is None:
+            return default
+        texts = look.cast(pl.String).drop_nulls()
+        if self.decimal == "." and not cells.numbers(texts).has_nulls():
+            return default
+        return written_numbers.learn(texts.unique(maintain_order=True), self.decimal, self.percent)
+
+    def _order(self, rows: pl.LazyFrame, name: str, look: pl.Series | None) -> bool | None:
+        """Whether the day comes first; the whole column is asked where the slices do not say."""
+        if self.dates != "auto":
+            return self.dates == "day_first"
+        if look is None:
+            return None
+        seen = written_dates.evidence(look.cast(pl.String).drop_nulls().unique())
+        if seen.open and seen.verdict is None and not seen.day_first and not seen.month_first:
+            texts = rows.select(pl.col(name).cast(pl.String).drop_nulls().unique()).collect(engine="streaming").to_series()
+            seen = written_dates.evidence(texts)
+        return seen.verdict
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
-        texts = [name for name in frame.columns if name in self._words and frame[name].dtype == pl.String]
-        return frame.with_columns(self._mended(frame[name], self._words[name]) for name in texts) if texts else frame
+        mended = []
+        for name in frame.columns:
+            if name in self._words and _is_text(frame.schema[name]):
+                column = frame[name]
+                after = self._mended(column)
+                if after is not column:
+                    mended.append(after)
+        return frame.with_columns(mended) if mended else frame
 
-    def _mended(self, column: pl.Series, word: str) -> pl.Series:
-        """The column with every different cell mended once."""
-        before = column.drop_nulls().unique()
-        after = {"number": self._numbers, "date": _dates, "binary": _truths}[word](before)
+    def _mended(self, column: pl.Series) -> pl.Series:
+        """The column with every different cell that needs it mended once; the very same one where none does."""
+        texts = column if column.dtype == pl.String else column.cast(pl.String)
+        open_cells = self._open(texts)
+        if not open_cells.any():
+            return column
+        cells_open = texts.filter(open_cells)
+        before = cells_open.unique(maintain_order=True)
+        after = self._read(column.name, before)
         changed = before.ne_missing(after)
-        return column.replace(before.filter(changed), after.filter(changed)) if changed.any() else column
+        if not changed.any():
+            return column
+        new = cells_open.replace(before.filter(changed), after.filter(changed))
+        # `scatter` works in place, so on a copy of the handle.
+        return new if len(new) == len(column) else texts.clone().scatter(open_cells.arg_true(), new)
 
-    def _numbers(self, texts: pl.Series) -> pl.Series:
-        text = pl.col("text").str.strip_chars(cells.BLANKS).str.replace_all(_CURRENCY, "").str.replace_all(_GAPS, "")
-        text = text.str.replace(r"^\((.+)\)$", "-$1").str.replace(r"^([^-]+)-$", "-$1")
-        text = pl.when(text.str.contains(_GROUPED[self.decimal])).then(self._without_groups(text)).otherwise(text)
-        percent = text.str.ends_with("%")
-        share = (text.str.strip_suffix("%").cast(pl.Float64, strict=False) / 100).round_sig_figs(15).cast(pl.String)
-        mended = texts.to_frame("text").select(pl.when(percent).then(share).otherwise(text)).to_series()
-        mended = mended.zip_with(cells.numbers(mended).is_not_null(), pl.Series([None], dtype=pl.String))
-        if self.decimal == ",":
-            return mended
-        # A cell that is a number as it stands stays as it stands, so that nothing is reported that was not needed.
-        return texts.zip_with(cells.numbers(texts).is_not_null(), mended)
+    def _open(self, texts: pl.Series) -> pl.Series:
+        """Which cells must be looked at: numbers as they stand need nothing."""
+        known = texts.is_not_null()
+        if self._words[texts.name] != "number" or self.decimal == ",":
+            return known
+        return known & cells.numbers(texts).is_null()
 
-    def _without_groups(self, text: pl.Expr) -> pl.Expr:
-        if self.decimal == ".":
-            return text.str.replace_all(",", "", literal=True)
-        return text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    def _read(self, name: str, before: pl.Series) -> pl.Series:
+        word = self._words[name]
+        if word == "number":
+            return written_numbers.mended(before, self._styles[name])
+        if word == "date":
+            return written_dates.mended(before, self._day_first[name], always=self.dates == "month_first")
+        return _truths(before)
+
+    def why(self, changed: pl.DataFrame) -> pl.Series:
+        """What the cell was: no number at all, or a number with a percent sign, a unit, marks; a date in which order."""
+        word = pl.col("column").replace_strict(self._words, default="binary", return_dtype=pl.String)
+        order = {name: _order_name(first) for name, first in self._day_first.items()} or {"": ""}
+        units = {name: f"in {style.unit}" if style.unit else "unit" for name, style in self._styles.items()} or {"": ""}
+        before = pl.col("before")
+        number = (
+            pl.when(before.str.contains("[%\u2030\uff05]")).then(pl.lit("percent"))
+            .when(before.str.contains(written_numbers.CURRENCY)).then(pl.lit("currency"))
+            .when(before.str.contains(r"[^\W\d_]")).then(pl.col("column").replace_strict(units, default="unit"))
+            .otherwise(pl.lit("marks of a number"))
+        )  # fmt: skip
+        read = (
+            pl.when(word == "number").then(number).when(word == "date").then(pl.col("column").replace_strict(order, default="date"))
+        )
+        lost = pl.lit("not ") + word.replace_strict(_KINDS, default="readable")
+        return changed.select(
+            pl.when(pl.col("after").is_null()).then(lost).otherwise(read.otherwise(pl.lit("yes or no")))
+        ).to_series()
 
     def state(self) -> State:
-        return {"words": dict(self._words)}
+        styles: dict[str, Any] = {name: asdict(style) for name, style in self._styles.items()}
+        return {"words": dict(self._words), "styles": styles, "day_first": dict(self._day_first)}
 
     def restore(self, state: State) -> None:
+        """Artifacts of format 1 made before 0.2 have the words only: their numbers are read as they were."""
         self._words = dict(state["words"])
+        default = NumberStyle(self.decimal, "share")
+        styles = {name: NumberStyle(**style) for name, style in state.get("styles", {}).items()}
+        self._styles = {name: styles.get(name, default) for name, word in self._words.items() if word == "number"}
+        order = state.get("day_first", {})
+        self._day_first = {name: order.get(name) for name, word in self._words.items() if word == "date"}
 
 
-def _dates(texts: pl.Series) -> pl.Series:
-    parsed = REGISTRIES["feature"].create(Component("date")).parse(texts)
-    return texts.zip_with(parsed.is_not_null(), pl.Series([None], dtype=pl.String))
+def _is_text(dtype: pl.DataType) -> bool:
+    return dtype == pl.String or isinstance(dtype, pl.Enum | pl.Categorical)
+
+
+def _order_name(day_first: bool | None) -> str:
+    return {True: "date, day first", False: "date, month first", None: "date"}[day_first]
 
 
 def _truths(texts: pl.Series) -> pl.Series:
-    return texts.str.strip_chars(cells.BLANKS).str.to_lowercase().replace_strict(_TRUTH, default=None, return_dtype=pl.String)
+    words = texts.str.normalize("NFKC").str.strip_chars(cells.BLANKS).str.to_lowercase()
+    return words.replace_strict(_TRUTH, default=None, return_dtype=pl.String)
 
 
-def _is_truth(column: pl.Series) -> bool:
+def _is_truth(rows: pl.LazyFrame, name: str, dtype: pl.DataType) -> bool:
     """Whether every cell is a way to say yes or no."""
-    if column.dtype != pl.String:
+    if not _is_text(dtype):
         return False
-    known = column.drop_nulls().unique()
+    known = rows.select(pl.col(name).cast(pl.String).drop_nulls().unique()).collect(engine="streaming").to_series()
     return len(known) > 0 and not _truths(known).has_nulls()

@@ -1,4 +1,7 @@
-"""Categories: words to codes, the most frequent first. Reads cells with lode/data/cells.py; read lode/data/contracts.py first."""
+"""Categories: words to codes, the most frequent first, or to shares and means. Reads cells with lode/data/cells.py.
+
+The encodings are in lode/data/encodings.py. Read lode/data/contracts.py first.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import numpy as np
 import polars as pl
 
 from lode.core.types import FlatSpec, Range, TensorSpec
-from lode.data import cells
+from lode.data import cells, encodings
 from lode.data.contracts import Feature, State
+from lode.data.out_of_fold import out_of_fold
 
 
 class Category(Feature):
@@ -20,51 +24,79 @@ class Category(Feature):
     Args:
         min_count: a value in fewer training rows than this is treated as unknown.
         max_values: so many values are kept, the most frequent ones.
+        encode: "code" (a code for each value), "hash" (a code from a fixed number of buckets, nothing to learn), "target" (the mean of
+            the first output over the rows with that value; training rows get it out of fold) or "frequency" (how many rows have it).
+        rare: with codes, whether unknown and rare values are as good as missing ("unknown") or share a code of their own ("group").
+        buckets: with "hash", how many codes there are.
+        smooth: with "target", so many rows with the mean of all are added to each value.
     """
 
     kind: ClassVar[Literal["string"]] = "string"
     expects: ClassVar[str] = "a word or a number"
 
     def __init__(
-        self, *, min_count: Annotated[int, Range(1)] = 1, max_values: Annotated[int, Range(1, 1_000_000)] = 10_000
+        self,
+        *,
+        min_count: Annotated[int, Range(1)] = 1,
+        max_values: Annotated[int, Range(1, 1_000_000)] = 10_000,
+        encode: Literal["code", "hash", "target", "frequency"] = "code",
+        rare: Literal["unknown", "group"] = "unknown",
+        buckets: Annotated[int, Range(2, 10_000_000)] = 1_024,
+        smooth: Annotated[float, Range(0)] = 10.0,
     ) -> None:
-        self.min_count = min_count
-        self.max_values = max_values
-        self._codes = cells.WordCodes([])
+        self.learns_target = encode == "target"
+        self._encoding: encodings.Encoding
+        if encode == "code":
+            self._encoding = encodings.Codes(min_count, max_values, rare == "group")
+        elif encode == "hash":
+            self._encoding = encodings.Hashes(buckets)
+        elif encode == "target":
+            self._encoding = encodings.Means(min_count, max_values, smooth)
+        else:
+            self._encoding = encodings.Shares(min_count, max_values)
 
     def parse(self, column: pl.Series) -> pl.Series:
         return cells.words(column)
 
     def fit(self, column: pl.Series, target: np.ndarray | None = None, folds: np.ndarray | None = None) -> None:
-        self._codes = cells.WordCodes(cells.ranked_words(column, self.min_count, self.max_values))
+        self._encoding.fit(column, target, folds)
 
     def fit_transform(self, column: pl.Series, target: np.ndarray | None, folds: np.ndarray | None) -> np.ndarray:
         self.fit(column, target, folds)
-        return self.transform(column)
+        if folds is None:
+            return self.transform(column)
+        found: np.ndarray = out_of_fold(self, column, folds, lambda feature, part: feature.transform(part))
+        return found
+
+    def without(self, fold: int) -> Feature:
+        if not self.learns_target:
+            return self
+        made = Category()
+        made._encoding = self._encoding.without(fold)
+        return made
 
     def transform(self, column: pl.Series) -> np.ndarray:
-        return self._codes.codes(column)
+        return self._encoding.transform(column)
 
     def inverse(self, array: np.ndarray) -> pl.Series:
-        words = np.array([None, *self._codes.words], dtype=object)
-        return pl.Series(words[array].tolist(), dtype=pl.String)
+        return pl.Series(self._encoding.words(array), dtype=pl.String)
 
     @property
     def spec(self) -> TensorSpec:
-        return TensorSpec("int32", (), cardinality=len(self._codes.words) + 1)
+        return self._encoding.spec
 
     @property
     def flat_spec(self) -> FlatSpec:
-        return FlatSpec(("",), (len(self._codes.words) + 1,))
+        return self._encoding.flat_spec
 
     def flat(self, column: pl.Series) -> np.ndarray:
-        return self._codes.codes(column).astype(np.float32).reshape(-1, 1)
+        return self._encoding.flat(column)
 
     def unseen(self, column: pl.Series) -> int:
-        return len(column) - column.null_count() - int(np.count_nonzero(self._codes.codes(column)))
+        return self._encoding.unseen(column)
 
     def state(self) -> State:
-        return {"words": list(self._codes.words)}
+        return self._encoding.state()
 
     def restore(self, state: State) -> None:
-        self._codes = cells.WordCodes(state["words"])
+        self._encoding.restore(state)

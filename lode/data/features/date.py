@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
+from lode.core.errors import DataError
 from lode.core.types import FlatSpec, TensorSpec
 from lode.data import cells
 from lode.data.contracts import Feature, State
@@ -50,23 +51,45 @@ _MAX_TREND = 10.0
 class Date(Feature):
     """A day or a moment, in UTC: 2024-01-31, 2024-01-31T12:30:00Z, 2024/1/31, 31.01.2024, 31 Jan 2024. Years 1000 to 9999.
 
-    Networks get a scaled trend and month, weekday, day and (where training has times) hour as cycles; a missing date is all
-    zeros, with a flag beside it where training had any.
+    Networks get a scaled trend and cycles; a missing date is all zeros, with a flag beside it where training had any.
 
     Args:
         slashes: how to read 03/04/2024. Without it such a cell is rejected, for nobody can know.
+        cycles: what runs in circles, as sine and cosine; without it month, weekday, day and (where training has times) hour for
+            networks only. Those that are written here baselines get too.
+        parts: numbers of the calendar for baselines, "days" since 1970 among them; without it days, year, month, day, weekday and
+            (where training has times) hour.
+        reference: a day such as 2024-01-31; the years from the date to that day join the parts, and their logarithm what networks see.
     """
 
     kind: ClassVar[Literal["datetime"]] = "datetime"
     expects: ClassVar[str] = "a date such as 2024-01-31 or 2024-01-31T12:30:00Z"
 
-    def __init__(self, *, slashes: Literal["month/day/year", "day/month/year"] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        slashes: Literal["month/day/year", "day/month/year"] | None = None,
+        cycles: list[Literal["month", "weekday", "day", "hour"]] | None = None,
+        parts: list[Literal["days", "year", "quarter", "month", "week", "day", "weekday", "weekend", "yearday", "hour", "minute"]]
+        | None = None,
+        reference: str | None = None,
+    ) -> None:
         self.slashes = slashes
+        self.cycles = None if cycles is None else list(dict.fromkeys(cycles))
+        self.parts = None if parts is None else list(dict.fromkeys(parts))
         formats = _FORMATS if slashes is None else (*_FORMATS, _SLASHES[slashes])
         self._patterns = [f"^{pattern}{_TIME}$" for pattern in formats]
         self._compiled = [re.compile(pattern[1:-1]) for pattern in self._patterns]
         self._center_us, self._spread_us = 0.0, 0.0
         self._has_hours = self._has_missing = False
+        self._reference_us = None if reference is None else self._day_us(reference)
+
+    def _day_us(self, text: str) -> int:
+        """Microseconds since 1970 of an option. Errors: DataError where it is no date."""
+        moment = self.parse(pl.Series([text]))
+        if moment.has_nulls():
+            raise DataError(f'date: reference: found "{text}", allowed: {self.expects}. Write a day.')
+        return int(moment.to_physical()[0])
 
     def parse(self, column: pl.Series) -> pl.Series:
         if column.dtype == pl.Object:
@@ -121,17 +144,38 @@ class Date(Feature):
         if self._spread_us:
             trend = (microseconds - self._center_us) / self._spread_us
             array[:, 0] = np.clip(trend, -_MAX_TREND, _MAX_TREND)
-        _, month, day, weekday, hour = _calendar(microseconds)
-        cycles = [(month - 1, 12), (weekday, 7), (day - 1, 31)]
-        if self._has_hours:
-            cycles.append((hour, 24))
-        for place, (position, period) in enumerate(cycles):
-            array[:, 1 + 2 * place : 3 + 2 * place] = _CYCLES[period][position]
+        turns, place = self._turns, 1
+        if turns:
+            positions = _positions(microseconds)
+            for word in turns:
+                array[:, place : place + 2] = _CYCLES[word][positions[word]]
+                place += 2
+        if self._reference_us is not None:
+            age = self._age(microseconds)
+            array[:, place] = np.copysign(np.log1p(np.abs(age)), age)
         if missing is not None:
             array[missing] = 0.0
         if self._has_missing:
             array[:, -1] = 0.0 if missing is None else missing
         return array
+
+    @property
+    def _turns(self) -> Sequence[str]:
+        """The cycles, in the order of the array."""
+        if self.cycles is not None:
+            return self.cycles
+        return ("month", "weekday", "day", "hour") if self._has_hours else ("month", "weekday", "day")
+
+    @property
+    def _numbers(self) -> Sequence[str]:
+        """The parts, in the order of `flat`."""
+        if self.parts is not None:
+            return self.parts
+        return ("days", "year", "month", "day", "weekday", *(("hour",) if self._has_hours else ()))
+
+    def _age(self, microseconds: np.ndarray) -> np.ndarray:
+        """Years from the date to the reference, float64 (N,); negative where the date is later."""
+        return np.asarray(((self._reference_us or 0) - microseconds) / _YEAR_US)
 
     def inverse(self, array: np.ndarray) -> pl.Series:
         microseconds = np.rint(self._center_us + array[:, 0].astype(np.float64) * self._spread_us).astype(np.int64)
@@ -142,18 +186,25 @@ class Date(Feature):
 
     @property
     def spec(self) -> TensorSpec:
-        return TensorSpec("float32", (7 + 2 * self._has_hours + self._has_missing,))
+        width = 1 + 2 * len(self._turns) + (self._reference_us is not None) + self._has_missing
+        return TensorSpec("float32", (width,))
 
     @property
     def flat_spec(self) -> FlatSpec:
-        names = ("days", "year", "month", "day", "weekday", *(("hour",) if self._has_hours else ()))
+        waves = [f"{word}_{wave}" for word in self.cycles or () for wave in ("sin", "cos")]
+        names = (*self._numbers, *(("age",) if self._reference_us is not None else ()), *waves)
         return FlatSpec(names, (0,) * len(names))
 
     def flat(self, column: pl.Series) -> np.ndarray:
         microseconds, missing = _physical(column)
-        year, month, day, weekday, hour = _calendar(microseconds)
-        parts = [microseconds / _DAY_US, year, month, day, weekday, *((hour,) if self._has_hours else ())]
-        matrix = np.stack(parts, axis=1).astype(np.float32)
+        calendar = _calendar(microseconds)
+        parts = [_PARTS_OF[word](microseconds, calendar) for word in self._numbers]
+        if self._reference_us is not None:
+            parts.append(self._age(microseconds))
+        if self.cycles:
+            positions = _positions(microseconds)
+            parts += [wave for word in self.cycles for wave in _CYCLES[word][positions[word]].T]
+        matrix = np.stack(parts, axis=1).astype(np.float32) if parts else np.zeros((len(column), 0), np.float32)
         if missing is not None:
             matrix[missing] = np.nan
         return matrix
@@ -176,7 +227,7 @@ def _cycle(period: int) -> np.ndarray:
     return np.stack((np.sin(angle), np.cos(angle)), axis=1).astype(np.float32)
 
 
-_CYCLES = {period: _cycle(period) for period in (7, 12, 24, 31)}
+_CYCLES = {word: _cycle(period) for word, period in (("weekday", 7), ("month", 12), ("hour", 24), ("day", 31))}
 
 
 def _physical(column: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
@@ -195,6 +246,42 @@ def _calendar(microseconds: np.ndarray) -> tuple[np.ndarray, ...]:
     day = days - months.astype("M8[D]").astype(np.int64) + 1
     hour = (microseconds - days * _DAY_US) // (3_600 * _SECOND_US)
     return 1970 + month_number // 12, month_number % 12 + 1, day, (days + 3) % 7, hour
+
+
+def _positions(microseconds: np.ndarray) -> dict[str, np.ndarray]:
+    """Where in its circle each date is, from 0; int64 (N,) each."""
+    _, month, day, weekday, hour = _calendar(microseconds)
+    return {"month": month - 1, "weekday": weekday, "day": day - 1, "hour": hour}
+
+
+def _yearday(microseconds: np.ndarray) -> np.ndarray:
+    """1 to 366, int64 (N,)."""
+    days = microseconds // _DAY_US
+    years = days.astype("M8[D]").astype("M8[Y]")
+    return np.asarray(days - years.astype("M8[D]").astype(np.int64) + 1)
+
+
+def _week(microseconds: np.ndarray) -> np.ndarray:
+    """The week of ISO 8601, 1 to 53, int64 (N,): that of the year which the week's Thursday is in."""
+    days = microseconds // _DAY_US
+    thursday = days - (days + 3) % 7 + 3
+    return np.asarray((_yearday(thursday * _DAY_US) - 1) // 7 + 1)
+
+
+_PARTS_OF: Mapping[str, Callable[[np.ndarray, tuple[np.ndarray, ...]], np.ndarray]] = {
+    "days": lambda us, calendar: us / _DAY_US,
+    "year": lambda us, calendar: calendar[0],
+    "quarter": lambda us, calendar: (calendar[1] + 2) // 3,
+    "month": lambda us, calendar: calendar[1],
+    "week": lambda us, calendar: _week(us),
+    "day": lambda us, calendar: calendar[2],
+    "weekday": lambda us, calendar: calendar[3],
+    "weekend": lambda us, calendar: calendar[3] >= 5,
+    "yearday": lambda us, calendar: _yearday(us),
+    "hour": lambda us, calendar: calendar[4],
+    "minute": lambda us, calendar: us // (60 * _SECOND_US) % 60,
+}
+"""Each part from the microseconds and what `_calendar` gives, (N,)."""
 
 
 def _utc_microseconds(column: pl.Series) -> pl.Series:

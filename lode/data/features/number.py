@@ -1,48 +1,61 @@
 """Numbers: scaled for networks, raw for trees. Scaling is robust to outliers, as in RealMLP (Holzmueller et al. 2024, arXiv 2407.04491).
 
-Reads cells with lode/data/cells.py; read lode/data/contracts.py first.
+Reads cells with lode/data/cells.py; the scalings that are no straight line are in lode/data/warps.py. Read lode/data/contracts.py first.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
-from lode.core.types import FlatSpec, TensorSpec
-from lode.data import cells
+from lode.core.types import FlatSpec, Range, TensorSpec
+from lode.data import cells, warps
 from lode.data.contracts import Feature, State
 
 _SOFT_LIMIT = 3.0
 _HARD_LIMIT = 1e6
-_NUM_KNOTS = 1_000
-_TAIL = 1e-4
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _FLOAT32_EPS = float(np.finfo(np.float32).eps)
+_CURVED = frozenset({"quantile", "power", "log"})
+"""Scalings that change what a linear model can say, so that it gets them too."""
 
 
 class Number(Feature):
     """A number: a price, an age, a count. Infinities are rejected.
 
-    A missing cell becomes the middle, with a flag beside it where training had any.
+    A missing cell becomes the middle, with a flag beside it where training had any. Baselines see the raw number, but scaled where the
+    scaling is no straight line ("quantile", "power", "log") and in bins where there are any.
 
     Args:
         scale: how a network sees it: "robust" (median and quartiles, tails bent smoothly into -3 to 3), "standard" (mean and
-            deviation), "quantile" (rank, as a normal variable) or "none".
+            deviation), "minmax" (smallest 0, largest 1), "quantile" (rank, as a normal variable), "power" (Yeo-Johnson), "log"
+            (logarithm of 1 + size, with its sign) or "none".
+        bins: piecewise-linear encoding: so many bins of equal counts, one number for each, which runs from 0 to 1 within its bin.
     """
 
     kind: ClassVar[Literal["number"]] = "number"
     expects: ClassVar[str] = "a number"
 
-    def __init__(self, *, scale: Literal["robust", "standard", "quantile", "none"] = "robust") -> None:
+    def __init__(
+        self,
+        *,
+        scale: Literal["robust", "standard", "minmax", "quantile", "power", "log", "none"] = "robust",
+        bins: Annotated[int, Range(2, 256)] | None = None,
+    ) -> None:
         self.scale = scale
+        self.bins = bins
         self._center = 0.0
         self._factor = 0.0
         self._shift = 0.0
+        self._fill = 0.0
         self._has_missing = False
+        self._flat_curved = scale in _CURVED
         self._knots = np.zeros(0)
         self._ranks = np.zeros(0)
+        self._edges = np.zeros(0)
+        self._power = warps.Power()
 
     def parse(self, column: pl.Series) -> pl.Series:
         return cells.numbers(column)
@@ -52,11 +65,25 @@ class Number(Feature):
         missing = np.isnan(values)
         self._has_missing = bool(missing.any())
         known = values[~missing] if self._has_missing else values.copy()
-        self._center, self._factor, self._shift = 0.0, 0.0, 0.0
-        self._knots = self._ranks = np.zeros(0)
+        self._center, self._factor, self._shift, self._fill = 0.0, 0.0, 0.0, 0.0
+        self._knots = self._ranks = self._edges = np.zeros(0)
+        self._flat_curved = self.scale in _CURVED
         if not len(known):
             return
         known.sort()
+        if self.scale in ("power", "log"):
+            self._power = warps.Power.fit(known) if self.scale == "power" else self._power
+            self._center, deviation = _mean_and_deviation(self._bent(known))
+            self._factor = 1.0 / deviation if deviation > 0 else 0.0
+        else:
+            self._fit_line(known)
+        if self.scale == "quantile":
+            self._knots, self._ranks = warps.ranks(known)
+        if self.bins is not None:
+            self._edges = warps.edges(self._scaled(known, np.zeros(len(known), dtype=bool)), self.bins)
+
+    def _fit_line(self, known: np.ndarray) -> None:
+        """Centre and factor from the known numbers, ascending."""
         low, median, high = (_quantile(known, share) for share in (0.25, 0.5, 0.75))
         spread, mean, deviation = high - low, median, 0.0
         has_spread = 0 < spread < np.inf
@@ -67,10 +94,12 @@ class Number(Feature):
             self._shift = median  # float32 would swallow the differences of, say, 20240131 and 20240201
         if self.scale == "robust":
             self._center, self._factor = median, 1.0 / spread if spread > 0 else 0.0
+        elif self.scale == "minmax":
+            width = min(float(known[-1]) / 2 - float(known[0]) / 2, _FLOAT32_MAX) * 2
+            self._center, self._factor = float(known[0]), 1.0 / width if width > 0 else 0.0
+            self._fill = min((median - self._center) * self._factor, 1.0)
         else:
             self._center, self._factor = mean, 1.0 / deviation if deviation > 0 else 0.0
-        if self.scale == "quantile":
-            self._knots, self._ranks = _ranks(known)
 
     def fit_transform(self, column: pl.Series, target: np.ndarray | None, folds: np.ndarray | None) -> np.ndarray:
         self.fit(column, target, folds)
@@ -79,26 +108,34 @@ class Number(Feature):
     def transform(self, column: pl.Series) -> np.ndarray:
         values = _floats(column)
         missing = np.isnan(values)
-        array = np.empty((len(values), 2 if self._has_missing else 1), dtype=np.float32)
-        array[:, 0] = self._scaled(values, missing)
+        array = np.empty((len(values), self._width + self._has_missing), dtype=np.float32)
+        scaled = self._scaled(values, missing)
+        if self.bins is None:
+            array[:, 0] = scaled
+        else:
+            array[:, : self._width] = warps.piecewise(scaled, self._edges)
         if self._has_missing:
-            array[:, 1] = missing
+            array[:, -1] = missing
         return array
+
+    @property
+    def _width(self) -> int:
+        """How many numbers stand for one, the flag of missing cells left out."""
+        return max(len(self._edges) - 1, 1)
+
+    def _bent(self, values: np.ndarray) -> np.ndarray:
+        return self._power.bend(values) if self.scale == "power" else warps.signed_log(values)
 
     def _scaled(self, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
         if self.scale == "none":
             return np.clip(np.where(missing, self._center, values), -_FLOAT32_MAX, _FLOAT32_MAX)
         if self.scale == "quantile":
-            if len(self._knots) < 2:
-                return np.zeros(len(values))
-            ranks = np.interp(np.where(missing, self._knots[0], values), self._knots, self._ranks)
-            from scipy.special import ndtri  # 0.2 s to import: only who asks for quantiles waits for it
-
-            return np.where(missing, 0.0, ndtri(np.clip(ranks, _TAIL, 1.0 - _TAIL)))
+            return warps.normal(values, missing, self._knots, self._ranks)
         with np.errstate(over="ignore"):
-            scaled = (values - self._center) * self._factor
+            given = self._bent(values) if self.scale in ("power", "log") else values
+            scaled = (given - self._center) * self._factor
         np.minimum(np.maximum(scaled, -_HARD_LIMIT, out=scaled), _HARD_LIMIT, out=scaled)
-        scaled[missing] = 0.0
+        scaled[missing] = self._fill
         if self.scale == "robust":
             bend = scaled * (1.0 / _SOFT_LIMIT)
             bend *= bend
@@ -108,10 +145,10 @@ class Number(Feature):
 
     def inverse(self, array: np.ndarray) -> pl.Series:
         scaled = array[:, 0].astype(np.float64)
+        if self.bins is not None:
+            scaled = warps.piecewise_inverse(array[:, : self._width].astype(np.float64), self._edges)
         if self.scale == "quantile":
-            from scipy.special import ndtr
-
-            values = np.interp(ndtr(scaled), self._ranks, self._knots) if len(self._knots) else scaled
+            values = warps.normal_inverse(scaled, self._knots, self._ranks)
         elif self.scale == "none":
             values = scaled
         else:
@@ -119,20 +156,33 @@ class Number(Feature):
                 bent = np.clip(scaled / _SOFT_LIMIT, -1.0 + 1e-12, 1.0 - 1e-12)
                 scaled = _SOFT_LIMIT * bent / np.sqrt(1.0 - bent * bent)
             values = self._center + (scaled / self._factor if self._factor else np.zeros_like(scaled))
+            if self.scale == "power":
+                values = self._power.straighten(values)
+            elif self.scale == "log":
+                values = warps.signed_exp(values)
         if self._has_missing:
-            values = np.where(array[:, 1] > 0.5, np.nan, values)
+            values = np.where(array[:, -1] > 0.5, np.nan, values)
         return pl.Series(values, nan_to_null=True)
 
     @property
     def spec(self) -> TensorSpec:
-        return TensorSpec("float32", (2 if self._has_missing else 1,))
+        return TensorSpec("float32", (self._width + self._has_missing,))
 
     @property
     def flat_spec(self) -> FlatSpec:
-        return FlatSpec(("",), (0,))
+        if self.bins is None:
+            return FlatSpec(("",), (0,))
+        return FlatSpec(tuple(f"bin{place}" for place in range(1, self._width + 1)), (0,) * self._width)
 
     def flat(self, column: pl.Series) -> np.ndarray:
         values = _floats(column)
+        if self.bins is not None or self._flat_curved:
+            missing = np.isnan(values)
+            scaled = self._scaled(values, missing)
+            parts = scaled.reshape(-1, 1) if self.bins is None else warps.piecewise(scaled, self._edges)
+            parts = parts.astype(np.float32)
+            parts[missing] = np.nan
+            return parts
         if self._shift:
             values = values - self._shift
         return np.clip(values, -_FLOAT32_MAX, _FLOAT32_MAX).astype(np.float32).reshape(-1, 1)
@@ -141,18 +191,32 @@ class Number(Feature):
         return 0
 
     def state(self) -> State:
-        scalars = {
+        scalars: State = {
             "center": self._center,
             "factor": self._factor,
             "shift": self._shift,
             "has_missing": self._has_missing,
         }
+        if self._flat_curved:
+            scalars["flat_curved"] = True
+        if self.scale == "minmax":
+            scalars["fill"] = self._fill
+        if self.scale == "power":
+            scalars["power"] = self._power.to_json()
+        if self.bins is not None:
+            scalars["edges"] = self._edges
         return {**scalars, "knots": self._knots, "ranks": self._ranks}
 
     def restore(self, state: State) -> None:
         self._center, self._factor, self._shift = (float(state[key]) for key in ("center", "factor", "shift"))
         self._has_missing = bool(state["has_missing"])
         self._knots, self._ranks = (np.asarray(state[key], dtype=np.float64) for key in ("knots", "ranks"))
+        # The first artifacts gave baselines the raw number whatever its scaling, and had no bins.
+        self._flat_curved = bool(state.get("flat_curved", False))
+        self._fill = float(state.get("fill", 0.0))
+        self._edges = np.asarray(state.get("edges", ()), dtype=np.float64)
+        if "power" in state:
+            self._power = warps.Power(**state["power"])
 
 
 def _floats(column: pl.Series) -> np.ndarray:
@@ -185,10 +249,3 @@ def _mean_and_deviation(known: np.ndarray) -> tuple[float, float]:
     if deviation < 1e-12 * max(1.0, abs(float(unit.mean()))):
         deviation = 0.0  # a constant column: what is left is rounding
     return float(unit.mean()) * size, min(deviation * size, _FLOAT32_MAX)
-
-
-def _ranks(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct values (K,) and the share of training below each (K,), ties in the middle of their share."""
-    shares = np.linspace(0.0, 1.0, min(_NUM_KNOTS, max(len(known), 2)))
-    values, position = np.unique(np.quantile(known, shares), return_inverse=True)
-    return values, np.bincount(position, weights=shares) / np.bincount(position)

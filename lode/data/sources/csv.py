@@ -74,7 +74,7 @@ class Csv(Source):
         self.sha256, self.origin = sha256, origin
         self.notes: list[str] = []
         self._table: _Table | None = None
-        self._is_checked = False
+        self._is_checked = self._is_bounded = False
         self._fingerprint: str | None = None
 
     def fingerprint(self) -> str:
@@ -87,16 +87,22 @@ class Csv(Source):
         self.check()
         return self.scan_as({})
 
-    def check(self) -> bool:
-        """Look at every line. Before that, nothing is known about blank lines, and polars fills short ones up."""
+    def check(self, num_rows: int | None = None) -> bool:
+        """Look at every line. Before that, nothing is known about blank lines, and polars fills short ones up.
+
+        No line can be too long without an error, so where there are as many separators as the rows need, none is too short.
+        """
         table = self._opened()
+        if num_rows is not None and not self._is_checked:
+            lines = num_rows + int(self.header)
+            self._is_checked = delimited.separators(self._chunks(table.path), table.dialect) == lines * (len(table.names) - 1) > 0
         if not self._is_checked:
             self._table = self._surveyed(table)
             self._is_checked = True
         return self._table is not table
 
     def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-        table = self._opened()
+        table = self._bounded()
         schema = {name: types.get(name, pl.String()) for name in table.names}
         # Cells to replace must be seen as they stand, and polars reads "nan" as a number.
         no_floats = not {"NaN", "nan"} <= set(self.null_values)
@@ -118,10 +124,23 @@ class Csv(Source):
         self._check_options()
         dialect, sample = self._dialect(path)
         names = self._column_names(dialect, sample)
+        files.check_width(self.path, len(names))
         self._check_replace(names)
         num_skipped = len(sample) - len(sample.lstrip("\n")) + 1
         self._table = _Table(path, dialect, names, num_skipped if self.header else 0, has_blank_lines=False)
         return self._table
+
+    def _bounded(self) -> _Table:
+        """The file, after a look for what would fill the memory: polars must not meet a line without end, or a bomb."""
+        table = self._opened()
+        if not self._is_bounded and not self._is_checked:
+            if files.is_compressed(table.path):
+                # Unpacking costs more than looking at every cell.
+                self.check()
+            else:
+                files.check_lines(table.path, self.path)
+        self._is_bounded = True
+        return self._table or table
 
     def _surveyed(self, table: _Table) -> _Table:
         """Look at every line, so that what is wrong is told by line."""
@@ -170,7 +189,9 @@ class Csv(Source):
 
     def _dialect(self, path: Path) -> tuple[Dialect, str]:
         """How the file separates cells, and its first lines."""
-        sample = _first_lines(self._chunks(path))
+        sample = _first_lines(self._chunks(path), self.path)
+        if "\0" in sample:
+            raise files.holds_nul(self.path, sample.count("\n", 0, sample.index("\0")) + 1)
         if not sample.strip():
             raise DataError(f"{self.path}: the file holds no text. Get it again, or name another one.")
         likely = delimited.sniff(sample.lstrip("\n"), self.quote)
@@ -225,12 +246,16 @@ class Csv(Source):
 
     def _blocks(self, table: _Table, schema: Mapping[str, pl.DataType], num_bytes: int) -> Iterator[pl.DataFrame]:
         """The rows as they stand, about `num_bytes` of text at a time."""
-        texts = delimited.whole_records(self._chunks(table.path), self.quote, num_bytes)
+        texts = delimited.whole_records(self._chunks(table.path), self.quote, num_bytes, self.path)
         for index, text in enumerate(texts):
             yield pl.read_csv(text, skip_rows=0 if index else table.num_skipped, **self._options(table, schema))
 
     def _options(self, table: _Table, schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
+        # Known before a cell is parsed, so that a column of numbers with "NA" in it can be read as numbers. Where cells are replaced
+        # the word may mean something else: then it is looked at afterwards.
+        knows_missing = not self.replace and any(dtype == pl.Float64 for dtype in schema.values())
         return {
+            "null_values": [word for word in self.null_values if word] if knows_missing else None,
             "has_header": False,
             "separator": table.dialect.separator,
             "quote_char": table.dialect.quote or None,
@@ -269,11 +294,15 @@ class Csv(Source):
         return pl.when(cell.is_in(list({"": None, **dict.fromkeys(self.null_values)}))).then(None).otherwise(cell).alias(name)
 
 
-def _first_lines(chunks: Iterator[bytes]) -> str:
+def _first_lines(chunks: Iterator[bytes], where: str) -> str:
     """The start of a text, at least one whole line of it."""
     parts: list[bytes] = []
+    num_bytes = 0
     for chunk in chunks:
         parts.append(chunk)
+        num_bytes += len(chunk)
         if b"\n" in chunk.lstrip():
             break
+        if num_bytes > files.MAX_LINE_BYTES:
+            raise files.too_long(where, 1)
     return b"".join(parts).decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n")

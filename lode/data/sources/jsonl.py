@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import polars as pl
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath
-from lode.data import delimited, files
+from lode.data import delimited, files, json_records, json_types
 from lode.data.contracts import Source
 from lode.data.place import Place
 
-_EXAMPLE = '{"age": 31}'
+_BLOCK_BYTES = 1 << 22
 
 
 class Jsonl(Source):
@@ -27,6 +26,7 @@ class Jsonl(Source):
 
     def __init__(self, place: Place, *, path: FilePath, sha256: str | None = None, origin: str | None = None) -> None:
         self.place, self.path, self.sha256, self.origin = place, path, sha256, origin
+        self._schema: pl.Schema | None = None
 
     def fingerprint(self) -> str:
         return files.sha256_of(files.find(self.place, self.path, None, self.origin))
@@ -34,46 +34,40 @@ class Jsonl(Source):
     def scan(self) -> pl.LazyFrame:
         path = files.find(self.place, self.path, self.sha256, self.origin)
         self.num_bytes = path.stat().st_size
+        if self._schema is None:
+            files.check_lines(path, self.path)
+            self._schema = self._inferred(path)
+        return pl.scan_ndjson(path, schema=self._schema)
+
+    def _inferred(self, path: Path) -> pl.Schema:
+        """Names and types of the columns.
+
+        Errors: DataError where a line is no JSON object, or there are none.
+        """
         try:
             # The whole file is looked at for its types: a guess from the first lines would fail on a later one.
             frame = pl.scan_ndjson(path, infer_schema_length=None)
-            num_columns = len(frame.collect_schema())
+            schema = frame.collect_schema()
+            files.check_width(self.path, len(schema))
             # Cells are only read now, so a broken line is found here and not in the middle of the work.
             num_rows = frame.select(pl.len(), pl.all().null_count()).collect(engine="streaming")["len"].item()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise self._bad_line(path, error) from error
-        if not num_rows or not num_columns:
-            raise self._no_objects()
-        return frame
+        except (pl.exceptions.PolarsError, OSError):
+            schema, num_rows = self._by_block(path)
+        if not num_rows or not schema:
+            raise DataError(f'{self.path}: the file holds no objects. Each line must be one, for example {{"age": 31}}.')
+        if any(json_types.depth(dtype) > json_records.MAX_DEPTH for dtype in schema.values()):
+            raise DataError(
+                f"{self.path}: nested more than {json_records.MAX_DEPTH} levels deep, which is no table. Flatten it first."
+            )
+        return schema
 
-    def _no_objects(self) -> DataError:
-        return DataError(f"{self.path}: the file holds no objects. Each line must be one, for example {_EXAMPLE}.")
-
-    def _bad_line(self, path: Path, cause: Exception) -> DataError:
-        """The error for the first line that is no JSON object."""
-        number = num_objects = 0
-        for block in delimited.whole_records(files.byte_chunks(path), "", files.CHUNK_BYTES):
-            for line in block.splitlines():
-                number += 1
-                num_objects += bool(line.strip())
-                problem = _problem(line)
-                if problem:
-                    return DataError(
-                        f"{self.path}: line {number} {problem}. Each line must be one JSON object, for example {_EXAMPLE}."
-                    )
-        if not num_objects:
-            return self._no_objects()
-        return DataError(f"{self.path}: not readable as JSON lines ({str(cause).splitlines()[0]}). Check the file.")
-
-
-def _problem(line: bytes) -> str:
-    """What is wrong with a line, or an empty string."""
-    if not line.strip():
-        return ""
-    try:
-        value = json.loads(line)
-    except UnicodeDecodeError:
-        return "is not UTF-8"
-    except ValueError as error:
-        return f"is no JSON ({error})"
-    return "" if isinstance(value, dict) else f"holds a JSON {type(value).__name__}"
+    def _by_block(self, path: Path) -> tuple[pl.Schema, int]:
+        """The same, some megabytes at a time: names the line that is broken, and takes cells of several types for text."""
+        types: dict[str, pl.DataType] = {}
+        num_lines = 0
+        for block in delimited.whole_records(files.byte_chunks(path), "", _BLOCK_BYTES, self.path):
+            found, height = json_records.types_of(block, self.path, "line", num_lines)
+            types = json_types.union_fields(types, found)
+            files.check_width(self.path, len(types))
+            num_lines += height
+        return pl.Schema({name: json_types.final(dtype) for name, dtype in types.items()}), num_lines if types else 0

@@ -31,8 +31,9 @@ class Parquet(Source):
         self.num_bytes = path.stat().st_size
         frame = pl.scan_parquet(path, glob=False)
         try:
+            files.check_width(self.path, len(frame.collect_schema()))
             num_rows = frame.select(pl.len()).collect().item()
-        except (pl.exceptions.ComputeError, OSError) as error:
+        except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"{self.path}: not readable as Parquet ({str(error).splitlines()[0]}). Get the file again.") from error
         if num_rows == 0:
             raise DataError(f"{self.path}: the file has columns but no rows. Name one that has rows.")

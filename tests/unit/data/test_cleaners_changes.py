@@ -16,7 +16,7 @@ def make(word: str, **options: object) -> Cleaner:
 
 
 def apply(cleaner: Cleaner, frame: pl.DataFrame, **types: str) -> pl.DataFrame:
-    cleaner.fit(frame, types)
+    cleaner.fit(frame.lazy(), types)
     return cleaner.apply(frame)
 
 
@@ -51,13 +51,13 @@ def test_yes_and_no_become_one_word_each_only_where_nothing_else_stands() -> Non
 
 def test_missing_numbers_take_the_value_of_training_rows() -> None:
     cleaner = make("missing", numbers="median")
-    cleaner.fit(pl.DataFrame({"x": [1.0, None, 3.0, 100.0]}), {"x": "number"})
+    cleaner.fit(pl.DataFrame({"x": [1.0, None, 3.0, 100.0]}).lazy(), {"x": "number"})
     assert cleaner.apply(pl.DataFrame({"x": [None, 7.0]}))["x"].to_list() == [3.0, 7.0]
 
 
 def test_the_most_frequent_word_is_the_smallest_of_equals() -> None:
     cleaner = make("missing", categories="mode")
-    cleaner.fit(pl.DataFrame({"x": ["b", "a", "b", "a", None]}), {"x": "category"})
+    cleaner.fit(pl.DataFrame({"x": ["b", "a", "b", "a", None]}).lazy(), {"x": "category"})
     assert cleaner.apply(pl.DataFrame({"x": pl.Series([None], dtype=pl.String)}))["x"].to_list() == ["a"]
 
 

@@ -78,7 +78,7 @@ def test_few_and_many_texts_are_cut_alike(tokens: str) -> None:
 def test_terms_are_weighted_as_scikit_learn_does() -> None:
     feature, _ = _fitted(TEXTS)
     names = feature.flat_spec.names
-    cut = [feature._cut(pl.Series("x", [text])).to_list()[0] if text else [] for text in TEXTS]
+    cut = [feature._tokenizer.cut(pl.Series("x", [text])).to_list()[0] if text else [] for text in TEXTS]
     peer = TfidfVectorizer(
         analyzer=lambda words: words + [" ".join(pair) for pair in pairwise(words)],
         vocabulary=list(names),

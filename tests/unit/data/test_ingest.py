@@ -13,7 +13,7 @@ import pytest
 from lode.core.errors import DataError
 from lode.core.spec import DataSpec, InputSpec, OutputSpec
 from lode.core.types import Component
-from lode.data import reading
+from lode.data import reading, shelf
 from lode.data.contracts import ROW
 from lode.data.ingest import Ingested, ingest
 from lode.data.place import Place
@@ -97,7 +97,7 @@ def test_large_files_read_with_hints_give_the_same_snapshot(tmp_path: Path, monk
     plain = run(tmp_path)
     monkeypatch.setattr(reading, "HINT_ROWS", 100)
     assert run(tmp_path) == plain
-    monkeypatch.setattr(reading, "MAX_MEMORY_BYTES", 0)
+    monkeypatch.setattr(shelf, "_IN_MEMORY", 10**12)
     assert run(tmp_path) == plain
     assert sorted(path.name for path in (tmp_path / "snapshot").iterdir()) == sorted(
         ["changes.parquet", "report.json", "schema.json", "test.parquet", "train.parquet", "validation.parquet"]
@@ -219,7 +219,7 @@ def test_the_types_cleaner_mends_and_reports_them(tmp_path: Path) -> None:
     assert whole(tmp_path)["age"].to_list()[-3:] == [None, None, 1000.0]
     assert "clean types: 3 cells were changed, 2 of them to missing ('five', 'inf')." in done.notes
     changed = pl.read_parquet(tmp_path / "snapshot" / "changes.parquet")
-    assert changed.rows() == [
+    assert changed.select("row", "column", "before", "after", "cleaner", "split").rows() == [
         (97, "age", "five", None, "types", None),
         (98, "age", "inf", None, "types", None),
         (99, "age", "1,000", "1000", "types", None),
@@ -349,6 +349,20 @@ def test_no_input_left_is_an_error(tmp_path: Path) -> None:
 
 def test_a_snapshot_that_cannot_be_made_leaves_no_spool_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table(tmp_path, y=["no"] * 100)
-    monkeypatch.setattr(reading, "MAX_MEMORY_BYTES", 0)
+    monkeypatch.setattr(shelf, "_IN_MEMORY", 10**12)
     fails(tmp_path)
     assert list((tmp_path / "snapshot").iterdir()) == []
+
+
+def test_the_report_proves_that_no_group_and_no_later_row_crosses_a_border(tmp_path: Path) -> None:
+    table(tmp_path, who=[str(n // 4) for n in range(100)], day=[f"2024-{1 + n // 28:02d}-{1 + n % 28:02d}" for n in range(100)])
+    done = run(tmp_path, by="group", column="who")
+    proof = json.loads((tmp_path / "snapshot" / "report.json").read_text())["borders"]
+    assert proof["in_two_parts"] == 0 and sum(proof["groups"].values()) == 25
+    assert any("0 stand in two parts" in note for note in done.notes)
+    done = run(tmp_path, by="time", column="day", gap="3d", folds=3)
+    proof = json.loads((tmp_path / "snapshot" / "report.json").read_text())
+    assert proof["borders"]["overlaps"] == 0 and proof["borders"]["first"]["train"] == "2024-01-01"
+    assert proof["rows"]["dropped"]["in a gap of the split"] == 4 and sum(done.rows.values()) == 96
+    rows = whole(tmp_path)
+    assert rows["__fold__"].null_count() == done.rows["test"] and rows["__fold__"].n_unique() == 5

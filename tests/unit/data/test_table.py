@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
+from lode.data.changes import lines
 from lode.data.contracts import ROW
-from lode.data.table import Table, cleaned, coded, enumerated, renamed
+from lode.data.enums import cleaned, coded, enumerated, renamed
+from lode.data.shelf import Shelf
+from lode.data.table import Table
 
 
 @pytest.mark.parametrize("num_words", [1, 2, 253, 254, 255, 256, 257, 1000])
@@ -37,17 +42,65 @@ def test_too_many_words_stay_strings() -> None:
     assert cleaned(texts.cast(pl.Categorical(pl.Categories.random("test", pl.UInt16))), lambda cells: cells).equals(texts)
 
 
-def test_words_are_parsed_once_each_and_rejected_cells_are_found() -> None:
+@pytest.fixture(params=["memory", "disk"])
+def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
+    made = Shelf(tmp_path, 2_000_000_000)
+    if request.param == "disk":
+        made.use_disk(8)
+        made.batch_rows = 2
+    return made
+
+
+def test_words_are_parsed_once_each_and_rejected_cells_are_found(shelf: Shelf) -> None:
     column = pl.Series("x", ["1", "five", None, "2", "five"], dtype=pl.Enum(["1", "2", "five"]))
-    table = Table(pl.DataFrame(), np.arange(5, dtype=np.uint64), typed={"x": column})
+    table = Table(pl.DataFrame(), 5, shelf, typed={"x": column})
     bad = table.type_as("x", REGISTRIES["feature"].create(Component("number")), as_words=False)
     assert table.column("x").to_list() == [1.0, None, None, 2.0, None] and bad.tolist() == [1, 4]
 
 
-def test_dropped_rows_are_in_no_frame() -> None:
-    table = Table(pl.DataFrame({"x": [1.0, 2.0, 3.0]}), np.array([4, 5, 9], dtype=np.uint64))
+def test_texts_are_parsed_batch_by_batch_as_at_once(shelf: Shelf) -> None:
+    table = Table(pl.DataFrame({"x": ["1", "five", None, "2", "six"], "w": ["b", "a", "b", None, "a"]}).lazy(), 5, shelf)
+    bad = table.type_as("x", REGISTRIES["feature"].create(Component("number")), as_words=False)
+    assert table.column("x").to_list() == [1.0, None, None, 2.0, None] and bad.tolist() == [1, 4]
+    assert not len(table.type_as("w", REGISTRIES["feature"].create(Component("category")), as_words=True))
+    assert table.column("w").dtype == pl.Enum(["a", "b"]) and table.column("w").to_list() == ["b", "a", "b", None, "a"]
+
+
+def test_dropped_rows_are_in_no_frame(shelf: Shelf) -> None:
+    table = Table(pl.DataFrame({"x": [1.0, 2.0, 3.0]}), 3, shelf)
     table.keep[1] = False
-    assert table.frame(["x"]).to_dict(as_series=False) == {ROW: [4, 9], "x": [1.0, 3.0]}
-    assert table.lazy(["x"], np.array([False, True, True])).collect()[ROW].to_list() == [5, 9]
-    replaced = table.replaced(table.frame(["x"]))
-    assert replaced.rows.tolist() == [4, 9] and replaced.keep.all()
+    assert pl.concat(table.batches(["x"], table.keep)).to_dict(as_series=False) == {ROW: [0, 2], "x": [1.0, 3.0]}
+    assert table.lazy(["x"], np.array([False, True, True])).collect()[ROW].to_list() == [1, 2]
+    assert table.kept_column("x").to_list() == [1.0, 3.0] and table.kept_column("x", 1).to_list() == [1.0]
+    assert table.gather("x", np.array([0, 2])).to_list() == [1.0, 3.0]
+
+
+def test_changed_cells_are_kept_and_missing_rows_dropped(shelf: Shelf) -> None:
+    raw = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0], "w": ["a", "b", "a", "c", None], "z": [1, 2, 3, 4, 5]})
+    table = Table(raw, 5, shelf)
+    table.set("w", enumerated(raw["w"]))
+    table.keep[0] = False
+
+    def change(frame: pl.DataFrame) -> pl.DataFrame:
+        mended = frame.with_columns(
+            pl.when(pl.col("x") > 3).then(-1.0).otherwise(pl.col("x")).alias("x"),
+            pl.when(pl.col("w") == "c").then(pl.lit("new")).otherwise(pl.col("w")).alias("w"),
+        )
+        return mended.filter(pl.col("z") != 2)
+
+    found = pl.concat([lines(difference, after) for difference, after in table.change(["x", "w", "z"], change, table.keep.copy())])
+    assert table.keep.tolist() == [False, False, True, True, True]
+    assert table.column("x").to_list() == [1.0, 2.0, 3.0, -1.0, -1.0]
+    assert table.column("w").dtype == pl.Enum(["a", "b", "new"]) and table.column("w").to_list() == ["a", "b", "a", "new", None]
+    assert sorted(found.rows()) == sorted(
+        [(1, None, None, None), (3, "x", "4.0", "-1.0"), (3, "w", "c", "new"), (4, "x", "5.0", "-1.0")]
+    )
+
+
+def test_words_that_a_cleaner_mends_are_mended_once_each(shelf: Shelf) -> None:
+    table = Table(pl.DataFrame({"w": ["a", "b", None, "a"]}), 4, shelf)
+    table.set("w", enumerated(table.column("w")))
+    mask = table.change_words("w", lambda words: words.replace("a", "z"))
+    assert mask is not None and mask.tolist() == [True, False, False, True]
+    assert table.column("w").to_list() == ["z", "b", None, "z"]
+    assert table.change_words("w", lambda words: words) is None

@@ -1,0 +1,208 @@
+"""Numbers far from the others: set to the edge, taken out, or their training rows dropped. Edges come from training rows only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+
+from lode.core.errors import DataError, SpecError, listed, near_miss
+from lode.core.types import ColumnName, Range
+from lode.data.contracts import ROW, Cleaner, State
+from lode.data.fitting import known_numbers, quantiles, random_rows
+
+_LIMITS = {"iqr": 3.0, "z": 4.0, "mad": 5.0, "isolation_forest": 0.01}
+_MAD_TO_DEVIATION = 1.4826
+"""1 / the third quartile of a standard normal variable: makes MAD estimate the deviation of normal data."""
+_FOREST_ROWS = 100_000
+_NUM_TREES, _ROWS_PER_TREE = 100, 256
+"""Liu, Ting and Zhou, Isolation Forest, ICDM 2008."""
+
+
+class Outliers(Cleaner):
+    """Treats numbers that lie far from the others.
+
+    A column whose middle half (or, for z and mad, all or half of it) is one value has no scale, and is left alone.
+
+    Args:
+        method: what is far: beyond the quartiles by `limit` times their distance ("iqr"); from the mean by `limit` deviations ("z");
+            from the median by `limit` robust deviations ("mad"); or rows that random trees tell apart soonest ("isolation_forest",
+            with `action: drop` only, for it judges rows).
+        limit: how far: 3 for iqr, 4 for z, 5 for mad unless given; for isolation_forest the share of training rows that go, 0.01.
+        columns: these columns; by default all numbers (with `action: drop` outputs that are numbers too).
+        action: "clip" sets a cell to the nearest value that is not far, "null" makes it missing, in every row and request; "drop"
+            takes the row out of training.
+        seed: of the isolation forest.
+    """
+
+    scope: Literal["source", "cells", "training"] = "cells"
+    on: ClassVar[Literal["raw", "typed"]] = "typed"
+    coded: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        method: Literal["iqr", "z", "mad", "isolation_forest"] = "iqr",
+        limit: Annotated[float, Range(0, open_low=True)] | None = None,
+        columns: list[ColumnName] | None = None,
+        action: Literal["clip", "null", "drop"] = "clip",
+        seed: Annotated[int, Range(0)] = 0,
+    ) -> None:
+        if method == "isolation_forest" and action != "drop":
+            raise SpecError(
+                f'cleaner outliers:action: found "{action}" with isolation_forest, which judges rows, not cells; allowed: drop. '
+                "Write `action: drop`, or another method."
+            )
+        if method == "isolation_forest" and limit is not None and limit >= 0.5:
+            raise SpecError(
+                f"cleaner outliers:limit: found {limit:g} with isolation_forest, allowed: a share of rows below 0.5. Write 0.01 for 1 %."
+            )
+        self.method, self.columns, self.action, self.seed = method, columns, action, seed
+        self.limit = _LIMITS[method] if limit is None else limit
+        self.scope = "training" if action == "drop" else "cells"
+        self._bounds: dict[str, tuple[float, float]] = {}
+        self._forest: _Forest | None = None
+        self.notes: list[str] = []
+
+    def fit(self, rows: pl.LazyFrame, types: Mapping[str, str]) -> None:
+        """One column at a time, exact. Errors: DataError where a named column is not there or holds no numbers."""
+        names = self._numbers(rows.collect_schema(), types)
+        self._bounds, self._forest, self.notes = {}, None, []
+        if self.method == "isolation_forest":
+            self._forest = _Forest(rows, names, self.limit, self.seed) if names else None
+            return
+        for name in names:
+            bounds = self._edges(known_numbers(rows, name))
+            if bounds is not None:
+                self._bounds[name] = bounds
+            else:
+                self.notes.append(
+                    f"clean outliers: {name} has no scale by {self.method} (most of its cells are one value), it is left alone."
+                )
+
+    def _numbers(self, schema: pl.Schema, types: Mapping[str, str]) -> list[str]:
+        have = [name for name in schema.names() if name != ROW and name in types]
+        numbers = [name for name in have if types[name] == "number" and schema[name].is_numeric()]
+        for name in self.columns or ():
+            if name not in have:
+                raise DataError(
+                    f'data.clean outliers: no column "{name}", found {listed(have)}.{near_miss(name, have)} Name one of them.'
+                )
+            if name not in numbers:
+                raise DataError(
+                    f'data.clean outliers: the column "{name}" is a {types[name]}, a number is needed. Numbers are {listed(numbers)}.'
+                )
+        return numbers if self.columns is None else list(self.columns)
+
+    def _edges(self, values: np.ndarray) -> tuple[float, float] | None:
+        """The smallest and the largest number that is not far; None where the values have no scale. Reorders `values`."""
+        if not len(values):
+            return None
+        low, high = _EDGES[self.method](values, self.limit)
+        return (low, high) if -np.inf < low < high < np.inf else None
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        if self._forest is not None:
+            return frame.filter(~self._forest.strange(frame)) if self._forest.fits(frame) else frame
+        bounds = {name: edge for name, edge in self._bounds.items() if name in frame.columns}
+        far = {name: _far(frame[name], *edge) for name, edge in bounds.items()}
+        far = {name: mask for name, mask in far.items() if mask.any()}
+        if not far:
+            return frame
+        if self.action == "drop":
+            return frame.filter(~pl.DataFrame(list(far.values())).select(pl.any_horizontal(pl.all())).to_series())
+        if self.action == "clip":
+            return frame.with_columns(frame[name].clip(*bounds[name]) for name in far)
+        return frame.with_columns(frame[name].set(mask, None) for name, mask in far.items())
+
+    def why(self, changed: pl.DataFrame) -> pl.Series:
+        """Which edge a cell was beyond."""
+        if self.scope == "training":
+            text = "isolation forest" if self.method == "isolation_forest" else f"a number is far ({self.method}, {self.limit:g})"
+            return pl.Series([text], dtype=pl.String).new_from_index(0, changed.height)
+        low = pl.col("column").replace_strict({name: low for name, (low, _) in self._bounds.items()} or {"": 0.0}, default=None)
+        high = pl.col("column").replace_strict({name: high for name, (_, high) in self._bounds.items()} or {"": 0.0}, default=None)
+        is_low = pl.col("before").cast(pl.Float64, strict=False) < low
+        edge = (
+            pl.when(is_low)
+            .then(pl.format("below {}", low.round_sig_figs(6)))
+            .otherwise(pl.format("above {}", high.round_sig_figs(6)))
+        )
+        return changed.select(pl.concat_str(edge.fill_null("far"), pl.lit(f" ({self.method})"))).to_series()
+
+    def state(self) -> State:
+        return {"bounds": {name: list(edge) for name, edge in self._bounds.items()}} if self.scope == "cells" else {}
+
+    def restore(self, state: State) -> None:
+        self._bounds = {name: (float(low), float(high)) for name, (low, high) in state.get("bounds", {}).items()}
+
+
+def _far(column: pl.Series, low: float, high: float) -> pl.Series:
+    if not column.dtype.is_numeric():
+        return pl.Series(column.name, [False]).new_from_index(0, len(column))
+    return ((column < low) | (column > high)).fill_null(False)
+
+
+def _quartile_edges(values: np.ndarray, limit: float) -> tuple[float, float]:
+    """Tukey's fences (Exploratory Data Analysis, 1977)."""
+    low, high = quantiles(values, (0.25, 0.75))
+    return low - limit * (high - low), high + limit * (high - low)
+
+
+def _deviation_edges(values: np.ndarray, limit: float) -> tuple[float, float]:
+    size = float(max(abs(values.min()), abs(values.max()))) or 1.0
+    values /= size  # so that the squares of numbers near the largest float do not overflow
+    mean, deviation = float(values.mean()), float(values.std())
+    if deviation < 1e-12:
+        deviation = 0.0  # a constant column: what is left is rounding
+    return (mean - limit * deviation) * size, (mean + limit * deviation) * size
+
+
+def _robust_edges(values: np.ndarray, limit: float) -> tuple[float, float]:
+    """Median and its absolute deviation (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
+    median = quantiles(values, (0.5,))[0]
+    np.abs(np.subtract(values, median, out=values), out=values)
+    deviation = quantiles(values, (0.5,))[0] * _MAD_TO_DEVIATION
+    return median - limit * deviation, median + limit * deviation
+
+
+_EDGES: dict[str, Callable[[np.ndarray, float], tuple[float, float]]] = {
+    "iqr": _quartile_edges,
+    "z": _deviation_edges,
+    "mad": _robust_edges,
+}
+
+
+class _Forest:
+    """Trees that tell rows apart, grown on a sample. A missing number counts as the column's median."""
+
+    def __init__(self, rows: pl.LazyFrame, names: list[str], share: float, seed: int) -> None:
+        from sklearn.ensemble import IsolationForest  # 1 s to import: only who asks for a forest waits for it
+
+        sample = random_rows(rows, names, _FOREST_ROWS, seed)
+        self._names = names
+        self._medians = {name: _median(sample[name]) for name in names}
+        self._trees = IsolationForest(n_estimators=_NUM_TREES, max_samples=min(_ROWS_PER_TREE, sample.height), random_state=seed)
+        matrix = self._matrix(sample)
+        self._trees.fit(matrix)
+        self._least = float(np.quantile(self._trees.score_samples(matrix), share))
+
+    def fits(self, frame: pl.DataFrame) -> bool:
+        """Whether the rows have the columns, and there are any."""
+        return frame.height > 0 and all(name in frame.columns for name in self._names)
+
+    def strange(self, frame: pl.DataFrame) -> pl.Series:
+        """Which rows score below those of the sample's share."""
+        return pl.Series(self._trees.score_samples(self._matrix(frame)) < self._least)
+
+    def _matrix(self, frame: pl.DataFrame) -> np.ndarray:
+        columns = [frame[name].cast(pl.Float64).fill_nan(None).fill_null(self._medians[name]).to_numpy() for name in self._names]
+        limit = float(np.finfo(np.float32).max)
+        return np.clip(np.stack(columns, axis=1), -limit, limit).astype(np.float32)
+
+
+def _median(column: pl.Series) -> float:
+    found: Any = column.cast(pl.Float64).fill_nan(None).median()
+    return 0.0 if found is None else float(found)

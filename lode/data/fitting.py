@@ -1,0 +1,68 @@
+"""What `fit` of a cleaner looks at where a table may be larger than memory: one column's numbers, a random sample, spread-out slices.
+
+The same rows always give the same sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+BATCH_ROWS = 1 << 18
+_NUM_SLICES, _SLICE_ROWS = 8, 1 << 14
+
+
+def count_rows(rows: pl.LazyFrame) -> int:
+    """How many rows there are."""
+    return int(rows.select(pl.len()).collect(engine="streaming").item())
+
+
+def known_numbers(rows: pl.LazyFrame, name: str) -> np.ndarray:
+    """The known cells of a numeric column, float64 (K,), in order; 8 bytes per row and no more. The caller may write to it."""
+    column = pl.col(name).cast(pl.Float64).fill_nan(None).drop_nulls()
+    num_known = int(rows.select(column.len()).collect(engine="streaming").item())
+    values, filled = np.empty(num_known, dtype=np.float64), 0
+    for batch in rows.select(column).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+        part = batch.to_series().to_numpy()
+        values[filled : filled + len(part)] = part
+        filled += len(part)
+    return values
+
+
+def quantiles(values: np.ndarray, shares: Sequence[float]) -> list[float]:
+    """Exact quantiles with linear interpolation, as np.quantile gives them. Reorders `values` (N,), and needs no other memory."""
+    places = [share * (len(values) - 1) for share in shares]
+    needed = sorted({int(edge) for place in places for edge in (np.floor(place), np.ceil(place))})
+    values.partition(needed)
+    return [_between(values, place) for place in places]
+
+
+def _between(values: np.ndarray, place: float) -> float:
+    low, high = float(values[int(np.floor(place))]), float(values[int(np.ceil(place))])
+    return low + (high - low) * (place - int(place))
+
+
+def random_rows(rows: pl.LazyFrame, columns: Sequence[str], num_rows: int, seed: int = 0) -> pl.DataFrame:
+    """`num_rows` rows drawn without replacement, in their order; all rows where there are no more."""
+    total = count_rows(rows)
+    if total <= num_rows:
+        return rows.select(columns).collect(engine="streaming")
+    chosen = np.sort(np.random.default_rng(seed).choice(total, num_rows, replace=False, shuffle=False))
+    parts, start = [], 0
+    for batch in rows.select(columns).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+        first, last = np.searchsorted(chosen, (start, start + batch.height))
+        parts.append(batch[chosen[first:last] - start])
+        start += batch.height
+    return pl.concat(parts)
+
+
+def spread_rows(rows: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Slices spread over the whole table, about 130,000 rows: enough to see how cells are written. All rows of a small table."""
+    total = count_rows(rows)
+    chosen = rows.select(columns)
+    if total <= _NUM_SLICES * _SLICE_ROWS:
+        return chosen.collect(engine="streaming")
+    step = (total - _SLICE_ROWS) // (_NUM_SLICES - 1)
+    return pl.concat([chosen.slice(index * step, _SLICE_ROWS).collect() for index in range(_NUM_SLICES)])

@@ -1,0 +1,171 @@
+"""One sheet of a workbook (.xlsx, .xlsm, .xlsb, .xls, .ods), read by calamine through fastexcel."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Annotated
+
+import fastexcel
+import polars as pl
+
+from lode.core.errors import DataError, listed, near_miss
+from lode.core.types import ColumnName, FilePath, Range
+from lode.data import archives, files
+from lode.data.contracts import Source
+from lode.data.place import Place
+
+_ZIPPED = (".xlsx", ".xlsm", ".xlsb", ".ods")
+_OLE = b"\xd0\xcf\x11\xe0"
+"""How .xls files start, and encrypted .xlsx files."""
+_UNNAMED = re.compile(r"__UNNAMED__(\d+)")
+_NUMBERED = re.compile(r"(.+)_\d+")
+_EXACT = float(1 << 53)
+
+
+class Excel(Source):
+    """One sheet of a workbook. Dates, booleans and numbers are typed; a column that mixes them with words is text.
+
+    Rows without a cell are left out and counted. A merged range has its value in its first cell; `fill_down` gives it to the cells
+    below. Formulas count as the value that was saved with them, errors (#N/A, #DIV/0!) as missing. The sheet is held in memory.
+
+    Args:
+        path: the file, relative to lode.yaml or to `--data DIR`.
+        sheet: the sheet's name, or its number from 1.
+        header: whether one row holds the column names.
+        header_row: which row holds them, as the workbook counts; what stands above is left out.
+        columns: column names of a sheet without a header.
+        fill_down: columns whose empty cells take the value above them (merged cells).
+        sha256: the expected sha256 of the file; checked before it is read.
+        origin: where the file comes from; repeated in the error when it is missing.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        path: FilePath,
+        sheet: str | Annotated[int, Range(1)] = 1,
+        header: bool = True,
+        header_row: Annotated[int, Range(1)] = 1,
+        columns: list[str] | None = None,
+        fill_down: list[ColumnName] | None = None,
+        sha256: str | None = None,
+        origin: str | None = None,
+    ) -> None:
+        self.place, self.path, self.sheet, self.header, self.header_row = place, path, sheet, header, header_row
+        self.columns, self.fill_down, self.sha256, self.origin = columns, fill_down or [], sha256, origin
+        self.notes: list[str] = []
+        self._frame: pl.DataFrame | None = None
+
+    def fingerprint(self) -> str:
+        return files.sha256_of(files.find(self.place, self.path, None, self.origin))
+
+    def scan(self) -> pl.LazyFrame:
+        if self._frame is None:
+            path = files.find(self.place, self.path, self.sha256, self.origin)
+            self.num_bytes = path.stat().st_size
+            self._frame = self._tidy(self._read(path))
+        return self._frame.lazy()
+
+    def _read(self, path: Path) -> pl.DataFrame:
+        """The sheet as it stands, with the names that it will have."""
+        if self.header and self.columns is not None:
+            raise DataError(
+                f"{self.path}: `columns` names the columns of a sheet without a header. Add `header: false`, or leave it out."
+            )
+        with path.open("rb") as file:
+            is_ole = file.read(4) == _OLE
+        if is_ole and path.suffix.lower() in _ZIPPED:
+            raise DataError(
+                f"{self.path}: the workbook is encrypted, or an .xls file with another name. Save it without a password."
+            )
+        if path.suffix.lower() in _ZIPPED:
+            archives.check_zip(path)
+        _quiet()
+        try:
+            workbook = fastexcel.read_excel(path)
+            name = self._sheet_name(workbook.sheet_names)
+            sheet = workbook.load_sheet(
+                name,
+                header_row=self.header_row - 1 if self.header else None,
+                # All rows are looked at for a column's type: a guess from the first ones would lose words further down.
+                schema_sample_rows=None,
+            )
+            names = self._names(workbook, name, [column.name for column in sheet.available_columns()])
+            frame = sheet.to_polars()
+        except (fastexcel.FastExcelError, pl.exceptions.PolarsError) as error:
+            raise DataError(
+                f"{self.path}: not readable as a workbook ({str(error).splitlines()[0]}). Save it again as .xlsx."
+            ) from error
+        frame.columns = names
+        return frame
+
+    def _sheet_name(self, names: list[str]) -> str:
+        if isinstance(self.sheet, int):
+            if self.sheet > len(names):
+                raise DataError(
+                    f"{self.path}: sheet {self.sheet}, the workbook has {len(names)} ({listed(names)}). Name one of them."
+                )
+            return names[self.sheet - 1]
+        if self.sheet not in names:
+            raise DataError(
+                f'{self.path}: no sheet "{self.sheet}", found {listed(names)}.{near_miss(self.sheet, names)} Name one of them.'
+            )
+        return self.sheet
+
+    def _names(self, workbook: fastexcel.ExcelReader, sheet: str, found: list[str]) -> list[str]:
+        """Names of the columns; those without one are called by their place."""
+        files.check_width(self.path, len(found))
+        if self.columns is not None:
+            if len(self.columns) != len(found):
+                raise DataError(
+                    f"{self.path}: `columns` has {len(self.columns)} names, the sheet has {len(found)} columns. Name each once."
+                )
+            return list(self.columns)
+        if self.header and any((match := _NUMBERED.fullmatch(name)) and match[1] in found for name in found):
+            self._check_twice(workbook, sheet)
+        names = [_UNNAMED.sub(lambda match: f"column_{int(match[1]) + 1}", name.strip()) for name in found]
+        return [name or f"column_{index}" for index, name in enumerate(names, start=1)]
+
+    def _check_twice(self, workbook: fastexcel.ExcelReader, sheet: str) -> None:
+        """A second `id` comes as `id_1`, as a column of that name does: look at the header itself."""
+        raw = workbook.load_sheet(sheet, header_row=None, skip_rows=self.header_row - 1, n_rows=1, dtypes="string").to_polars()
+        names = [str(name).strip() for name in raw.row(0) if name is not None] if raw.height else []
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f'{self.path}: the header names "{twice[0]}" {names.count(twice[0])} times. Rename one of them.')
+
+    def _tidy(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Without rows and nameless columns that hold nothing, whole numbers as such, merged cells filled."""
+        nameless = [name for name in frame.columns if name.startswith("column_") and frame[name].null_count() == frame.height]
+        frame = frame.drop(nameless) if self.header else frame
+        num_rows = frame.height
+        frame = frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width else frame.clear()
+        if frame.is_empty():
+            raise DataError(f"{self.path}: the sheet has no rows under its header. Name another `sheet`, or another `header_row`.")
+        self.notes.clear()
+        if frame.height < num_rows:
+            num_empty = num_rows - frame.height
+            self.notes.append(f"{self.path}: {num_empty:,} empty row{'s were' if num_empty > 1 else ' was'} left out.")
+        for name in self.fill_down:
+            if name not in frame.columns:
+                raise DataError(
+                    f'{self.path}: fill_down names the column "{name}", found {listed(frame.columns)}.{near_miss(name, frame.columns)}'
+                )
+        whole = [name for name, dtype in frame.schema.items() if dtype == pl.Float64 and _is_whole(frame[name])]
+        return frame.with_columns(pl.col(whole).cast(pl.Int64)).with_columns(pl.col(self.fill_down).forward_fill())
+
+
+def _quiet() -> None:
+    """Keep fastexcel from writing about columns without a cell to the terminal, where nobody has asked for its log."""
+    log = logging.getLogger("fastexcel")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+
+
+def _is_whole(column: pl.Series) -> bool:
+    """Whether all numbers are whole: a workbook knows no other kind, and 1.0 is no word for a class."""
+    cells = column.drop_nulls()
+    return bool(((cells == cells.floor()) & (cells.abs() < _EXACT)).all())

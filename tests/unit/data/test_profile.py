@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import ks_2samp
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.metrics import roc_auc_score
+
+from lode.core.registry import REGISTRIES
+from lode.data import crossing, drift, figures, quality, relation
+from lode.data.contracts import ROW
+from lode.data.figures import PART, Column
+from lode.data.split import PARTS
+from lode.testing.finding import snapshot_of
+
+NUMBER = pl.Float64()
+
+
+def parts_of(frame: pl.DataFrame, seed: int = 0) -> dict[str, pl.DataFrame]:
+    shuffled = frame.sample(fraction=1.0, shuffle=True, seed=seed)
+    first, second = int(0.7 * frame.height), int(0.8 * frame.height)
+    return {"train": shuffled[:first], "validation": shuffled[first:second], "test": shuffled[second:]}
+
+
+def profile_of(frame: pl.DataFrame, columns: dict[str, tuple[str, str]], folder: Path) -> dict[str, Any]:
+    return snapshot_of(parts_of(frame), columns, folder)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, dict[str, Any]]:
+    rng = np.random.default_rng(1)
+    n = 2_000
+    frame = pl.DataFrame(
+        {
+            "y": rng.choice(["no", "yes"], n),
+            "x": pl.Series(np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)), nan_to_null=True),
+            "count": rng.integers(0, 5, n).astype(float),
+            "when": [datetime(2024, 1, 1) + timedelta(hours=int(hours)) for hours in rng.integers(0, 9_000, n)],
+            "city": pl.Series(rng.choice(["Rome", "Oslo", "Lima"], n, p=[0.6, 0.3, 0.1])).cast(pl.Enum(["Lima", "Oslo", "Rome"])),
+            "note": [f"about {word} and {number}" for word, number in zip(rng.choice(["tea", "milk"], n), range(n), strict=True)],
+            "scan": [bytes(int(size)) for size in rng.integers(10, 90, n)],
+            "paid": rng.integers(1, 10**6, n),
+        }
+    )
+    words = {"x": "number", "count": "number", "when": "date", "city": "category", "note": "text", "scan": "image"}
+    columns = {"y": ("output", "binary"), **{name: ("input", word) for name, word in words.items()}}
+    return frame, profile_of(frame, columns, tmp_path_factory.mktemp("mixed"))
+
+
+def test_a_profile_is_plain_json(mixed: tuple[pl.DataFrame, dict[str, Any]]) -> None:
+    assert json.loads(json.dumps(mixed[1], allow_nan=False)) == mixed[1]
+
+
+def test_figures_of_a_number_are_those_of_numpy(mixed: tuple[pl.DataFrame, dict[str, Any]]) -> None:
+    frame, found = mixed
+    record, x = found["columns"]["x"], frame["x"].drop_nulls().to_numpy()
+    assert record["missing"]["rows"] == frame["x"].null_count() == sum(record["missing"][part] for part in PARTS)
+    assert [record[key] for key in ("low", "high", "mean", "std")] == pytest.approx([x.min(), x.max(), x.mean(), x.std(ddof=1)])
+    assert record["quantiles_exact"] and record["quantiles"]["0.25"] == pytest.approx(np.quantile(x, 0.25))
+    assert record["distinct"] == {"values": len(np.unique(x)), "exact": True}
+    counts, _ = np.histogram(x, record["histogram"]["edges"])
+    counted = np.sum([record["histogram"]["rows"][part] for part in PARTS], axis=0)
+    assert counted.tolist() == counts.tolist()
+
+
+def test_few_values_are_counted_in_every_part(mixed: tuple[pl.DataFrame, dict[str, Any]]) -> None:
+    frame, found = mixed
+    top = found["columns"]["city"]["top"]
+    assert [(entry["value"], sum(entry["rows"].values())) for entry in top] == [
+        (word, frame.filter(pl.col("city") == word).height) for word in ("Rome", "Oslo", "Lima")
+    ]
+    assert found["columns"]["count"]["whole"] and len(found["columns"]["count"]["histogram"]["edges"]) == 6
+
+
+def test_dates_texts_pictures_and_other_columns_have_their_figures(mixed: tuple[pl.DataFrame, dict[str, Any]]) -> None:
+    frame, found = mixed
+    columns = found["columns"]
+    assert columns["when"]["low"] == frame["when"].min().timestamp() * 1e6  # type: ignore[union-attr]
+    assert columns["note"]["low"] == frame["note"].str.len_chars().min()
+    assert {entry["value"] for entry in columns["note"]["top"]} == {"about", "and", "tea", "milk"}
+    assert columns["scan"]["high"] == frame["scan"].bin.size().max()
+    assert columns["scan"]["pictures"]["unreadable"] == columns["scan"]["pictures"]["looked_at"]
+    assert columns["paid"]["role"] == "kept" and "relation" not in columns["paid"]
+
+
+def test_far_out_cells_are_counted_beside_the_histogram(tmp_path: Path) -> None:
+    values = np.append(np.random.default_rng(0).normal(size=1_999), 1e9)
+    found = profile_of(pl.DataFrame({"x": values}), {"x": ("input", "number")}, tmp_path)["columns"]["x"]
+    assert found["high"] == 1e9 and found["histogram"]["edges"][-1] < 20
+    assert sum(found["histogram"]["above"].values()) == 1
+
+
+def test_a_table_of_empty_strange_and_endless_cells_is_no_trouble(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "none": pl.Series([None] * 40, dtype=pl.Float64),
+            "endless": [float("inf"), float("nan"), -float("inf"), 1.0] * 10,
+            "lists": [[1, 2]] * 40,
+            "</script>\x1b[31m": ["<b>" * 1_000, None] * 20,
+        }
+    )
+    columns = dict.fromkeys(("none", "endless"), ("input", "number")) | {"</script>\x1b[31m": ("input", "category")}
+    found = profile_of(frame, columns, tmp_path)
+    assert found["columns"]["endless"]["missing"]["rows"] == 30
+    assert found["columns"]["lists"]["kind"] == "other"
+    assert len(found["columns"]["</script>\x1b[31m"]["top"][0]["value"]) <= figures.MAX_CHARS
+    json.dumps(found, allow_nan=False)
+
+
+def test_more_columns_than_are_looked_at_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lode.data.profile.MAX_COLUMNS", 3)
+    frame = pl.DataFrame({f"c{n}": [float(n), 1.0] * 20 for n in range(5)})
+    found = profile_of(frame, dict.fromkeys(frame.columns, ("input", "number")), tmp_path)
+    assert list(found["columns"]) == ["c0", "c1", "c2"] and found["not_looked_at"] == ["c3", "c4"]
+
+
+def test_long_columns_are_estimated_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lode.data.figures._EXACT_ROWS", "lode.data.figures._COUNTED_VALUES"):
+        monkeypatch.setattr(name, 10)
+    monkeypatch.setattr("lode.data.figures._ROWS_AT_ONCE", 700)
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"x": rng.normal(size=3_000), "id": [f"i{n}" for n in range(3_000)], "k": rng.integers(0, 90, 3_000) / 2})
+    words = {"x": ("input", "number"), "id": ("input", "category"), "k": ("input", "number")}
+    found = profile_of(frame, words, tmp_path)["columns"]
+    assert not found["x"]["distinct"]["exact"] and found["x"]["distinct"]["values"] == pytest.approx(3_000, rel=0.25)
+    assert found["id"]["distinct"] == {"values": 3_000, "exact": True}
+    assert not found["k"]["top_exact"]
+
+
+def judge_of(x: np.ndarray, y: np.ndarray, task: str) -> tuple[relation.Judge, Column]:
+    frame = pl.DataFrame({"x": x, "y": y, PART: np.zeros(len(x), np.uint8)})
+    target = Column("y", "output", task, frame.schema["y"], "number" if task == "number" else "word")
+    return relation.Judge(frame, target, {"positive": 1}), Column("x", "input", "number", NUMBER, "number")
+
+
+def test_power_of_a_number_is_its_auc() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 20_000)
+    x = rng.normal(size=20_000) + 0.8 * y
+    judge, column = judge_of(x, y, "binary")
+    assert judge.relation(column)["power"] == pytest.approx(roc_auc_score(y, x), abs=0.01)  # type: ignore[index]
+
+
+def test_power_of_noise_and_of_ids_is_that_of_chance() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 5_000)
+    for x in (rng.normal(size=5_000), np.arange(5_000.0)):
+        judge, column = judge_of(x, y, "binary")
+        assert judge.relation(column)["power"] == pytest.approx(0.5, abs=0.03)  # type: ignore[index]
+    ids = Column("x", "input", "category", pl.String(), "word")
+    frame = pl.DataFrame({"x": [f"i{n}" for n in range(5_000)], "y": y, PART: np.zeros(5_000, np.uint8)})
+    judge = relation.Judge(frame, Column("y", "output", "binary", pl.Int64(), "word"), {})
+    assert judge.relation(ids)["power"] == pytest.approx(0.5, abs=0.03)  # type: ignore[index]
+
+
+def test_power_for_a_number_is_r2() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=10_000)
+    y = x + rng.normal(scale=np.sqrt(1 / 12), size=10_000)
+    judge, column = judge_of(x, y, "number")
+    assert judge.relation(column)["power"] == pytest.approx(0.5, abs=0.02)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("x", "how"),
+    [
+        (np.tile([0.0, 1.0], 100), "target"),
+        (np.tile([0.0, 1.0, 2.0, 3.0], 50), "value"),
+        (np.array([(-1.0) ** n * (n + 1) for n in range(200)]), "threshold"),
+        (np.append(np.tile([0.0, 1.0], 99), [1.0, 0.0]), None),
+    ],
+)
+def test_how_a_column_gives_classes_away(x: np.ndarray, how: str | None) -> None:
+    judge, column = judge_of(x, np.tile([0, 1], 100), "binary")
+    scan = pl.DataFrame({"x": x, "y": np.tile([0, 1], 100)}).lazy()
+    assert judge.tells(column, scan) == how
+
+
+def test_a_straight_line_of_the_target_is_named_only_if_it_holds_in_all_rows() -> None:
+    y = np.random.default_rng(0).normal(size=300)
+    judge, column = judge_of(3 * y + 1, y, "number")
+    assert judge.tells(column, pl.DataFrame({"x": 3 * y + 1, "y": y}).lazy()) == "line"
+    assert judge.tells(column, pl.DataFrame({"x": np.append(3 * y + 1, 9.0), "y": np.append(y, 0.0)}).lazy()) is None
+
+
+def drifts(train: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    frame = pl.DataFrame({"x": np.concatenate([train, test]), PART: pl.Series([0] * len(train) + [2] * len(test), dtype=pl.UInt8)})
+    found = drift.between(frame, Column("x", "input", "number", NUMBER, "number"), "test")
+    assert found is not None
+    return found
+
+
+def test_drift_is_measured_as_others_measure_it() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=4_000), rng.normal(0.5, size=2_000)
+    found = drifts(a, b)
+    assert found["distance"] == pytest.approx(ks_2samp(a, b).statistic)
+    assert 0.2 < found["psi"] < 0.3 and found["p"] < 1e-12
+
+
+def test_small_parts_of_the_same_rows_do_not_drift() -> None:
+    rng = np.random.default_rng(0)
+    tried = [drifts(rng.normal(size=200), rng.normal(size=60)) for _ in range(200)]
+    assert np.mean([found["psi"] for found in tried]) == pytest.approx(tried[0]["chance"], rel=0.3)
+    assert 0.02 < np.mean([found["p"] < 0.1 for found in tried]) < 0.2
+
+
+def test_rows_on_both_sides_are_found_with_their_places() -> None:
+    a = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "w": ["a", "b", None, "d"], "t": [1.0, 1.0, 1.0, 1.0]})
+    b = pl.DataFrame({"x": [3.0, 2.0, 4.0], "w": [None, "c", "d"], "t": [1.0, 1.0, 1.0]})
+    rows = pl.concat([a, b]).with_columns(
+        pl.Series(PART, [0] * 4 + [2] * 3, dtype=pl.UInt8), pl.Series(ROW, range(7), dtype=pl.UInt64)
+    )
+    columns = figures.columns_of(rows.schema, {name: {"role": "input", "type": "category"} for name in "xwt"})
+    known = figures.basics(rows.lazy(), columns, 7)
+    found = crossing.crossing(rows.lazy(), columns, known, {"train": 4, "validation": 0, "test": 3})
+    assert found["rows"] == {"validation": 0, "test": 2}
+    assert sorted(found["samples"]) == [[4, 2], [6, 3]]
+
+
+CLEAN_SETS = [
+    (load_breast_cancer, "binary", set()),
+    (load_wine, "multiclass", {"few_rows"}),
+    (load_diabetes, "number", {"few_rows"}),
+]
+
+
+@pytest.mark.parametrize(("load", "task", "right"), CLEAN_SETS)
+def test_well_kept_tables_are_left_in_peace(load: Any, task: str, right: set[str], tmp_path: Path) -> None:
+    made = load()
+    names = [str(name) for name in made.feature_names]
+    frame = pl.DataFrame({**dict(zip(names, made.data.T, strict=True)), "target": made.target})
+    columns = dict.fromkeys(names, ("input", "number")) | {"target": ("output", task)}
+    found = quality.look(profile_of(frame, columns, tmp_path))
+    assert {item["finding"] for item in found} == right, [item["text"] for item in found]
+
+
+def test_every_finding_is_asked_and_the_worst_comes_first(mixed: tuple[pl.DataFrame, dict[str, Any]], monkeypatch: Any) -> None:
+    found = quality.look(mixed[1])
+    assert [quality.SEVERITIES.index(item["severity"]) for item in found] == sorted(
+        quality.SEVERITIES.index(item["severity"]) for item in found
+    )
+    assert {item["finding"] for item in found} <= set(REGISTRIES["finding"].names())
+
+
+def test_copies_under_new_ids_are_copies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"id": [f"i{n}" for n in range(300)], "x": [*rng.normal(size=270), *([0.5] * 30)]})
+    parts = {"train": frame[:270].vstack(frame[270:280]), "validation": frame[280:290], "test": frame[290:]}
+    found = snapshot_of(parts, {"id": ("input", "category"), "x": ("input", "number")}, tmp_path)
+    assert found["crossing"]["rows"] == {"validation": 10, "test": 10}
