@@ -65,15 +65,32 @@ BEERS_RULES = [
     },
     "brewery_id determines state, city",
 ]
-BEERS_TYPES = {"ounces": "number", "abv": "number", "ibu": "number", "brewery_id": "category", "city": "category", "state": "category"}
+BEERS_TYPES = {
+    "ounces": "number",
+    "abv": "number",
+    "ibu": "number",
+    "brewery_id": "category",
+    "city": "category",
+    "state": "category",
+}
 DISCOVER = {"type": "rules", "discover": True, "action": "fix"}
 
 CASES: dict[str, tuple[str, dict[str, str] | None, list[Any]]] = {
     "hospital defaults": ("hospital", None, ["types", DISCOVER]),
     "hospital constraints": ("hospital", {}, [{"type": "rules", "rules": CONSTRAINTS, "action": "fix"}]),
-    "hospital rules": ("hospital", HOSPITAL_TYPES, ["types", {"type": "rules", "rules": HOSPITAL_RULES, "action": "fix"}, DISCOVER]),
+    "hospital rules": (
+        "hospital",
+        HOSPITAL_TYPES,
+        ["types", {"type": "rules", "rules": HOSPITAL_RULES, "action": "fix"}, DISCOVER],
+    ),
     "beers defaults": ("beers", None, ["types", DISCOVER]),
     "beers rules": ("beers", BEERS_TYPES, ["types", {"type": "rules", "rules": BEERS_RULES, "action": "fix"}]),
+}
+CLEAN_TABLES: dict[str, dict[str, Any]] = {
+    "tabular/adult_train.csv.gz": {"has_header": False},
+    "tabular/telco_churn.csv.gz": {},
+    "tabular/bank_full.csv.gz": {"separator": ";"},
+    "tabular/german_credit.csv.gz": {"has_header": False},
 }
 PEERS = {"hospital": ("HoloClean (2017), repair", 0.83), "beers": ("Raha + Baran (2020), end to end", 0.87)}
 AIMS = {"hospital defaults": 0.6, "hospital constraints": 0.7, "hospital rules": 0.83, "beers defaults": 0.7, "beers rules": 0.87}
@@ -96,7 +113,11 @@ def stage(name: str, types: dict[str, str] | None, clean: list[Any], folder: Pat
         inputs = {word: types.get(word, "category") for word in words if word != "index"}
     spec: dict[str, Any] = {
         "name": name,
-        "data": {"source": {"type": "csv", "path": "dirty.csv", "null_values": ["", "empty", "N/A"]}, "clean": clean, "split": {"seed": 1}},
+        "data": {
+            "source": {"type": "csv", "path": "dirty.csv", "null_values": ["", "empty", "N/A"]},
+            "clean": clean,
+            "split": {"seed": 1},
+        },
         "inputs": inputs,
         "outputs": {"index": "number"},
         "model": "auto",
@@ -120,8 +141,13 @@ def judged(dirty: pl.DataFrame, clean: pl.DataFrame, done: Path) -> pl.DataFrame
     for name in dirty.columns:
         changed = log.filter(pl.col("column") == name).unique("row", keep="last", maintain_order=True)
         frame = pl.DataFrame(
-            {ROW: pl.Series(range(dirty.height), dtype=pl.UInt64), "dirty": dirty[name], "clean": clean[name], "wanted": wanted[name],
-             "read": dirty.select(as_null)[name]}
+            {
+                ROW: pl.Series(range(dirty.height), dtype=pl.UInt64),
+                "dirty": dirty[name],
+                "clean": clean[name],
+                "wanted": wanted[name],
+                "read": dirty.select(as_null)[name],
+            }
         ).join(changed.select(pl.col("row").alias(ROW), "after", "cleaner"), on=ROW, how="left", maintain_order="left")
         touched = pl.col("cleaner").is_not_null()
         final = pl.when(touched).then(pl.col("after")).otherwise(pl.col("read"))
@@ -131,7 +157,9 @@ def judged(dirty: pl.DataFrame, clean: pl.DataFrame, done: Path) -> pl.DataFrame
         error = pl.col("dirty").ne_missing(pl.col("clean"))
         by_reader = error & pl.col("read").ne_missing(pl.col("dirty")) & ~touched
         cleaner = pl.when(by_reader).then(pl.lit("csv")).otherwise(pl.col("cleaner"))
-        cells.append(frame.select(pl.lit(name).alias("column"), cleaner.alias("cleaner"), error.alias("error"), same.alias("right")))
+        cells.append(
+            frame.select(pl.lit(name).alias("column"), cleaner.alias("cleaner"), error.alias("error"), same.alias("right"))
+        )
     return pl.concat(cells).filter(pl.col("error") | pl.col("cleaner").is_not_null())
 
 
@@ -155,8 +183,22 @@ def measure(case: str) -> dict[str, Any]:
         dirty, wanted = unpack(name, Path(place))
         cells = judged(dirty, wanted, stage(name, types, clean, Path(place)))
     num_errors = cells.filter("error").height
-    by_cleaner = {word: figures(cells.filter(pl.col("cleaner") == word), num_errors) for word in sorted(set(cells["cleaner"].drop_nulls()))}
+    by_cleaner = {
+        word: figures(cells.filter(pl.col("cleaner") == word), num_errors) for word in sorted(set(cells["cleaner"].drop_nulls()))
+    }
     return {"errors": num_errors, "all": figures(cells, num_errors), "by_cleaner": by_cleaner}
+
+
+def changed_in_clean_tables() -> int:
+    """How many cells `discover` changes in tables without known errors, read as text."""
+    total = 0
+    for path, options in CLEAN_TABLES.items():
+        frame = pl.read_csv(DATA / path, infer_schema=False, **options)
+        cleaner = REGISTRIES["cleaner"].create(Component("rules", {"discover": True, "action": "fix"}))
+        cleaner.fit(frame.lazy(), dict.fromkeys(frame.columns, "category"))
+        after = cleaner.apply(frame)
+        total += sum(int(frame[name].ne_missing(after[name]).sum()) for name in frame.columns)
+    return total
 
 
 def main() -> int:
@@ -176,10 +218,13 @@ def main() -> int:
         peer_name, peer = PEERS[case.split()[0]]
         ours = found["all"]["repair_f1"]
         rows.append(
-            {"name": f"dirty_data {case}", "ours": ours, "peer": peer, "peer_name": peer_name, "unit": "repair F1", "ratio": round(ours / peer, 3),
+            {"name": f"dirty_data {case}", "ours": ours, "peer": peer, "peer_name": peer_name, "unit": "repair F1",
+             "ratio": round(ours / peer, 3),
              "spread": [ours, ours], "aim": f"repair F1 >= {AIMS[case]}", "holds": ours >= AIMS[case],
              "detection_f1": found["all"]["detection_f1"], "errors": found["errors"]}
         )  # fmt: skip
+    if not arguments.quick:
+        print(f"cells that discover changes in {len(CLEAN_TABLES)} tables without known errors: {changed_in_clean_tables():,}")
     print(json.dumps(rows))
     return 0 if all(row["holds"] for row in rows) else 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -104,14 +104,17 @@ Unreadable = Callable[[Mapping[str, tuple[list[Any], Dtype]]], Sequence[Problem]
 class Columns:
     """The columns of a request, checked. Made once for a model.
 
-    unreadable: asked about the good columns of a request that is refused anyway, so that one answer says everything.
+    ignored: names that a request may have besides, and that are left out. unreadable: asked about the good columns of a request that is refused anyway, so that one answer says everything.
     """
 
-    def __init__(self, schema: Sequence[ColumnSchema], unreadable: Unreadable | None = None):
+    def __init__(
+        self, schema: Sequence[ColumnSchema], unreadable: Unreadable | None = None, ignored: Collection[str] = frozenset()
+    ):
         self.schema = tuple(schema)
         self._unreadable = unreadable
         self.names = tuple(column.name for column in schema)
         self._known = frozenset(self.names)
+        self._taken = self._known.union(ignored)
         self._tables = tuple(_DTYPES[column.kind] for column in schema)
         self._empty = tuple(_EMPTY.get(column.kind, "String") for column in schema)
         self._is_binary = tuple(column.kind == "binary" for column in schema)
@@ -119,7 +122,7 @@ class Columns:
     def from_rows(self, rows: Sequence[Any]) -> Cells:
         """Rows of `{column: value}` become columns. Errors: RequestError 422 with every problem."""
         known, names = self._known, self.names
-        if all(type(row) is dict and row.keys() == known for row in rows):
+        if all(type(row) is dict and (row.keys() == known or known <= row.keys() <= self._taken) for row in rows):
             return self.from_columns({name: [row[name] for row in rows] for name in names}, len(rows))
         raise self._row_failure(rows)
 
@@ -147,7 +150,7 @@ class Columns:
     def check_names(self, names: Sequence[str], report: Report) -> None:
         """Note unknown, missing and repeated names."""
         counts = Counter(names)
-        report.unknown(None, (name for name in counts if name not in self._known), self.names)
+        report.unknown(None, (name for name in counts if name not in self._taken), self.names)
         for column in self.schema:
             if column.name not in counts:
                 report.add(None, column.name, "the column is missing", _wanted(column))
@@ -185,7 +188,7 @@ class Columns:
                 report.add(None, column.name, "the column is missing", _wanted(column))
         for number, row in enumerate(rows):
             if type(row) is dict:
-                report.unknown(number, (name for name in row if name not in self._known), self.names)
+                report.unknown(number, (name for name in row if name not in self._taken), self.names)
                 for column in self.schema:
                     if column.name not in row and column.name not in nowhere:
                         report.add(number, column.name, "the column is missing", _wanted(column))

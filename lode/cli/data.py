@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lode.cli import _snapshots as snapshots
 from lode.cli import _stages as stages
 
 _FIGURES = ("missing", "distinct", "power")
@@ -16,11 +17,15 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
 
 def add(parser: argparse.ArgumentParser) -> None:
     stages.add(parser)
+    snapshots.add(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lode.pipeline.quality import read, table
 
+    found = snapshots.run(args)
+    if found is not None:
+        return found
     result = stages.run(args, "data")
     profile, findings = read(result["stages"]["data"]["folder"])
     result["quality"] = {"profile": profile, "findings": findings, "table": table(profile)}
@@ -29,6 +34,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     """A line for each column, what was found, and where to look."""
+    if "quality" not in result:
+        return snapshots.show(result)
     quality = result["quality"]
     more = len(quality["profile"]["columns"]) - len(quality["table"]) + 1
     lines = [_table(quality["table"])]

@@ -1,4 +1,4 @@
-"""Free what no artifact and no recent run needs; says what it will free first."""
+"""Free what no artifact and no recent run needs, pack old snapshots; says first what it will do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from lode.cli.options import add_runs, runs_folder
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--keep", type=int, default=3, metavar="N", help="latest runs of each name that keep all they have (default 3)"
+        "--keep",
+        type=int,
+        metavar="N",
+        help="latest runs of each name that keep all they have (default: 3, and as many snapshots as data.store.keep says)",
     )
     parser.add_argument(
         "--yes", action="store_true", help="free it; without this, and without a person to ask, it only says what it would free"
@@ -46,4 +49,4 @@ def show(result: dict[str, Any]) -> str:
 
 
 def _list(found: list[dict[str, Any]]) -> str:
-    return "\n".join(f"{entry['bytes'] / 2**20:10,.1f} MiB  {entry['folder']}  ({entry['why']})" for entry in found)
+    return "\n".join(f"{entry['bytes'] / 2**20:10,.1f} MiB  {entry['do']}  {entry['folder']}  ({entry['why']})" for entry in found)

@@ -22,11 +22,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from lode.core import disk
 from lode.core.errors import LodeError, near_miss
 
 _FOLDER = Path(__file__).resolve().parent
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
-_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE)
+_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE)
 """What the machine refuses is neither a mistake in the file nor one of ours: a plain message, exit 2."""
 
 
@@ -69,6 +70,10 @@ def _guarded(words: list[str], as_json: bool) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 (one of the two places where everything is caught: what is left is our fault)
+        if disk.is_full(error):
+            named = error.filename if isinstance(error, OSError) else None
+            _complain(error, str(disk.full_error(Path(named or Path.cwd()), None)), as_json)
+            return 2
         if isinstance(error, OSError) and error.errno in _MACHINE:
             _complain(error, f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", as_json)
             return 2

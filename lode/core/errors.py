@@ -7,6 +7,7 @@ LodeError                 the user's fault: printed without a traceback, exit co
 ├── ModelError            training cannot go on (a NaN loss, one class only, ...)
 ├── ArtifactError         an artifact or run is missing, damaged, of another format, or fails its parity check
 ├── ServeError            the server cannot start or a request cannot be served
+├── DiskFullError         the disk has no room for what a step writes
 ├── BusyError             somebody else holds the lock of a runs folder
 └── MissingPackageError   an optional package is not installed (the message has the install command)
 """
@@ -47,6 +48,10 @@ class ServeError(LodeError):
 
 class BusyError(LodeError):
     """Somebody else is writing into the same runs folder."""
+
+
+class DiskFullError(LodeError):
+    """The disk has no room for what a step writes. Nothing half-written is taken for whole; the same command goes on."""
 
 
 class MissingPackageError(LodeError):

@@ -14,15 +14,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lode.core import packages
 from lode.core.check import Finding, check_options, dotted, filled, shown
-from lode.core.errors import MissingPackageError, SpecError, UnknownNameError, listed, near_miss
+from lode.core.errors import SpecError, UnknownNameError, listed, near_miss
 from lode.core.signature import NESTED, OptionType, Signature, jsonable, read_signature
 from lode.core.types import Component
 from lode.core.yaml_lines import Key
 
 ROOT = Path(__file__).resolve().parents[1]
-_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-"""Packages that are installed under another name than they are imported."""
 
 
 def class_name(word: str) -> str:
@@ -82,10 +81,7 @@ class Registry:
             package = (error.name or "").split(".")[0]
             if not package or package == self.package.split(".")[0]:
                 raise
-            wanted = _DISTRIBUTIONS.get(package, package)
-            raise MissingPackageError(
-                f'{self.kind} {word}: found no package "{package}", allowed: an installed one. Run: pip install {wanted}'
-            ) from error
+            raise packages.missing(f"{self.kind} {word}", error) from error
         found: type = getattr(module, name)
         return found
 

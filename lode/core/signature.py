@@ -277,6 +277,8 @@ def _default(node: ast.expr) -> Any:
         name = _name(node.func)
         if name == "Decimal" and len(node.args) == 1:
             return Decimal(ast.literal_eval(node.args[0]))
+        if name in ("ByteSize", "ColumnName", "FilePath") and len(node.args) == 1:
+            return ast.literal_eval(node.args[0])
         if name == "field":
             return _field_default(node)
     try:

@@ -80,7 +80,9 @@ def _folds(split: Mapping[str, Any], by: str) -> list[Finding]:
     if split.get("folds") is not None and split.get("fold_column") is not None:
         found.append(Finding(("data", "split", "fold_column"), "found beside `folds`, allowed: one of them. Remove one."))
     if by != "time" and split.get("gap") is not None:
-        found.append(Finding(("data", "split", "gap"), f"found an option that a split by {by} does not use, allowed: none here. Remove it."))
+        found.append(
+            Finding(("data", "split", "gap"), f"found an option that a split by {by} does not use, allowed: none here. Remove it.")
+        )
     if split.get("window") is not None and (by != "time" or split.get("folds") is None):
         text = "found an option that only folds by time use, allowed: none here. Remove it, or write `by: time` and `folds`."
         found.append(Finding(("data", "split", "window"), text))

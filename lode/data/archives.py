@@ -1,6 +1,6 @@
 """Files in a folder, a zip or a tar, by name; nothing is ever extracted to disk by its name. What hostile archives do stays in bounds.
 
-Used by the sources of pictures, texts and sounds. Read lode/data/pictures.py next; lode/data/samples.py reads tars from front to back.
+Used by the sources of pictures, texts and sounds. Read lode/data/file_rows.py next; lode/data/samples.py reads tars from front to back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import stat
 import tarfile
 import tempfile
+import weakref
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -20,10 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-import polars as pl
-from polars.io.plugins import register_io_source
-
-from lode.core.errors import DataError, listed, near_miss
+from lode.core.errors import DataError, listed
 from lode.data import files
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
@@ -33,8 +31,6 @@ MAX_ARCHIVE_BYTES = 1 << 38
 FREE_FILE_BYTES = 1 << 24
 """A file in a zip may claim so much however small it is packed; beyond, `files.MAX_RATIO` counts."""
 
-_BATCH_ROWS = 1_024
-_BATCH_BYTES = 1 << 25
 _NUM_NAMED = 3
 _DAMAGE = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, OSError)
 """What `zipfile` raises for bytes that it cannot read; RuntimeError is a password."""
@@ -200,6 +196,7 @@ class _Tar(Archive):
     def __init__(self, path: Path, wanted: Wanted) -> None:
         super().__init__(path, wanted)
         self.file = _plain(path)
+        weakref.finalize(self, self.file.close)
         self.spans: dict[str, tuple[int, int]] = {}
         for member in tar_members(path, self.file):
             name = member.name.removeprefix("./")
@@ -267,6 +264,16 @@ def _plain(path: Path) -> BinaryIO:
     if path.suffix.lower() == ".tar":
         return path.open("rb")
     plain = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (open as long as its files may be read)
+    try:
+        _unpack(path, plain)
+    except BaseException:
+        plain.close()
+        raise
+    plain.seek(0)
+    return plain
+
+
+def _unpack(path: Path, plain: BinaryIO) -> None:
     num_bytes = 0
     with files.Unpacked(path) as packed:
         while chunk := packed.read(files.CHUNK_BYTES):
@@ -281,93 +288,11 @@ def _plain(path: Path) -> BinaryIO:
                     f"{path}: no space left in {tempfile.gettempdir()}, where it is unpacked (more than {num_bytes >> 20:,} MiB are "
                     "needed). Set TMPDIR to a folder with more, or unpack it yourself and name the folder."
                 ) from error
-    plain.seek(0)
-    return plain
 
 
 def _bound(path: Path, num_bytes: int) -> None:
     if num_bytes > MAX_ARCHIVE_BYTES:
         raise DataError(f"{path}: unpacks to more than {MAX_ARCHIVE_BYTES >> 30} GiB. Split it, or name the folder itself.")
-
-
-def under(names: Sequence[str], split: str | None, where: str) -> list[str]:
-    """Names under a folder called `split`, or all.
-
-    Errors: DataError where nothing is left.
-    """
-    if split is None:
-        return list(names)
-    chosen = [name for name in names if split in PurePosixPath(name).parts[:-1]]
-    if not chosen:
-        folders = sorted({PurePosixPath(name).parts[0] for name in names if "/" in name})
-        raise DataError(
-            f'{where}: no folder "{split}" (`split`), found {listed(folders)}.{near_miss(split, folders)} Name one of them.'
-        )
-    return chosen
-
-
-def labelled(names: Sequence[str], label: str, split: str | None, pattern: str | None, where: str) -> pl.DataFrame:
-    """Columns `label` and `path`. The label is what `pattern` finds in the path, else the folder that the file lies in.
-
-    Errors: DataError where the pattern is no regular expression, has no group, or finds nothing.
-    """
-    paths = pl.Series("path", list(names), dtype=pl.String)
-    if pattern is None:
-        parents = [PurePosixPath(name).parent.name for name in names]
-        classes = [parent if parent and parent != split else None for parent in parents]
-        return pl.DataFrame([pl.Series(label, classes, dtype=pl.String), paths])
-    try:
-        found = paths.str.extract(pattern, 1).rename(label)
-    except pl.exceptions.ComputeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
-        raise DataError(
-            f"{where}: label_pattern {pattern!r} is no regular expression ({reason}). Mend it, or leave it out."
-        ) from error
-    if found.null_count() == len(found):
-        raise DataError(
-            f"{where}: label_pattern {pattern!r} finds no label in {len(names):,} names ({shown(names)}). "
-            "Put the part that is the label in brackets, for example '^([a-z]+)_'."
-        )
-    return pl.DataFrame([found, paths])
-
-
-def with_contents(
-    archive: Archive, table: pl.DataFrame, name: str, dtype: pl.DataType, decode: Callable[[bytes], bytes | str]
-) -> pl.LazyFrame:
-    """The rows of a table (with `path`) and, first, a column of what the files hold: read batch by batch, and only if it is asked for."""
-    schema = {name: dtype, **table.schema}
-
-    def batches(
-        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
-    ) -> Iterator[pl.DataFrame]:
-        wanted = with_columns if with_columns is not None else list(schema)
-        rows = table if n_rows is None else table.head(n_rows)
-        if name not in wanted:
-            frame = rows.select(wanted)
-            yield frame if predicate is None else frame.filter(predicate)
-            return
-        for part, cells in _contents(archive, rows, decode):
-            frame = part.with_columns(pl.Series(name, cells, dtype=dtype)).select(wanted)
-            yield frame if predicate is None else frame.filter(predicate)
-
-    return register_io_source(batches, schema=schema)
-
-
-def _contents(
-    archive: Archive, table: pl.DataFrame, decode: Callable[[bytes], bytes | str]
-) -> Iterator[tuple[pl.DataFrame, list[bytes | str]]]:
-    cells: list[bytes | str] = []
-    num_bytes = start = 0
-    for stop, path in enumerate(table["path"], start=1):
-        data = archive.read(path)
-        cells.append(decode(data))
-        num_bytes += len(data)
-        if len(cells) >= _BATCH_ROWS or num_bytes >= _BATCH_BYTES:
-            yield table[start:stop], cells
-            cells, num_bytes, start = [], 0, stop
-    if cells:
-        yield table[start:], cells
 
 
 def check_zip(path: Path) -> None:

@@ -16,4 +16,4 @@ class Bounds:
             batches, their columns on disk.
     """
 
-    memory: ByteSize = 2_000_000_000
+    memory: ByteSize = 2_000_000_000  # type: ignore[assignment]

@@ -24,6 +24,8 @@ REDACTED = "(not kept: personal data)"
 
 _MAX_CHARS = 200
 _NUM_SAMPLES = 5
+_MAX_LOOKS = 3
+"""A column that is filled with one value has no more than one sample to give."""
 _LOOK = 50
 """So many changes of a batch are looked through for samples that differ."""
 _LINES_IN_MEMORY = 1 << 18
@@ -100,6 +102,8 @@ class Tally:
     lost: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
     lost_samples: list[dict[str, Any]] = field(default_factory=list)
+    looks: int = 0
+    """Batches that were looked through for samples."""
 
     def see(self, kept: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
         """Keep a few of these changes, each different one once (of dropped rows each)."""
@@ -111,7 +115,9 @@ class Tally:
                 kept.append(sample)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        record = asdict(self)
+        del record["looks"]
+        return record
 
 
 @dataclass(slots=True)
@@ -123,18 +129,19 @@ class ChangeLog:
     _lines: list[pl.DataFrame] = field(default_factory=list)
     _files: list[Path] = field(default_factory=list)
 
-    def add(self, word: str, cleaner: Cleaner, part: str | pl.Series | None, found: pl.DataFrame) -> None:
-        """found: lines of one batch. part: of all of them, or of each."""
+    def add(
+        self, word: str, cleaner: Cleaner, part: str | pl.Series | None, found: pl.DataFrame, hides: str | None = None
+    ) -> None:
+        """found: lines of one batch. part: of all of them, or of each. hides: "before" or "both" where cells may hold personal data."""
         if not found.height:
             return
         told = cleaner.why(found)
-        if cleaner.secret:
-            is_known = pl.col("before").is_not_null()
-            found = found.with_columns(pl.when(is_known).then(pl.lit(REDACTED)).alias("before"))
+        for name in {None: (), "before": ("before",), "both": ("before", "after")}[hides]:
+            found = found.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(REDACTED)).alias(name))
         reasons = pl.lit(word).alias("why") if told is None else told.cast(pl.String).alias("why")
         parts = part.cast(pl.String).alias("split") if isinstance(part, pl.Series) else pl.lit(part, pl.String).alias("split")
         full = found.with_columns(pl.lit(word).alias("cleaner"), reasons, parts)
-        self._count(word, full)
+        self._count(word, self._quotable(full))
         self._lines.append(full.select(list(LOG_SCHEMA)))
         if self.shelf.on_disk and sum(frame.height for frame in self._lines) > _LINES_IN_MEMORY:
             self._flush()
@@ -161,10 +168,20 @@ class ChangeLog:
             tally = self.tallies.setdefault((word, part, column), Tally(word, part, column))
             tally.changed += changed
             tally.lost += lost
-            for kept, condition in ((tally.samples, pl.lit(True)), (tally.lost_samples, is_lost if lost else pl.lit(False))):
+            tally.looks += 1
+            wanted = [(tally.samples, pl.lit(True))] if tally.looks <= _MAX_LOOKS else []
+            wanted += [(tally.lost_samples, is_lost)] if lost else []
+            for kept, condition in wanted:
                 if len(kept) < _NUM_SAMPLES:
                     of_it = pl.col("column").eq_missing(pl.lit(column)) & pl.col("split").eq_missing(pl.lit(part)) & condition
                     tally.see(kept, found.filter(of_it).head(_LOOK).select("row", "before", "after", "why").to_dicts())
+
+    def _quotable(self, found: pl.DataFrame) -> pl.DataFrame:
+        """The lines as reports may quote them: without cells where the snapshot is encrypted."""
+        if not snapshot.is_sealed(self.shelf.folder):
+            return found
+        cells = ("before", "after", "why")
+        return found.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(snapshot.WITHHELD)).alias(name) for name in cells)
 
     def _flush(self) -> None:
         path = self.shelf.scratch_file("changes")

@@ -84,7 +84,7 @@ class Cleaner(ABC):
 
     scope: Literal["source", "cells", "training"]
     on: ClassVar[Literal["raw", "typed"]] = "typed"
-    coded: ClassVar[bool] = False
+    coded: bool = False
     """True: `fit` may get words of few different values as an Enum, which is faster to hash and to compare."""
     leaves_numbers: bool = False
     """On "raw", True: a cell that is a number as it stands stays as it is, so that columns of numbers may be read as such."""
@@ -119,7 +119,7 @@ class Cleaner(ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """What `fit` learned, as far as requests need it: {} for cleaners of another scope than "cells"."""
+        """What `fit` learned, as far as requests need it: {} for cleaners of another scope than "cells"; plain JSON on "raw"."""
 
     @abstractmethod
     def restore(self, state: State) -> None:

@@ -64,5 +64,5 @@ def spread_rows(rows: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
     chosen = rows.select(columns)
     if total <= _NUM_SLICES * _SLICE_ROWS:
         return chosen.collect(engine="streaming")
-    step = (total - _SLICE_ROWS) // (_NUM_SLICES - 1)
-    return pl.concat([chosen.slice(index * step, _SLICE_ROWS).collect() for index in range(_NUM_SLICES)])
+    starts = [index * (total - _SLICE_ROWS) // (_NUM_SLICES - 1) for index in range(_NUM_SLICES)]
+    return pl.concat([chosen.slice(start, _SLICE_ROWS).collect() for start in starts])

@@ -77,7 +77,9 @@ def _count(split: Split, available: int, what: str) -> int:
         return available
     count = int(split.folds or 0)
     if count > available:
-        raise DataError(f"data.split.folds: found {count}, allowed: at most {available:,}, for so many {what} there are. Write fewer.")
+        raise DataError(
+            f"data.split.folds: found {count}, allowed: at most {available:,}, for so many {what} there are. Write fewer."
+        )
     return count
 
 
@@ -114,14 +116,18 @@ def _of_times(moments: np.ndarray, split: Split, notes: list[str]) -> np.ndarray
     edges = edges[edges > different[0]]
     if len(edges) < count:
         notes.append(f"split: {len(edges)} instead of {count} folds, for many rows are of one moment.")
-    notes.append(f"split: {len(edges)} folds by time judge the candidates, each by models of the rows before it ({split.window} window).")
+    notes.append(
+        f"split: {len(edges)} folds by time judge the candidates, each by models of the rows before it ({split.window} window)."
+    )
     return np.searchsorted(edges, moments, side="right").astype(np.uint32)
 
 
 def _given(column: pl.Series, notes: list[str]) -> np.ndarray:
     if column.has_nulls():
-        raise DataError(f'data.split.fold_column: {column.null_count():,} cells of "{column.name}" are empty. Fill them, or drop these rows.')
-    codes, words = dense_codes(column)
+        raise DataError(
+            f'data.split.fold_column: {column.null_count():,} cells of "{column.name}" are empty. Fill them, or drop these rows.'
+        )
+    codes, _ = dense_codes(column)
     found = np.unique(codes)
     if not 2 <= len(found) <= MAX_EACH:
         raise DataError(

@@ -19,7 +19,7 @@ MAX_INPUTS = 256
 """Only so many other columns are looked at, the first ones."""
 _MAX_WORDS = 30
 _MAX_KNOTS = 10_000
-_MAX_DISTANCES = 1 << 22
+_MAX_DISTANCES = 1 << 17
 _PENALTY = 1.0
 
 
@@ -144,9 +144,11 @@ class Nearest:
         for place, name in enumerate(self.encoding.numbers):
             if name != without:
                 gap = self.encoding.scaled(frame, name)[:, None] - self.scaled[chosen, place][None, :]
-                both = ~np.isnan(gap)
-                total += np.where(both, gap * gap, 0.0)
-                shared += both
+                gap *= gap
+                unknown = np.isnan(gap)
+                gap[unknown] = 0.0
+                total += gap
+                shared += ~unknown
         for place, name in enumerate(self.encoding.words):
             if name != without:
                 own, other = self.encoding.codes(frame, name)[:, None], self.codes[chosen, place][None, :]
@@ -154,7 +156,9 @@ class Nearest:
                 total += both & (own != other)
                 shared += both
         distance = np.where(shared > 0, total / np.maximum(shared, 1.0), np.inf)
-        order = np.argsort(distance, axis=1, kind="stable")[:, :num]
+        # Sorted by place first, so that which of equally near rows come first does not hang on how they were partitioned.
+        few = np.sort(np.argpartition(distance, num - 1, axis=1)[:, :num], axis=1)
+        order = np.take_along_axis(few, np.argsort(np.take_along_axis(distance, few, axis=1), axis=1, kind="stable"), axis=1)
         return np.where(np.isfinite(np.take_along_axis(distance, order, axis=1)), chosen[order], -1)
 
     def numbers(self, frame: pl.DataFrame, name: str) -> np.ndarray:

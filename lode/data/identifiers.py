@@ -230,10 +230,6 @@ RULES: tuple[Rule, ...] = (
         country="fr",
     ),
     _rule("national", r"[A-Z]{6}[0-9]{2}[ABCDEHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z]", it_codice_fiscale, country="it"),
-    _rule("national", r"[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}", br_cpf, country="br"),
-    _rule("national", r"[0-9]{11}", pl_pesel, country="pl"),
-    _rule("national", r"[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}", de_tax_id, country="de"),
-    _rule("national", r"[0-9]{9}", nl_bsn, country="nl"),
     _rule("card", r"[0-9]{13,19}", card),
     _rule("card", r"[0-9]{4}([ \-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{1,3})?", card),
     _rule("card", r"3[0-9]{3}([ \-])[0-9]{6}\1[0-9]{4,5}", card),
@@ -244,6 +240,12 @@ RULES: tuple[Rule, ...] = (
     _rule("phone", r"0[1-9][0-9]{1,2}-[0-9]{7,8}", _phone),
     _rule("phone", r"\(?0[1-9][0-9]{1,4}\)?[ /\-][0-9]{3,8}(?:[ \-][0-9]{2,6}){0,2}", lambda text: 9 <= len(_bare(text)) <= 12),
     _rule("phone", r"0[1-9](?:[ .][0-9]{2}){4}", _phone),
+    _rule("phone", r"0[1-9][0-9]{8,9}", _phone),
+    # One in ten to a hundred of all numbers of that length passes: what can be a telephone is taken for one.
+    _rule("national", r"[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}", br_cpf, country="br"),
+    _rule("national", r"[0-9]{11}", pl_pesel, country="pl"),
+    _rule("national", r"[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}", de_tax_id, country="de"),
+    _rule("national", r"[0-9]{9}", nl_bsn, country="nl"),
     Rule("name", re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f]){LATIN}(?![0-9A-Za-z_\u00c0-\u024f])"), _always, bare=False),
     Rule("name", re.compile(rf"(?<![\u4e00-\u9fff]){CHINESE}(?![\u4e00-\u9fff])"), _always, bare=False),
 )  # fmt: skip

@@ -25,6 +25,9 @@ _MOSTLY = 0.9
 _TEXT_WORDS = 4.0
 _TEXT_CHARS = 20.0
 _SAMPLE = 2_000
+_FIRST_PICTURES = 100
+_PICTURES = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"\x93NUMPY")
+"""How the bytes of pictures start (WEBP says so a little later); other bytes are sounds, or anything else."""
 _CJK = "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]"
 
 Repair = Callable[[pl.Series, str], pl.Series]
@@ -72,7 +75,9 @@ def infer_input(column: pl.Series, repair: Repair | None = None) -> Guess:
     if column.null_count() == len(column):
         return _ignored("is empty")
     if dtype == pl.Binary:
-        return _as("image", "the cells are bytes")
+        first = column.drop_nulls().head(_FIRST_PICTURES).to_list()
+        is_any = any(cell.startswith(_PICTURES) or cell[8:12] == b"WEBP" for cell in first)
+        return _as("image", "the cells are pictures") if is_any else _ignored("holds bytes that are no pictures")
     if dtype == pl.Boolean:
         return _ignored("has the same value in every row") if _is_constant(column) else _as("binary", "the cells are true or false")
     if dtype.is_numeric():

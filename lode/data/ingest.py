@@ -17,12 +17,12 @@ import polars as pl
 from lode.core.errors import DataError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import borders, folds, leaks, snapshot, split
+from lode.data import borders, folds, snapshot, split
 from lode.data.bounds import Bounds
-from lode.data.changes import ChangeLog, Tally, lines
+from lode.data.changes import ChangeLog
+from lode.data.cleaning import Cleaning
 from lode.data.columns import Columns, check_names, resolve_inputs, resolve_outputs
-from lode.data.contracts import Cleaner
-from lode.data.infer import Repair
+from lode.data.contracts import State
 from lode.data.place import Place
 from lode.data.reading import Raw, Wanted, read
 from lode.data.shelf import Shelf
@@ -37,7 +37,6 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 _DROPPED = split.DROPPED
 _NO_FOLD = 2**32 - 1
 _NUM_SAMPLES = 5
-_LOG_ROWS = 1 << 18
 _WORDS = ("category", "binary")
 """Features whose few different cells are stored as an Enum."""
 _PATH = "path"
@@ -50,7 +49,10 @@ def no_progress(what: str, done: int, total: int, figures: dict[str, float]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What the data stage did. rows: per part. raw: path, sha256 and bytes of every source. content_hash: of the split files."""
+    """What the data stage did. rows: per part. raw: path, sha256 and bytes of every source. content_hash: of the split files.
+
+    learnt: states of the raw cleaners of cells, in the order of the file: what they learnt of how cells are written.
+    """
 
     inputs: dict[str, Component]
     outputs: dict[str, Component]
@@ -58,6 +60,7 @@ class Ingested:
     notes: list[str]
     raw: list[dict[str, Any]]
     content_hash: str
+    learnt: list[State]
 
 
 def ingest(
@@ -98,7 +101,7 @@ class _Ingest:
     dropped: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, Any] = field(default_factory=dict)
     split: Split = field(init=False)
-    cleaners: list[tuple[str, Cleaner]] = field(init=False)
+    cleaning: Cleaning = field(init=False)
     has_folds: bool = False
     borders: dict[str, Any] = field(default_factory=dict)
     shelf: Shelf = field(init=False)
@@ -109,23 +112,23 @@ class _Ingest:
         self.split = self._split()
         self.shelf = Shelf(self.folder, Bounds(**self.data.bounds).memory)
         self.log = ChangeLog(self.shelf)
-        self.cleaners = [(item.type, REGISTRIES["cleaner"].create(item)) for item in self.data.clean]
+        self.cleaning = Cleaning(self.data.clean, self.log, self.notes, self.dropped)
         self.progress("read", 0, 4, {})
         raw = self._read()
         table = Table(raw.frame, raw.num_rows, self.shelf, raw.parts, dict(raw.words))
         self.progress("types", 1, 4, {})
         self._type(table, raw.names)
-        self._clean_source(table)
+        self.cleaning.source(table, self.kept, self.columns.types)
         self.progress("split", 2, 4, {})
         codes = self._divide(table)
-        self._warn_of_leaks(table)
         self.progress("write", 3, 4, {})
         rows = self._write(table, codes)
         self._write_report(raw, rows)
         self.progress("write", 4, 4, {})
         return Ingested(
-            dict(self.columns.inputs), dict(self.columns.outputs), rows, self.notes, raw.raw, snapshot.content_hash(self.folder)
-        )
+            inputs=dict(self.columns.inputs), outputs=dict(self.columns.outputs), rows=rows, notes=self.notes, raw=raw.raw,
+            content_hash=snapshot.content_hash(self.folder), learnt=self.cleaning.learnt,
+        )  # fmt: skip
 
     def _split(self) -> Split:
         chosen = Split(**self.data.split)
@@ -140,9 +143,8 @@ class _Ingest:
     def _read(self) -> Raw:
         """Read what is needed; hold every name in the file against the columns that there are."""
         names = [item.name for item in self.outputs]
-        carried = [name for name in (self.split.column, self.split.stratify, self.split.fold_column) if name is not None]
         asked = [*((f"outputs.{name}", name) for name in names), *(("value", name) for name in self.extra)]
-        asked += [("data.split", name) for name in carried]
+        asked += [("data.split", name) for name in self._split_columns]
         asked += [(f"inputs.{item.name}", item.name) for item in self.inputs or ()]
         words = {item.name for item in self.outputs if item.task is not None and item.task.type != "number"}
         numbers = {item.name for item in self.outputs if item.task is not None and item.task.type == "number"}
@@ -150,21 +152,32 @@ class _Ingest:
             if item.feature is not None:
                 (numbers if item.feature.type == "number" else words).add(item.name)
         columns = None if self.inputs is None else tuple(dict.fromkeys([*(name for _, name in asked), _PATH]))
-        leaves_numbers = all(cleaner.leaves_numbers for _, cleaner in self.cleaners if cleaner.on == "raw")
-        plain = frozenset((*carried, *self.extra)) - set(names)
-        wanted = Wanted(columns, frozenset(numbers), frozenset(words), plain, number_hints=leaves_numbers)
+        plain = frozenset(self._carried) - set(names)
+        wanted = Wanted(columns, frozenset(numbers), frozenset(words), plain, number_hints=self.cleaning.leaves_numbers)
         raw = read(self.data.sources, self.place, wanted, self.shelf)
         check_names(raw.available, asked)
         self.notes += raw.notes
         return raw
 
     @property
+    def _split_columns(self) -> list[str]:
+        return [name for name in (self.split.column, self.split.stratify, self.split.fold_column) if name is not None]
+
+    @property
+    def _carried(self) -> list[str]:
+        """Columns that the split and the value need; inputs only if they are named."""
+        return [*self._split_columns, *self.extra]
+
+    @property
+    def _cell_types(self) -> dict[str, str]:
+        """Inputs that cleaners of cells see: not pictures."""
+        return {name: item.type for name, item in self.columns.inputs.items() if item.type != "image"}
+
+    @property
     def kept(self) -> list[str]:
         """The snapshot's columns but `__row__`: inputs, outputs, and what the split and the value need."""
-        split_columns = (self.split.column, self.split.stratify, self.split.fold_column)
-        more = [name for name in (*split_columns, *self.extra) if name is not None]
-        more += [folds.FOLD] if self.has_folds else []
-        return list(dict.fromkeys([*self.columns.inputs, *self.columns.outputs, *more]))
+        marks = [folds.FOLD] if self.has_folds else []
+        return list(dict.fromkeys([*self.columns.inputs, *self.columns.outputs, *self._carried, *marks]))
 
     def _type(self, table: Table, names: Sequence[str]) -> None:
         """Decide what each column is, mend raw cells, parse all; drop rows without a label or with a broken picture."""
@@ -172,9 +185,8 @@ class _Ingest:
         if self.split.by in ("group", "given") and self.split.column is not None:
             apart.add(self.split.column)
         apart |= {name for name in (self.split.fold_column,) if name is not None}
-        raw_cleaners = [(word, cleaner) for word, cleaner in self.cleaners if cleaner.on == "raw"]
-        resolve_inputs(table, names, self.inputs, apart, self._repair(), self.columns)
-        self._clean_raw(table, raw_cleaners)
+        resolve_inputs(table, names, self.inputs, apart, self.cleaning.repair(), self.columns)
+        self.cleaning.raw(table, self._cell_types, [name for name in self._carried if name in names])
         problems = [problem for name, item in self.columns.inputs.items() if (problem := self._parse(table, name, item, names))]
         self._empty_labels(table, problems)
         if problems:
@@ -184,48 +196,6 @@ class _Ingest:
         if problems:
             raise DataError("\n".join(problems))
         self.notes += self.columns.notes()
-
-    def _repair(self) -> Repair | None:
-        pairs = zip(self.data.clean, self.cleaners, strict=True)
-        return _repair([component for component, (_, cleaner) in pairs if cleaner.on == "raw" and cleaner.scope == "cells"])
-
-    def _clean_raw(self, table: Table, cleaners: Sequence[tuple[str, Cleaner]]) -> None:
-        """Mend cells as the source gave them. Words that occur often are mended once each."""
-        types = {name: item.type for name, item in self.columns.inputs.items() if item.type != "image"}
-        for word, cleaner in cleaners:
-            dtypes = {name: table.dtype(name) for name in types}
-            often = [name for name, dtype in dtypes.items() if dtype == pl.Enum] if cleaner.scope == "cells" else []
-            rest = [
-                name for name, dtype in dtypes.items() if name not in often and not (cleaner.leaves_numbers and dtype.is_numeric())
-            ]
-            cleaner.fit(table.rows([*often, *rest], table.keep, plain=True), types)
-            for name in often:
-                self._clean_words(table, name, word, cleaner)
-            if rest:
-                self._apply(table, rest, word, cleaner, None, table.keep)
-            self._note(word, None)
-
-    def _clean_words(self, table: Table, name: str, word: str, cleaner: Cleaner) -> None:
-        before = table.column(name)
-        mask = table.change_words(name, lambda words: cleaner.apply(words.to_frame(name)).to_series())
-        if mask is None:
-            return
-        rows = np.flatnonzero(mask & table.keep)
-        after = table.column(name)
-        for start in range(0, len(rows), _LOG_ROWS):
-            some = rows[start : start + _LOG_ROWS]
-            columns = {
-                "row": pl.Series(some, dtype=pl.UInt64),
-                "column": pl.repeat(name, len(some), dtype=pl.String, eager=True),
-                "before": before.gather(some).cast(pl.String),
-                "after": after.gather(some).cast(pl.String),
-            }
-            self.log.add(word, cleaner, None, pl.DataFrame(columns))
-
-    def _apply(self, table: Table, names: Sequence[str], word: str, cleaner: Cleaner, part: str | None, rows: np.ndarray) -> None:
-        """Put rows through a fitted cleaner; keep what it changed."""
-        for found, after in table.change(names, cleaner.apply, rows, plain=not cleaner.coded):
-            self.log.add(word, cleaner, part, lines(found, after))
 
     def _parse(self, table: Table, name: str, component: Component, names: Sequence[str]) -> str | None:
         """Type one input. Returns what is wrong with its cells; rows with broken pictures are dropped instead."""
@@ -294,27 +264,11 @@ class _Ingest:
             )
         return None
 
-    def _clean_source(self, table: Table) -> None:
-        """Cleaners that see all rows before the split."""
-        self._need_rows(table.num_kept)
-        for word, cleaner in self.cleaners:
-            if cleaner.scope == "source" and cleaner.on == "typed":
-                cleaner.fit(table.rows(self.kept, table.keep, plain=not cleaner.coded), self.columns.types)
-                self._apply(table, self.kept, word, cleaner, None, table.keep.copy())
-                self._note(word, None)
-                self._need_rows(table.num_kept)
-
-    def _need_rows(self, num_rows: int) -> None:
-        if num_rows == 0:
-            reasons = listed(f"{why}: {count:,} rows" for why, count in self.dropped.items())
-            raise DataError(f"data: no rows are left ({reasons or 'the sources have none'}). Check the sources and the cleaners.")
-
     def _divide(self, table: Table) -> np.ndarray:
         """uint8 (N,): the part of each row, _DROPPED for rows that are gone."""
         targets = {name: component.type for name, component in self.columns.outputs.items()}
         first = next(iter(targets))
-        columns = (self.split.column, self.split.stratify, self.split.fold_column, first)
-        needed = dict.fromkeys(name for name in columns if name is not None)
+        needed = dict.fromkeys([*self._split_columns, first])
         frame = pl.DataFrame([table.kept_column(name).rename(name) for name in needed])
         codes = np.full(table.num_rows, _DROPPED, dtype=np.uint8)
         was_kept = table.keep.copy()
@@ -360,63 +314,16 @@ class _Ingest:
                 f"split: the labels {listed(sorted(new))} of {name} do not occur in training; no model can predict them."
             )
 
-    def _warn_of_leaks(self, table: Table) -> None:
-        for name, component in self.columns.outputs.items():
-            columns = [column for column, item in self.columns.inputs.items() if item.type not in ("image", "text")]
-            self.notes += leaks.leaks(table, columns, name, component.type == "number")
-
     def _write(self, table: Table, codes: np.ndarray) -> dict[str, int]:
         """Clean the training rows, write the three parts, and report what the model's own cleaners will change."""
-        self._clean_training(table, codes == split.TRAIN)
+        self.cleaning.training(table, self.kept, self.columns.types, codes == split.TRAIN)
         masks = {part: (codes == code) & table.keep for code, part in enumerate(PARTS)}
         self.borders, sentences = borders.prove(table, masks, self.split)
         self.notes += sentences
         for part, mask in masks.items():
             snapshot.write_rows(table.lazy(self.kept, mask), self.folder / f"{part}.parquet")
-        self._report_cells(table, masks)
+        self.cleaning.cells(table, self._cell_types, masks)
         return {part: int(np.count_nonzero(mask)) for part, mask in masks.items()}
-
-    def _clean_training(self, table: Table, train: np.ndarray) -> None:
-        cleaners = [(word, cleaner) for word, cleaner in self.cleaners if cleaner.scope == "training"]
-        for word, cleaner in cleaners:
-            mask = train & table.keep
-            cleaner.fit(table.rows(self.kept, mask, plain=not cleaner.coded), self.columns.types)
-            self._apply(table, self.kept, word, cleaner, "train", mask)
-            self._note(word, "train")
-            if not (train & table.keep).any():
-                raise DataError(
-                    f"data.clean: no training rows are left after {listed(word for word, _ in cleaners)}. Change the cleaners."
-                )
-
-    def _report_cells(self, table: Table, masks: Mapping[str, np.ndarray]) -> None:
-        """What the cleaners that are part of the model will change, one after another.
-
-        The snapshot, which is written already, keeps the cells as they were; a cleaner learns from what those before it made.
-        """
-        types = {name: item.type for name, item in self.columns.inputs.items() if item.type != "image"}
-        names = list(types)
-        chain = [(word, cleaner) for word, cleaner in self.cleaners if cleaner.scope == "cells" and cleaner.on == "typed"]
-        codes = pl.Series(np.select(list(masks.values()), np.arange(3, dtype=np.uint8), np.uint8(0)))
-        rows = np.logical_or.reduce(list(masks.values()))
-        for place, (word, cleaner) in enumerate(chain):
-            cleaner.fit(table.rows(names, masks["train"], plain=not cleaner.coded), types)
-            is_last = place == len(chain) - 1
-            for found, after in table.change(names, cleaner.apply, rows, plain=not cleaner.coded, keep=not is_last):
-                changed = lines(found, after)
-                self.log.add(word, cleaner, codes.gather(changed["row"]).cat.to(pl.Enum(PARTS)), changed)
-            for part in PARTS:
-                self._note(word, part)
-
-    def _note(self, word: str, part: str | None) -> None:
-        """Say how much a cleaner changed."""
-        where = f" of {part}" if part else ""
-        dropped, found = self.log.rows_dropped(word, part), self.log.cells_of(word, part)
-        if dropped:
-            self.dropped[word] = self.dropped.get(word, 0) + dropped
-            self.notes.append(f"clean {word}: {dropped:,} rows{where} were dropped.")
-        if found:
-            num_changed = sum(tally.changed for tally in found)
-            self.notes.append(f"clean {word}: {num_changed:,} cells{where} were changed{_lost(found)}.")
 
     def _write_report(self, raw: Raw, rows: dict[str, int]) -> None:
         self.log.write(self.folder / "changes.parquet")
@@ -431,32 +338,6 @@ class _Ingest:
             "borders": self.borders, "rejected": self.rejected, "notes": self.notes, "raw": raw.raw,
         }  # fmt: skip
         snapshot.write_json(report, self.folder / "report.json")
-
-
-def _repair(components: Sequence[Component]) -> Repair | None:
-    """What raw cleaners would make of cells, if their column were of a type; for inference."""
-    if not components:
-        return None
-
-    def repair(values: pl.Series, word: str) -> pl.Series:
-        frame = values.to_frame("value")
-        for component in components:
-            # Columns are looked at side by side: every one has cleaners of its own.
-            cleaner = REGISTRIES["cleaner"].create(component)
-            cleaner.fit(frame.lazy(), {"value": word})
-            frame = cleaner.apply(frame)
-        return frame["value"]
-
-    return repair
-
-
-def _lost(found: Sequence[Tally]) -> str:
-    """How many cells a cleaner could not read, with examples."""
-    num_lost = sum(tally.lost for tally in found)
-    if not num_lost:
-        return ""
-    samples = [repr(sample["before"]) for tally in found for sample in tally.lost_samples]
-    return f", {num_lost:,} of them to missing ({', '.join(samples[:_NUM_SAMPLES])})"
 
 
 def _shown(value: Any) -> str:

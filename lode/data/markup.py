@@ -36,7 +36,7 @@ _CONTROL = "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0084\u0086-\u009f]"
 _INVISIBLE = "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
 """Without the two joiners (U+200C, U+200D), which Persian, Indian scripts and emoji need."""
 
-_MOJIBAKE = "[\u00c2\u00c3\u00e2\u00ef\u00f0][\u0080-\u00bf\u0152-\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
+_MOJIBAKE = "[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
 """The first bytes of UTF-8, read as if they were Western European, and what may follow them."""
 
 

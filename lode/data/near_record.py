@@ -22,8 +22,8 @@ from lode.data.shingles import normalised
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-THRESHOLD = 0.5
-"""Best or nearly so on the training pairs of both labelled sets (docs/experiments.md)."""
+THRESHOLD, THRESHOLD_BETWEEN = 0.8, 0.5
+"""Within one list, where variants of a product stand side by side; and between two lists (docs/experiments.md has what they give)."""
 
 _NUM_KEYS = 8
 """Rarest words by which a row is found."""
@@ -35,6 +35,8 @@ _SIGNS = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _WORD = rf"[{_SIGNS}]|[[\p{{L}}\p{{N}}\p{{M}}]--[{_SIGNS}]]+"
 _CODE_CHARS, _NUMBER_CHARS = 4, 6
 """A code (a model number, a phone number) has digits and letters, so many at least; or digits alone, but more of them."""
+_CONFLICT = 0.5
+"""What is left of the similarity of two rows that both have codes, but none in common: the black and the white one of a series."""
 _MAX_LOADED = 1 << 23
 
 
@@ -71,11 +73,15 @@ def find_near_records(
     columns: Sequence[str],
     threshold: float = THRESHOLD,
     weights: Mapping[str, float] | None = None,
+    between: str | None = None,
 ) -> Pairs:
     """Rows whose similarity reaches the threshold; left, right: `__row__`. `rows` is read three times or more, in bounded memory.
 
     columns: numbers are compared as numbers, everything else as words. weights: of columns, in place of what they tell rows apart.
+    between: a column that says which list a row is from; only rows of different lists are compared.
     """
+    columns = [name for name in columns if name != between]
+    lists = np.empty(0, np.uint64) if between is None else _lists(rows, between)
     schema = rows.collect_schema()
     numbers = [name for name in columns if schema[name].is_numeric()]
     words = [name for name in columns if name not in numbers]
@@ -83,6 +89,9 @@ def find_near_records(
     statistics, row_numbers, sizes = _counted(rows, words, numbers)
     own = {name: statistics.telling(name) for name in columns} | dict(weights or {})
     left, right = decoded(distinct(_candidates(rows, words, statistics)))
+    if between is not None:
+        apart = lists[left] != lists[right]
+        left, right = left[apart], right[apart]
     portions = passes(rows, row_numbers, sizes, left, right, _MAX_LOADED)
     return Pairs.join([portion.near(_similarity(portion, words, numbers, statistics, own), threshold) for portion in portions])
 
@@ -116,6 +125,12 @@ def _counted(rows: pl.LazyFrame, words: Sequence[str], numbers: Sequence[str]) -
         seen.append(batch[ROW].to_numpy())
         sizes.append(np.bincount(terms["place"].to_numpy(), minlength=batch.height).astype(np.uint32) + np.uint32(len(numbers)))
     return found, np.concatenate(seen), np.concatenate(sizes)
+
+
+def _lists(rows: pl.LazyFrame, between: str) -> np.ndarray:
+    """uint64 (N,): a hash of each row's list."""
+    parts = [batch[between].hash(5).to_numpy() for batch in _batches(rows.select(pl.col(between).cast(pl.String)))]
+    return np.concatenate([np.empty(0, np.uint64), *parts])
 
 
 def _batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
@@ -181,7 +196,12 @@ def _similarity(
         _add(total, weight, portion, vectors, weights[name])
     _add(total, weight, portion, _vectors(terms, num_rows, statistics), 1.0)
     codes = _vectors(terms.filter("code"), num_rows, statistics)
-    _add(total, weight, portion, codes, 1.0, as_yes_or_no=True)
+    shared = np.zeros(len(portion.left))
+    has_codes = np.zeros(len(portion.left))
+    _add(shared, has_codes, portion, codes, 1.0, as_yes_or_no=True)
+    conflict = (has_codes > 0) & (shared == 0)
+    total += shared
+    weight += has_codes
     for name in numbers:
         a, b = values[name].to_numpy()[portion.left], values[name].to_numpy()[portion.right]
         known = np.isfinite(a) & np.isfinite(b)
@@ -189,7 +209,9 @@ def _similarity(
         alike = 1.0 - np.minimum(np.abs(a - b) / largest, 1.0)
         total[known] += weights[name] * alike[known]
         weight[known] += weights[name]
-    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    found = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    found[conflict] *= _CONFLICT
+    return found
 
 
 def _loaded(rows: pl.LazyFrame, words: Sequence[str], numbers: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame, int]:

@@ -26,7 +26,7 @@ _SAMPLE_CELLS = 20_000
 _SAMPLE_CHARS = 2_000
 _CHUNK_ROWS = 20_000
 _EXACT = 2**53
-_KINDS_SCHEMA = {"token": pl.String, "kind": pl.List(pl.String)}
+_KINDS_SCHEMA: dict[str, pl.DataType] = {"token": pl.String(), "kind": pl.List(pl.String)}
 
 _WORTH = r"@|[0-9](?:[^0-9A-Za-z]{0,3}[0-9A-Fa-f:]){4}|[A-Z]{2}[0-9]{2}"
 """A cell without this holds nothing but names."""

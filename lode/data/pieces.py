@@ -66,12 +66,12 @@ class Pieces:
             frames = [self._made(piece, source, followed) for piece, source in self._pairs()]
         return self._stacked(frames)
 
-    def check(self) -> bool:
+    def check(self, num_rows: int | None = None) -> bool:
         """As `Source.check`."""
         found = []
         for piece, source in self._pairs():
             with named(piece):
-                found.append(source.check())
+                found.append(source.check(num_rows if len(self.pieces) == 1 else None))
         return any(found)
 
     def clean_words(self, words: pl.Series) -> pl.Series:
@@ -86,7 +86,8 @@ class Pieces:
             frame = source.scan() if types is None else source.scan_as(types)
             own = frame.collect_schema().names()
         more = [pl.lit(cell, pl.String).alias(name) for name, cell in piece.constants.items() if name not in own]
-        return frame.with_columns(more)
+        # In front: where the last column has no empty cell, readers take it that no line of text ended too early.
+        return frame.select(*more, *own) if more else frame
 
     def _stacked(self, frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
         """One below the other. Errors: DataError where a file has other columns, or text where another has numbers."""

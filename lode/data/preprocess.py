@@ -41,6 +41,7 @@ class Preprocessor:
 
     features: input -> its feature, in the order of the inputs.
     cleaners: as in the file; only those with scope "cells" are kept, the others do their work before and are gone.
+    learnt: states of the raw cleaners from the data stage, in order: the snapshot no longer shows how cells were written.
     select: fitting keeps the inputs that say most; the others are asked for no more. reduce: the numbers become a few directions.
     """
 
@@ -51,9 +52,10 @@ class Preprocessor:
         *,
         select: Select | None = None,
         reduce: Reduce | None = None,
+        learnt: Sequence[State] = (),
     ) -> None:
         self._offered, self._cleaner_words = dict(features), tuple(cleaners)
-        self._select, self._reduce = select, reduce
+        self._select, self._reduce, self._learnt = select, reduce, tuple(learnt)
         self._selection: dict[str, Any] | None = None
         self._directions: Directions | None = None
         self._components = dict(features)
@@ -78,8 +80,11 @@ class Preprocessor:
             self._keep(self._selected(self._select, train, target, folds))
         types = {name: component.type for name, component in self._components.items()}
         frame = train.select(self._carried(train))
-        for cleaner in self._raw_cleaners:
-            cleaner.fit(frame.lazy(), types)
+        for place, cleaner in enumerate(self._raw_cleaners):
+            if self._learnt:
+                cleaner.restore(self._learnt[place])
+            else:
+                cleaner.fit(frame.lazy(), types)
             frame = cleaner.apply(frame)
         columns = self._parsed(frame)
         self._examples = {name: _example(column) for name, column in columns.items()}
@@ -107,7 +112,7 @@ class Preprocessor:
         step = sample_step(train.height, len(self._features))
         sample = train.gather_every(step)
         target, folds = (None if array is None else array[::step] for array in (target, folds))
-        scout = Preprocessor(self._offered, self._cleaner_words)
+        scout = Preprocessor(self._offered, self._cleaner_words, learnt=self._learnt)
         scout.fit(sample, target, folds)
         columns = scout._cleaned(sample)
         scores = {}

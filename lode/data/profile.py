@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lode.data import crossing, drift, figures, lookalike, personal, relation
+from lode.data import crossing, drift, figures, lookalike, personal, relation, snapshot
 from lode.data.contracts import ROW
 from lode.data.figures import PART, Column
 from lode.data.split import PARTS, TRAIN
@@ -47,7 +47,7 @@ def profile(folder: Path, split: Mapping[str, Any], progress: Progress) -> dict[
     split: options of `data.split`. Figures of a sample are marked: `exact` false, or under `sample`. Same snapshot, same profile.
     """
     schema, report = _read(folder / "schema.json")["columns"], _read(folder / "report.json")
-    rows = {part: int(pl.scan_parquet(folder / f"{part}.parquet").select(pl.len()).collect().item()) for part in PARTS}
+    rows = {part: int(snapshot.scan(folder, part).select(pl.len()).collect().item()) for part in PARTS}
     scan = _scan(folder)
     every = figures.columns_of(scan.collect_schema(), schema)
     columns = every[:MAX_COLUMNS]
@@ -68,7 +68,7 @@ def profile(folder: Path, split: Mapping[str, Any], progress: Progress) -> dict[
         "ignored": {name: entry["why"] for name, entry in schema.items() if entry["role"] == "ignored"},
         "not_looked_at": [column.name for column in every[MAX_COLUMNS:]],
         "lookalikes": lookalike.pairs(scan, sample, inputs),
-        "crossing": crossing.crossing(scan, inputs, records, rows),
+        "crossing": crossing.crossing(scan, inputs, [column.name for column in columns if column.role == "output"], records, rows),
         "near": {column.name: crossing.near_texts(sample, column) for column in inputs if column.kind == "text"},
         "missing_map": _missing_map(sample, [column for column in columns if records[column.name]["missing"]["rows"]]),
         "cleaning": report.get("cleaning", []),
@@ -115,11 +115,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _scan(folder: Path) -> pl.LazyFrame:
     """All rows, training first, with the code of their part; in memory where that is little."""
     parts = [
-        pl.scan_parquet(folder / f"{part}.parquet").with_columns(pl.lit(code, pl.UInt8).alias(PART))
+        snapshot.scan(folder, part).with_columns(pl.lit(code, pl.UInt8).alias(PART))
         for code, part in enumerate(PARTS)
     ]
     scan = pl.concat(parts)
-    small = sum((folder / f"{part}.parquet").stat().st_size for part in PARTS) <= _IN_MEMORY_BYTES
+    small = sum(snapshot.part_bytes(folder, part) for part in PARTS) <= _IN_MEMORY_BYTES
     return scan.collect().lazy() if small else scan
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lode.core import disk
 from lode.core.errors import DataError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import cells
+from lode.data import cells, watch
 from lode.data.contracts import Source
 from lode.data.enums import cleaned
 from lode.data.place import Place
@@ -28,7 +29,7 @@ from lode.data.threads import side_by_side
 
 HINT_ROWS = 10_000
 _SIZE_ROWS = 1_000
-_PART = "__part__"
+_ORIGIN = "__origin__"
 _MAX_CATEGORY_SHARE = 0.05
 _MAX_RETRIES = 8
 """So many columns may turn out to hold other things than numbers before all are read as text."""
@@ -45,7 +46,7 @@ class Raw:
 
     frame: rows in order of the sources; lazy where they are spooled to disk. words: columns of few words, as Enum.
     parts: uint8 (N,) index into PARTS, or None where one source gives all rows.
-    raw: {"path", "sha256", "bytes"} per source. sources: their words, for messages.
+    raw: {"path", "sha256", "bytes", "rows"} per source. sources: their words, for messages.
     """
 
     frame: pl.DataFrame | pl.LazyFrame
@@ -94,16 +95,17 @@ def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wante
     if words is None:
         return read(sources, place, replace(wanted, hints=False), shelf)
     frame = frame.drop(words)
-    labels = frame.select(_PART).lazy().collect().to_series().to_numpy()
-    parts = None if "all" in sources else labels
+    origins = frame.select(_ORIGIN).lazy().collect().to_series().to_numpy()
+    part_of = np.array([PARTS.index(part) if part in PARTS else 0 for part, _, _ in made], np.uint8)
+    parts = None if "all" in sources else part_of[origins]
+    raw = [{**entry, "rows": int(rows)} for entry, rows in zip(raw, np.bincount(origins, minlength=len(made)), strict=True)]
     notes = [note for _, _, source in made for note in source.notes]
     available = tuple(made[0][2].scan_as({}).collect_schema().names())
-    return Raw(frame.drop(_PART), names, available, words, len(labels), parts, raw, notes)
+    return Raw(frame.drop(_ORIGIN), names, available, words, len(origins), parts, raw, notes)
 
 
 def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]:
-    path = str(component.options.get("path", component.options.get("name", component.type)))
-    return {"path": path, "sha256": sha256, "bytes": source.num_bytes}
+    return {"path": watch.label(component), "sha256": sha256, "bytes": source.num_bytes}
 
 
 def _materialised(made: Sequence[_Made], wanted: Wanted, shelf: Shelf) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
@@ -119,8 +121,10 @@ def _materialised(made: Sequence[_Made], wanted: Wanted, shelf: Shelf) -> tuple[
     if found is not None:
         return found, names
     try:
-        return _stored([source.scan() for source in sources], names, made, shelf), names
+        return _stored([source.scan() for source in sources], names, shelf), names
     except (pl.exceptions.PolarsError, OSError) as error:
+        if disk.is_full(error):
+            raise
         raise DataError(f"{_sources(made)}: not readable ({str(error).splitlines()[0]}). Check the file.") from error
 
 
@@ -130,29 +134,32 @@ def _hinted(
     """The rows with as many hints as hold; None where plain reading must tell what the cells are."""
     columns = made[0][2].scan_as({}).collect_schema().names()
     for _ in range(_MAX_RETRIES):
-        if not hints:
-            return None
-        try:
-            found = _read_as(hints, names, made, shelf)
-        except OSError:
-            return None  # told by reading plainly
-        except pl.exceptions.PolarsError as error:
-            # A cell is no number. What else can be wrong is told by `check` or by reading plainly.
-            bad = _BAD_COLUMN.search(str(error))
-            place = int(bad[1]) - 1 if bad else len(columns)
-            name = columns[place] if place < len(columns) else ""
-            if hints.get(name) != pl.Float64:
-                break
-            hints = {other: dtype for other, dtype in hints.items() if other != name}
-            continue
-        if found is not None:
-            return found
-        break
-    words = {name: dtype for name, dtype in hints.items() if dtype != pl.Float64}
+        found, bad = _tried(hints, names, made, shelf)
+        name = columns[bad] if bad is not None and bad < len(columns) else ""
+        if found is not None or hints.get(name) != pl.Float64:
+            break
+        hints = {other: dtype for other, dtype in hints.items() if other != name}
+    if found is not None:
+        return found
+    return _tried({name: dtype for name, dtype in hints.items() if dtype != pl.Float64}, names, made, shelf)[0]
+
+
+def _tried(
+    hints: Mapping[str, pl.DataType], names: Sequence[str], made: Sequence[_Made], shelf: Shelf
+) -> tuple[pl.DataFrame | pl.LazyFrame | None, int | None]:
+    """The rows with these hints, or None and the place of the column that holds something else, where that is known.
+
+    What else can be wrong with a file is told by reading it plainly.
+    """
+    if not hints:
+        return None, None
     try:
-        return _read_as(words, names, made, shelf) if words else None
-    except (pl.exceptions.PolarsError, OSError):
-        return None
+        return _read_as(hints, names, made, shelf), None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if disk.is_full(error):
+            raise
+        bad = _BAD_COLUMN.search(str(error))
+        return None, int(bad[1]) - 1 if bad else None
 
 
 def _read_as(
@@ -161,13 +168,13 @@ def _read_as(
     """The rows with hints, None where only plain reading tells what the cells are."""
     sources = [source for _, _, source in made]
     frames = _scanned_as(types, sources)
-    found = _stored(frames, names, made, shelf)
+    found = _stored(frames, names, shelf)
     last = {frame.collect_schema().names()[-1] for frame in frames}
     if not last <= set(names) or any(found.lazy().select(pl.col(last).is_null().any()).collect(engine="streaming").row(0)):
         num_rows = found.lazy().select(pl.len()).collect().item() if len(sources) == 1 else None
         again = [source.check(num_rows) for source in sources]
         if any(again):
-            found = _stored(_scanned_as(types, sources), names, made, shelf)
+            found = _stored(_scanned_as(types, sources), names, shelf)
     # NaN and infinity are judged like any other cell that is no number: as text.
     return None if _has_odd_numbers(found, [name for name, dtype in types.items() if dtype == pl.Float64]) else found
 
@@ -199,13 +206,10 @@ def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source], shelf:
     return words if len(words) == len(made) else None
 
 
-def _stored(
-    frames: Sequence[pl.LazyFrame], names: Sequence[str], made: Sequence[_Made], shelf: Shelf
-) -> pl.DataFrame | pl.LazyFrame:
-    """The columns of all sources and the part of each row, in memory or on disk."""
+def _stored(frames: Sequence[pl.LazyFrame], names: Sequence[str], shelf: Shelf) -> pl.DataFrame | pl.LazyFrame:
+    """The columns of all sources and which of them each row is from, in memory or on disk."""
     labelled = [
-        frame.select(names).with_columns(pl.lit(PARTS.index(part) if part in PARTS else 0, pl.UInt8).alias(_PART))
-        for frame, (part, _, _) in zip(frames, made, strict=True)
+        frame.select(names).with_columns(pl.lit(place, pl.UInt16).alias(_ORIGIN)) for place, frame in enumerate(frames)
     ]
     stacked = labelled[0] if len(labelled) == 1 else pl.concat(labelled, how="vertical_relaxed")
     if not shelf.on_disk:
@@ -234,7 +238,7 @@ def _size(component: Component, source: Source) -> int:
 
 
 def _sources(made: Sequence[_Made]) -> str:
-    return listed(str(component.options.get("path", component.type)) for _, component, _ in made)
+    return listed(watch.label(component) for _, component, _ in made)
 
 
 def _common_columns(frames: Sequence[pl.LazyFrame], made: Sequence[_Made], wanted: Wanted) -> tuple[str, ...]:
@@ -272,7 +276,8 @@ def _hint(column: pl.Series, name: str, wanted: Wanted) -> pl.DataType | None:
     few = column.n_unique() <= _MAX_CATEGORY_SHARE * len(column)
     if name in wanted.words:
         return _categorical() if few else None
-    is_number = not column.has_nulls() and not cells.numbers(column).has_nulls()
+    known = column.drop_nulls()
+    is_number = len(known) > 0 and not cells.numbers(known).has_nulls()
     # Two values may be a yes-or-no column, whose spelling counts.
     if is_number and wanted.number_hints and (name in wanted.numbers or column.n_unique() > 2):
         return pl.Float64()

@@ -14,7 +14,8 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
-from lode.core.errors import DataError, MissingPackageError, listed, near_miss
+from lode.core import packages
+from lode.core.errors import DataError, listed, near_miss
 from lode.data.accounts import read_account
 from lode.data.landing import ConnectionLostError
 from lode.data.place import Place
@@ -91,7 +92,7 @@ class Server:
         try:
             return sa.create_engine(url, connect_args=arguments, **options)
         except ModuleNotFoundError as error:
-            raise MissingPackageError(f"{self.where}: found no package \"{error.name}\". Run: pip install 'lodeml[sql]'") from error
+            raise packages.missing(self.where, error) from error
 
     def _told(self, error: exc.SQLAlchemyError) -> str:
         """The driver's own words, one line, without SQL and without the password."""

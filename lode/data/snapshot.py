@@ -1,32 +1,130 @@
-"""A snapshot on disk: train, validation and test as Parquet, what cleaners changed, the schema and the counts.
+"""A snapshot on disk: train, validation and test, what cleaners changed, the schema and the counts. `scan` and `read` are the one way in.
 
-Files appear whole or not at all, and equal rows give equal bytes. Read lode/data/ingest.py first.
+A part lies as Parquet, as Parquet that is encrypted (lode/data/sealed.py), or as a list of blocks (lode/data/blocks.py). Files appear
+whole or not at all, and equal rows give equal bytes. Read lode/data/ingest.py first.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
+from lode.core.errors import ArtifactError
+from lode.data import blocks, keys, sealed
+from lode.data.keys import Key
 from lode.data.split import PARTS
 
+CHANGES = "changes"
+FILES = (*PARTS, CHANGES)
+"""What `scan` reads: the parts, and what cleaners changed."""
+WITHHELD = "(not kept: the snapshot is encrypted)"
 _ROW_GROUP_ROWS = 1 << 17
+_COPY_BYTES = 1 << 20
+
+
+def scan(folder: Path, part: str) -> pl.LazyFrame:
+    """The rows of a part ("train", "validation", "test") or of "changes". A packed one is unpacked, an encrypted one read in memory.
+
+    Errors: ArtifactError for a file that is missing or damaged; DataError for a key that is missing or wrong.
+    """
+    path = folder / f"{part}.parquet"
+    lies = kept_as(path)
+    if lies == "encrypted":
+        return pl.scan_parquet(io.BytesIO(b"".join(_pieces(path))))
+    if lies == "packed":
+        blocks.unpack(blocks.list_of(path), path, store_of(folder))
+        blocks.list_of(path).unlink(missing_ok=True)
+    return pl.scan_parquet(path, glob=False)
+
+
+def read(folder: Path, part: str) -> pl.DataFrame:
+    """As `scan`, in memory."""
+    return scan(folder, part).collect()
+
+
+def kept_as(path: Path) -> Literal["plain", "encrypted", "packed"]:
+    """How the file `<part>.parquet` lies on disk. Errors: ArtifactError where it does not."""
+    if sealed_path(path).is_file():
+        return "encrypted"
+    if path.is_file():
+        return "plain"
+    if blocks.list_of(path).is_file():
+        return "packed"
+    raise ArtifactError(f"{path}: missing. The snapshot is incomplete; remove its folder and run the command that made it again.")
+
+
+def sealed_path(path: Path) -> Path:
+    """Where the encrypted file of `<part>.parquet` lies."""
+    return path.with_name(path.name + sealed.SUFFIX)
+
+
+def part_bytes(folder: Path, part: str) -> int:
+    """Bytes of a part as Parquet, however it lies."""
+    path = folder / f"{part}.parquet"
+    lies = kept_as(path)
+    if lies == "packed":
+        return int(blocks.read_list(blocks.list_of(path))["bytes"])
+    return path.stat().st_size if lies == "plain" else sealed.plain_bytes(sealed_path(path))
+
+
+def store_of(folder: Path) -> Path:
+    """Where the blocks of a snapshot `<runs>/data/<key>` lie."""
+    return folder.parent.parent / blocks.FOLDER
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether the rows of a snapshot are encrypted, or will be."""
+    return (folder / keys.RECORD).is_file() or any(folder.glob(f"*{sealed.SUFFIX}"))
+
+
+def begin(folder: Path, key: Key | None) -> None:
+    """Get a folder ready for a snapshot: with a key, what is written from now on is encrypted, and nothing plain of another try stays."""
+    if key is None and not is_sealed(folder):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if key is not None:
+        keys.note(key, folder)
+
+
+def agrees(folder: Path, key: Key | None) -> bool:
+    """Whether a snapshot lies as the file asks: false where it is plain and should be encrypted. An encrypted one stays so.
+
+    Errors: DataError where it is encrypted with another key, or the file names none and the one that it had is not there.
+    """
+    if not is_sealed(folder):
+        return key is None
+    if key is None:
+        keys.key_of(folder)
+        return True
+    keys.check(key, sealed.key_id(sealed_path(folder / "train.parquet")), f"snapshot {folder.name}")
+    keys.note(key, folder)  # the key may lie elsewhere now
+    return True
 
 
 def write_rows(frame: pl.LazyFrame, path: Path) -> None:
     """Write a table batch by batch. The order of rows, and with the fixed group size the bytes, do not depend on threads."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    # LZ4 without statistics: written once and read whole, so speed counts more than the last byte.
-    frame.sink_parquet(
-        temporary, compression="lz4", statistics=False, row_group_size=_ROW_GROUP_ROWS, maintain_order=True, engine="streaming"
-    )
-    os.replace(temporary, path)
+    key = keys.key_of(path.parent) if is_sealed(path.parent) else None
+    target = path if key is None else sealed_path(path)
+    temporary = target.with_name(f".{target.name}.tmp")
+    if key is None:
+        _sink(frame, temporary)
+    else:
+        with temporary.open("wb") as file:
+            sealing = sealed.Sealing(file, key, _known_as(path))
+            _sink(frame, sealing)
+            sealing.finish()
+    os.replace(temporary, target)
+    for other in {path, sealed_path(path), blocks.list_of(path)} - {target}:
+        other.unlink(missing_ok=True)
 
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
@@ -37,9 +135,37 @@ def write_json(record: Mapping[str, Any], path: Path) -> None:
 
 
 def content_hash(folder: Path) -> str:
-    """sha256 over the bytes of the three split files, in order."""
+    """sha256 over the Parquet bytes of the three split files, in order; the same however they lie."""
     digest = hashlib.sha256()
     for part in PARTS:
-        with (folder / f"{part}.parquet").open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        one = hashlib.sha256()
+        for piece in _pieces(folder / f"{part}.parquet"):
+            one.update(piece)
+        digest.update(one.digest())
     return digest.hexdigest()
+
+
+def _sink(frame: pl.LazyFrame, target: Path | io.RawIOBase) -> None:
+    # LZ4 without statistics: written once and read whole, so speed counts more than the last byte.
+    frame.sink_parquet(
+        target,  # type: ignore[arg-type]
+        compression="lz4", statistics=False, row_group_size=_ROW_GROUP_ROWS, maintain_order=True, engine="streaming",
+    )  # fmt: skip
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """The Parquet bytes of a part, however they lie."""
+    lies = kept_as(path)
+    if lies == "encrypted":
+        yield from sealed.opened(sealed_path(path), keys.key_of(path.parent), _known_as(path))
+    elif lies == "packed":
+        yield from blocks.pieces(blocks.list_of(path), store_of(path.parent))
+    else:
+        with path.open("rb") as file:
+            while piece := file.read(_COPY_BYTES):
+                yield piece
+
+
+def _known_as(path: Path) -> str:
+    """The name that an encrypted part is bound to: neither another part nor another snapshot's can stand in for it."""
+    return f"{path.parent.name}/{path.name}"

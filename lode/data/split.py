@@ -262,8 +262,8 @@ def _by_time(times: np.ndarray, gap: float, split: Split) -> np.ndarray:
         codes[(times >= ordered[start]) & later] = part
         starts.append(ordered[start])
         end = start
-    for start in starts if gap else ():
-        codes[(times < start) & (times > start - gap)] = DROPPED
+    for border in starts if gap else ():
+        codes[(times < border) & (times > border - gap)] = DROPPED
     return codes
 
 

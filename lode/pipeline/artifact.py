@@ -70,6 +70,12 @@ class Model:
         return self.preprocessor.columns
 
     @property
+    def ignored(self) -> frozenset[str]:
+        """Columns that a request may have and nothing reads: inputs that `data.select` left out."""
+        selection = self.preprocessor.selection
+        return frozenset() if selection is None else frozenset(selection["scores"]) - frozenset(selection["kept"])
+
+    @property
     def answers(self) -> tuple[ColumnSchema, ...]:
         """Columns of a prediction."""
         found: list[ColumnSchema] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lode.core import disk
 from lode.core.errors import ArtifactError, near_miss
 
 _MIGRATIONS = (
@@ -26,6 +28,10 @@ _MIGRATIONS = (
     """,
 )
 """One script for each schema version; `PRAGMA user_version` says how many have run."""
+
+
+_ROOM_BYTES = 200_000
+"""What an empty catalogue and its journal take."""
 
 
 class Catalog:
@@ -45,6 +51,11 @@ class Catalog:
             connection.execute("PRAGMA foreign_keys=ON")
             self._migrate(connection)
             yield connection
+        except sqlite3.OperationalError as error:
+            # On a disk without room SQLite says "disk I/O error", for it cannot make its shared memory.
+            if disk.is_full(error) or shutil.disk_usage(self.path.parent).free < _ROOM_BYTES:
+                raise disk.full_error(self.path.parent, _ROOM_BYTES) from error
+            raise
         finally:
             connection.close()
 

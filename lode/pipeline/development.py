@@ -14,10 +14,12 @@ import polars as pl
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
+from lode.data.contracts import State
 from lode.data.folds import FOLD, rounds
 from lode.data.preprocess import Preprocessor
 from lode.data.reduce import Reduce
 from lode.data.select import Select
+from lode.data.snapshot import read as read_part
 from lode.data.split import Split, times
 from lode.model.contracts import Examples, Progress, Task
 from lode.pipeline import folds
@@ -45,6 +47,7 @@ class Development:
     select: Select | None = None
     reduce: Reduce | None = None
     moments: np.ndarray | None = None
+    learnt: Sequence[State] = ()
 
     @property
     def first(self) -> str:
@@ -71,9 +74,10 @@ class Development:
 def read(
     snapshot: Path, features: Mapping[str, Component], cleaners: Sequence[Component], outputs: Mapping[str, Component],
     split: Mapping[str, Any], seed: int, select: Select | None = None, reduce: Reduce | None = None,
+    learnt: Sequence[State] = (),
 ) -> Development:  # fmt: skip
-    """Read the development rows of a snapshot and make the plan."""
-    train, validation = (pl.read_parquet(snapshot / f"{name}.parquet") for name in ("train", "validation"))
+    """Read the development rows of a snapshot and make the plan. learnt: see `Preprocessor`."""
+    train, validation = (read_part(snapshot, name) for name in ("train", "validation"))
     frame = pl.concat([train, validation], how="vertical")
     tasks: dict[str, Task] = {name: REGISTRIES["task"].create(component) for name, component in outputs.items()}
     targets = {}
@@ -91,7 +95,7 @@ def read(
     moments = times(frame[str(division.column)]) if division.by == "time" and given is not None else None
     classes = tasks[first].kind == "classes"
     plan = folds.plan(train.height, validation.height, targets[first], classes, small, groups, seed, given, moments)
-    return Development(frame, train.height, features, cleaners, tasks, targets, plan, groups, seed, select, reduce, moments)
+    return Development(frame, train.height, features, cleaners, tasks, targets, plan, groups, seed, select, reduce, moments, tuple(learnt))
 
 
 def target_values(frame: pl.DataFrame, name: str) -> np.ndarray:
@@ -134,7 +138,7 @@ class Prepared:
 def prepare(development: Development, rows: np.ndarray, folder: Path | None, progress: Progress) -> Prepared:
     """Fit cleaners and features on these rows, ready to transform all."""
     preprocessor = Preprocessor(
-        development.features, development.cleaners, select=development.select, reduce=development.reduce
+        development.features, development.cleaners, select=development.select, reduce=development.reduce, learnt=development.learnt
     )
     frame = development.frame
     subset = frame if len(rows) == frame.height else frame[rows]

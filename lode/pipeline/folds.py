@@ -70,9 +70,9 @@ def plan(
     if small:
         fold = fold_numbers(target, classes, groups, min(FOLDS, len(target)), generator)
         rounds = []
-        for number in range(int(fold.max()) + 1):
-            fit, stop = cut_stop(np.flatnonzero(fold != number), target, classes, groups, generator)
-            rounds.append(Round(fit, stop, np.flatnonzero(fold == number)))
+        for drawn in range(int(fold.max()) + 1):
+            fit, stop = cut_stop(np.flatnonzero(fold != drawn), target, classes, groups, generator)
+            rounds.append(Round(fit, stop, np.flatnonzero(fold == drawn)))
         judged = np.concatenate([part.judge for part in rounds])
         return Plan("out of fold", tuple(rounds), judged, fold[judged])
     everything = np.arange(train_rows + validation_rows)

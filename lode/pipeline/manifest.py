@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 import shutil
+import sqlite3
 import sys
 import threading
 import time
@@ -24,10 +25,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
+import polars as pl
+from safetensors import SafetensorError
+
+from lode.core import disk
 from lode.core.errors import BusyError
+from lode.data import blocks
 from lode.pipeline.state import read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when a stage's code changes what it writes for the same inputs; then everything is done anew."""
 
 _PACKAGES = ("lodeml", "torch", "numpy", "polars", "scikit-learn", "lightgbm", "safetensors")
@@ -97,10 +103,15 @@ def read_manifest(folder: Path) -> Manifest | None:
     if record.get("format") != FORMAT:
         return None
     manifest = Manifest(**{**record, "cached": True})
-    whole = all(
-        (folder / name).is_file() and (folder / name).stat().st_size == facts["bytes"] for name, facts in manifest.outputs.items()
-    )
-    return manifest if whole else None
+    return manifest if all(_has(folder / name, facts["bytes"]) for name, facts in manifest.outputs.items()) else None
+
+
+def _has(path: Path, num_bytes: int) -> bool:
+    """Whether a file is there with its size, or the list of blocks that it was packed into (lode.data.blocks)."""
+    if path.is_file():
+        return path.stat().st_size == num_bytes
+    listing = blocks.list_of(path)
+    return listing.is_file() and bool(blocks.read_list(listing)["bytes"] == num_bytes)
 
 
 def perform(
@@ -110,10 +121,12 @@ def perform(
     parents: Mapping[str, str],
     seed: int,
     work: Callable[[Path], Mapping[str, Any]],
+    needed_bytes: int | None = None,
 ) -> tuple[Path, Manifest]:
     """Do the stage's work in its folder unless it is done. `work(folder)` may find what a killed try left there.
 
-    Returns the folder and the manifest (`cached` says that nothing was done).
+    Returns the folder and the manifest (`cached` says that nothing was done). needed_bytes: about how much the stage writes, for the
+    message where the disk is full. Errors: DiskFullError; files that were begun are removed, those that are whole stay.
     """
     key = stage_key(stage, inputs, parents, seed)
     folder = stage_folder(runs, stage, key)
@@ -121,7 +134,28 @@ def perform(
     if found is not None:
         os.utime(folder)
         return folder, found
+    try:
+        return _performed(folder, stage, key, inputs, parents, seed, work)
+    except (OSError, RuntimeError, pl.exceptions.PolarsError, sqlite3.Error, SafetensorError) as error:
+        if not disk.is_full(error):
+            raise
+        for path in folder.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
+        raise disk.full_error(folder, needed_bytes) from error
+
+
+def _performed(
+    folder: Path,
+    stage: str,
+    key: str,
+    inputs: Mapping[str, Any],
+    parents: Mapping[str, str],
+    seed: int,
+    work: Callable[[Path], Mapping[str, Any]],
+) -> tuple[Path, Manifest]:
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)  # of a process that was killed: this one has the lock
     started, begin_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with _peak_memory() as peak:
         result = work(folder)

@@ -47,6 +47,14 @@ class Origins:
         ]
         self.fingerprints = {part: [item.sha256 for item in self._all if item.part == part] for part in sources}
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of all raw data, compressed ones as they would be unpacked (about eight times as large)."""
+        packed = (".gz", ".zst", ".xz", ".zip", ".parquet")
+        return sum(
+            (item.num_bytes or 0) * (8 if str(item.component.options.get("path", "")).endswith(packed) else 1) for item in self._all
+        )
+
     def changed(self, before: Manifest | None, resolved: Mapping[str, Any]) -> list[str]:
         """A sentence (without its end) for every source that the file still names and that has other bytes than before.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lode.core.errors import MissingPackageError
+from lode.core import packages
 from lode.model.design import Design
 from lode.pipeline import scoring
 from lode.pipeline.artifact import Model
@@ -71,8 +71,5 @@ def _umap() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "umap":
             raise
-        raise MissingPackageError(
-            'evaluate: map: umap: found no package "umap-learn", allowed: an installed one. Run: pip install "lodeml[umap]", or write '
-            "`map: tsne`."
-        ) from error
+        raise packages.missing("evaluate: map: umap", error) from error
     return UMAP

@@ -79,7 +79,9 @@ def _column(place: int, name: str, record: Mapping[str, Any], profile: Mapping[s
         pictures.append((what, charts.words(record["top"], totals)))
     relation = record.get("relation")
     if relation and len(relation["bins"]) > 1:
-        pictures.append((f"{profile['target']['name']} by {label(name, 40)}", charts.relation(relation)))
+        two = len(relation.get("classes", ())) == 2
+        what = f"Share of {label(relation['classes'][1], 20)}" if two else label(profile["target"]["name"], 40)
+        pictures.append((f"{what} by {label(name, 40)}", charts.relation(relation)))
     return {
         "anchor": f"c{place}", "name": label(name, 80), "role": record["role"], "type": record["type"],
         "missing": _percent(record["missing"]["share"]), "distinct": distinct(record), "range": spread(record),

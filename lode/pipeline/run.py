@@ -20,11 +20,15 @@ from lode.core.registry import REGISTRIES
 from lode.core.spec import Spec
 from lode.core.types import Component
 from lode.data import quality
+from lode.data import snapshot as snapshots
 from lode.data.ingest import ingest
+from lode.data.keys import Key
 from lode.data.place import Place
 from lode.data.profile import profile
 from lode.data.reduce import Reduce
 from lode.data.select import Select
+from lode.data.store import Store
+from lode.data.withheld import without_cells
 from lode.model.contracts import Progress, no_progress
 from lode.model.training import Training
 from lode.pipeline import artifact, development, package, train
@@ -43,6 +47,10 @@ _NO_MATTER = ("require", "memory", "store", "select", "reduce")
 
 Stage = Literal["data", "train", "evaluate", "package"]
 STAGES: tuple[Stage, ...] = ("data", "train", "evaluate", "package")
+
+
+_SPARE_BYTES = 50_000_000
+"""Reports, models and the catalogue, whatever the data."""
 
 
 def silent(line: str) -> None:
@@ -125,6 +133,7 @@ class _Work:
         self.training, self.evaluation = Training(**spec.train), Evaluation(**spec.evaluate)
         select, reduce = spec.data.select, spec.data.reduce
         self.reshaping = None if select is None else Select(**select), None if reduce is None else Reduce(**reduce)
+        self.store = Store(**spec.data.store)
         self.currency = None if spec.value is None else Worth(**spec.value.options).currency
         self.place = Place(spec.path.parent, data, runs / "landing", progress)
         self.resolved = artifact.canonical(spec.resolved())
@@ -184,7 +193,11 @@ class _Work:
         seed: int,
         work: Callable[[Path], Mapping[str, Any]],
     ) -> tuple[Path, Manifest]:
-        return perform(self.run.runs, stage, artifact.canonical(inputs), parents, seed, work)
+        # The data stage spools raw rows, keeps typed columns and writes the snapshot; later ones write arrays and models.
+        snapshot = self.run.manifests.get("data")
+        written = sum(facts["bytes"] for facts in snapshot.outputs.values()) if snapshot else self.origins.num_bytes
+        needed_bytes = 3 * written + _SPARE_BYTES
+        return perform(self.run.runs, stage, artifact.canonical(inputs), parents, seed, work, needed_bytes)
 
     def _data(self) -> tuple[Path, Manifest]:
         """Raw data -> typed, cleaned, split snapshot."""
@@ -194,6 +207,7 @@ class _Work:
                   "extra": self._value_columns()}  # fmt: skip
 
         def work(folder: Path) -> Mapping[str, Any]:
+            snapshots.begin(folder, key)
             try:
                 made = ingest(spec.data, spec.inputs, spec.outputs, self.place, folder, self.progress, extra=self._value_columns())
             except (DataError, pl.exceptions.PolarsError, OSError):
@@ -203,13 +217,24 @@ class _Work:
             return {**asdict(made), "inputs": _json(made.inputs), "outputs": _json(made.outputs), "findings": self._look(folder)}
 
         seed = int(self.resolved["data"]["split"].get("seed", 0))
-        self._say_changes(stage_key("data", artifact.canonical(inputs), {}, seed))
+        stage = stage_key("data", artifact.canonical(inputs), {}, seed)
+        key = self._key(stage_folder(self.run.runs, "data", stage))
+        self._say_changes(stage)
         return self._perform("data", inputs, {}, seed, work)
+
+    def _key(self, folder: Path) -> Key | None:
+        """The key of `data.store`; a snapshot that lies in clear and should not is made again."""
+        key = self.store.key(self.place)
+        if read_manifest(folder) is not None and not snapshots.agrees(folder, key):
+            (folder / "manifest.json").unlink()
+            self.say("data: this snapshot lies in clear, it is made again and encrypted")
+        return key
 
     def _look(self, folder: Path) -> list[dict[str, Any]]:
         """Profile the snapshot, ask every finding, write quality.html."""
         begin_s = time.monotonic()
         found = profile(folder, self.resolved["data"]["split"], self.progress)
+        found = without_cells(found) if snapshots.is_sealed(folder) else found
         findings = quality.look(found)
         page = render_quality(found, findings, folder, self.spec.name)
         self.say(f"data: looked at the quality in {time.monotonic() - begin_s:.1f} s ({page})")
@@ -240,7 +265,7 @@ class _Work:
         policy = self._policy()
         inputs = {
             "snapshot": snapshot["content_hash"], "inputs": _json(features), "cleaners": [component.to_json() for component in cleaners],
-            "recipe": recipe, "model": self.resolved["model"], "train": self.resolved["train"],
+            "learnt": snapshot["learnt"], "recipe": recipe, "model": self.resolved["model"], "train": self.resolved["train"],
             "device": train.default_device(self.training.device), "currency": self.currency,
             "policy": None if policy is None else policy.to_json(), "split": self.resolved["data"]["split"],
             "select": self.resolved["data"]["select"], "reduce": self.resolved["data"]["reduce"],
@@ -254,7 +279,7 @@ class _Work:
             split = self.resolved["data"]["split"]
             select, reduce = self.reshaping
             rows = development.read(
-                self.run.folders["data"], features, cleaners, outputs, split, self.training.seed, select, reduce
+                self.run.folders["data"], features, cleaners, outputs, split, self.training.seed, select, reduce, snapshot["learnt"]
             )
             return train.train(rows, self._test(), plan, folder, self.progress)
 
@@ -293,7 +318,7 @@ class _Work:
         return self._perform("package", {"name": self.spec.name, "serve": self.resolved["serve"]}, parents, 0, work)
 
     def _test(self) -> pl.DataFrame:
-        return pl.read_parquet(self.run.folders["data"] / "test.parquet")
+        return snapshots.read(self.run.folders["data"], "test")
 
     def _features(self) -> Any:
         """What the data stage needs of the inputs: not their encoders, so that another encoder reads the same snapshot."""

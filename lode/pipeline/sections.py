@@ -289,7 +289,10 @@ def _plane(points: Mapping[str, Any] | None) -> list[Block]:
     how = {"tsne": "t-SNE", "umap": "UMAP"}[points["by"]]
     words = "Rows with like inputs lie near one another; far distances and the sizes of heaps mean nothing. Where the colours lie apart, "
     words += "the inputs tell them apart; where they are mixed, no model sees much."
-    return [note(words), drawn((f"{len(points['x']):,} test rows by {how}, coloured by {points['output']}.", pictures.plane(points)))]
+    return [
+        note(words),
+        drawn((f"{len(points['x']):,} test rows by {how}, coloured by {points['output']}.", pictures.plane(points))),
+    ]
 
 
 def _selection(rows: Sequence[Mapping[str, Any]]) -> list[Block]:

@@ -145,7 +145,9 @@ class _Trial:
             if family.loop:
                 generator = np.random.default_rng([self.plan.seed, 11])
                 classes = development.tasks[development.first].kind == "classes"
-                fit, stop = cut_stop(whole, development.targets[development.first], classes, development.groups, generator, development.moments)
+                fit, stop = cut_stop(
+                    whole, development.targets[development.first], classes, development.groups, generator, development.moments
+                )
                 return self._fit(prepared, fit, stop, self.scratch / f"{self.word}-final", None)[0], prepared
             return self._fit(prepared, whole, None, self.scratch / f"{self.word}-final", _mean(rounds))[0], prepared
         fit = development.plan.rounds[0].fit

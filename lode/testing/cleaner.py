@@ -17,7 +17,6 @@ from polars import selectors as cs
 from lode.data.changes import diff
 from lode.data.contracts import ROW, Cleaner
 
-
 _PLAIN = cs.by_dtype(pl.Enum).cast(pl.String)
 
 

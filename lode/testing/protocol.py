@@ -32,6 +32,7 @@ class Sample:
         ColumnSchema("member", "binary", "boolean", "true or false", True),
         ColumnSchema("photo", "image", "binary", "a PNG, JPEG, GIF, BMP or WebP image"),
     )
+    ignored = frozenset({"shoe"})
     answers = (
         ColumnSchema("rich", "binary", "string", "a class"),
         ColumnSchema("rich.probability.no", "probability", "number", "a number from 0 to 1"),

@@ -52,7 +52,36 @@ MISSPELT = pl.DataFrame(
         "zip": ["20095", "80331", "01067", "04109"] * 29 + ["20095", "80331", "0x067", None],
     }
 ).with_columns(city=pl.when(pl.col(ROW) == 5).then(pl.lit("munixh")).otherwise("city"))
-TYPES = {"age": "number", "weight": "number", "city": "category", "paid": "binary", "zip": "category", "when": "date"}
+PERSONAL = pl.DataFrame(
+    {
+        ROW: pl.Series(range(4), dtype=pl.UInt64),
+        "age": [4111111111111111, 31, None, 7],
+        "city": ["ann@example.org", "  e\u0301 ", None, "call +49 30 1234567"],
+        "zip": ["4111 1111 1111 1111", "b", "[EMAIL]", None],
+    }
+)
+NOISY = pl.DataFrame(
+    {
+        ROW: pl.Series(range(120), dtype=pl.UInt64),
+        "age": [float(row % 2) for row in range(120)],
+        "paid": ["yes" if (row % 2) ^ (row == 8) else "no" for row in range(120)],
+    }
+)
+FOREIGN = pl.DataFrame(
+    {
+        ROW: pl.Series(range(3), dtype=pl.UInt64),
+        "note": ["This is a plain English sentence.", "Das ist ein ganz gew\u00f6hnlicher deutscher Satz.", None],
+    }
+)
+TYPES = {
+    "age": "number",
+    "weight": "number",
+    "city": "category",
+    "paid": "binary",
+    "zip": "category",
+    "when": "date",
+    "note": "text",
+}
 
 CASES: list[tuple[str, dict[str, Any], pl.DataFrame]] = [
     ("duplicates", {}, TYPED),
@@ -85,6 +114,14 @@ CASES: list[tuple[str, dict[str, Any], pl.DataFrame]] = [
     ),
     ("rules", {"rules": ["unique(age)", 'if city == "a" then weight < 25'], "action": "drop"}, GAPS),
     ("rules", {"discover": True, "action": "fix"}, MISSPELT),
+    ("pii", {}, PERSONAL),
+    ("pii", {"action": "cell", "kinds": ["email", "card"]}, PERSONAL),
+    ("pii", {"action": "drop", "columns": ["city"]}, PERSONAL),
+    ("text", {}, PERSONAL),
+    ("text", {"html": True, "mojibake": True, "lower": True, "form": "NFKC"}, PERSONAL),
+    ("labels", {"folds": 2}, NOISY),
+    ("labels", {"folds": 2, "action": "fix"}, NOISY),
+    ("language", {"keep": ["en"]}, FOREIGN),
 ]
 
 

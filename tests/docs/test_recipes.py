@@ -26,8 +26,12 @@ every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
 
 
 def sources(spec: Spec) -> Iterator[Component]:
-    for components in spec.data.sources.values():
-        yield from components
+    """Every source of a file, those inside others too."""
+    pending = [component for components in spec.data.sources.values() for component in components]
+    while pending:
+        component = pending.pop()
+        yield component
+        pending += [value for value in component.options.values() if isinstance(value, Component)]
 
 
 def needed_files(spec: Spec) -> Iterator[tuple[str, str | None]]:

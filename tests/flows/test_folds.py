@@ -28,7 +28,9 @@ def rows(folder: Path) -> None:
     age, score = rng.normal(40, 10, count), rng.normal(0, 1, count)
     bought = np.where(score + 0.05 * (age - 40) + rng.normal(0, 0.7, count) > 0, "yes", "no")
     days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 8, 27), eager=True)
-    pl.DataFrame({"age": age, "score": score, "bought": bought, "day": days, "who": np.arange(count) // 30}).write_csv(folder / "rows.csv")
+    pl.DataFrame({"age": age, "score": score, "bought": bought, "day": days, "who": np.arange(count) // 30}).write_csv(
+        folder / "rows.csv"
+    )
 
 
 @pytest.mark.parametrize(

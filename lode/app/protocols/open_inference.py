@@ -34,7 +34,7 @@ class OpenInference(Protocol):
     def __init__(self, model: Servable, max_rows: int):
         self._model = model
         self._max_rows = max_rows
-        self._columns = Columns(model.columns, unreadable(model))
+        self._columns = Columns(model.columns, unreadable(model), model.ignored)
         self._answers = {column.name: column.kind for column in model.answers}
         self._version = str(model.version)
 

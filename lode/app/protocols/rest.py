@@ -31,7 +31,7 @@ class Rest(Protocol):
     def __init__(self, model: Servable, max_rows: int):
         self._model = model
         self._max_rows = max_rows
-        self._columns = Columns(model.columns, unreadable(model))
+        self._columns = Columns(model.columns, unreadable(model), model.ignored)
         self._head = {"model": model.name, "version": model.version}
 
     def routes(self) -> tuple[Endpoint, ...]:
@@ -81,6 +81,7 @@ class Rest(Protocol):
 
     def _openapi(self, path: str) -> dict[str, Any]:
         row = _object(self._model.columns)
+        row["properties"] |= {name: {"description": "not read: the model does without it"} for name in sorted(self._model.ignored)}
         answer = _object(self._model.answers)
         body = {
             "type": "object",

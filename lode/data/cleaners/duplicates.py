@@ -29,17 +29,18 @@ class Duplicates(Cleaner):
         near: also rows that are nearly equal: by their "text" (MinHash, then exact Jaccard similarity of shingles), by their "image"
             (perceptual hash, then correlation), or as a "record" (words by TF-IDF, numbers by relative difference, codes). By default
             only rows that are equal.
-        threshold: least similarity, up to 1; by default 0.8 for texts, 0.95 for images, 0.5 for records.
+        threshold: least similarity, up to 1; by default 0.8 for texts, 0.95 for images, 0.8 for records, 0.5 for records `between` lists.
         keep: which one stays: the first, or the one with fewest missing cells ("complete"; the first of these).
         shingles: texts are compared by runs of characters (every language) or of words.
         shingle_size: how many; by default 5 characters (2 in Chinese, Japanese and Korean) or 3 words.
         num_hashes: length of a text's signature: more find more of the pairs close to the threshold.
         weights: of columns in a record; by default by how well a column tells rows apart.
+        between: column that says which list a record is from; only records of different lists are compared.
     """
 
     scope: Literal["source", "cells", "training"] = "source"
     on: ClassVar[Literal["raw", "typed"]] = "typed"
-    coded: ClassVar[bool] = True
+    coded: bool = True
 
     def __init__(
         self,
@@ -52,20 +53,25 @@ class Duplicates(Cleaner):
         shingle_size: Annotated[int, Range(1, 32)] | None = None,
         num_hashes: Annotated[int, Range(16, 1024)] = 128,
         weights: dict[str, float] | None = None,
+        between: ColumnName | None = None,
     ) -> None:
         self.columns, self.near, self.threshold, self.keep = columns, near, threshold, keep
         self.shingles: Literal["characters", "words"] = shingles
         self.shingle_size, self.num_hashes, self.weights = shingle_size, num_hashes, weights
+        self.between = between
         self._gone = Alike(_NO_ROWS, _NO_ROWS, _NO_ROWS, np.empty(0, np.float32))
 
     def fit(self, rows: pl.LazyFrame, types: Mapping[str, str]) -> None:
-        """Errors: DataError where a named column is no input or output, or holds nothing that can be compared in this way."""
+        """Errors: DataError where there is no column of a given name, or it holds nothing that can be compared in this way."""
+        if self.near != "record" and (self.weights or self.between):
+            raise DataError("data.clean duplicates: weights and between are for records. Add `near: record`, or leave them out.")
         schema = rows.collect_schema()
-        known = [name for name in schema.names() if name != ROW and name in types]
-        for name in (*(self.columns or ()), *(self.weights or ())):
-            if name not in known:
+        there = [name for name in schema.names() if name != ROW]
+        known = [name for name in there if name in types]
+        for name in (*(self.columns or ()), *(self.weights or ()), *filter(None, [self.between])):
+            if name not in there:
                 raise DataError(
-                    f'data.clean duplicates: no column "{name}", found {listed(known)}.{near_miss(name, known)} Name one of them.'
+                    f'data.clean duplicates: no column "{name}", found {listed(there)}.{near_miss(name, there)} Name one of them.'
                 )
         if self.near is None:
             found = find_repeats(rows, self.columns or known, known if self.keep == "complete" else ())
@@ -97,7 +103,8 @@ class Duplicates(Cleaner):
                 f"data.clean duplicates: near: record needs at least one column of words, found {listed(names)}. "
                 "Leave `near` out, or name other columns."
             )
-        return near_record.find_near_records(rows, flat, self.threshold or near_record.THRESHOLD, self.weights)
+        default = near_record.THRESHOLD if self.between is None else near_record.THRESHOLD_BETWEEN
+        return near_record.find_near_records(rows, flat, self.threshold or default, self.weights, self.between)
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         gone = self._gone.rows
@@ -125,9 +132,9 @@ class Duplicates(Cleaner):
 
 def _usable(names: list[str], fit: list[str], types: Mapping[str, str], word: str, *, named: bool) -> list[str]:
     """Those of the columns that are texts (or pictures): named ones as they are, else those that are inputs of this type."""
-    found = fit if named else [name for name in fit if types[name] == word]
+    found = fit if named else [name for name in fit if types.get(name) == word]
     if not found:
-        have = listed(f"{name} ({types[name]})" for name in names)
+        have = listed(f"{name} ({types.get(name, 'no input')})" for name in names)
         raise DataError(
             f"data.clean duplicates: near: {word} needs a column of type {word}, found {have}. "
             "Name one with `columns`, or leave `near` out."

@@ -167,7 +167,7 @@ class Labels(Cleaner):
         found = self._suspects.height
         worst = self._suspects.sort("score").head(_NUM_SAMPLES)
         samples = listed((f"row {row}: {why}" for row, why in worst.select(ROW, "why").rows()), _NUM_SAMPLES)
-        return f"labels: {found:,} of {num_rows:,} labels of {self._name} look wrong{f' ({samples})' if found else ''}."
+        return f"{found:,} of {num_rows:,} labels of {self._name} look wrong{f' ({samples})' if found else ''}."
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         if ROW not in frame.columns or self._name not in frame.columns or not self._suspects.height or self.action == "report":
@@ -198,7 +198,8 @@ def _matrix(frame: pl.DataFrame, inputs: Mapping[str, str]) -> Any:
     if not texts:
         return dense
     terms, _ = _flat(frame, texts)
-    numbers = np.nan_to_num(StandardScaler().fit_transform(dense[:, ~is_code])) if not is_code.all() else dense[:, :0]
+    is_number = ~is_code & ~np.isnan(dense).all(axis=0)
+    numbers = np.nan_to_num(StandardScaler().fit_transform(dense[:, is_number])) if is_number.any() else dense[:, :0]
     codes = OneHotEncoder(max_categories=_MAX_CODES).fit_transform(dense[:, is_code]) if is_code.any() else dense[:, :0]
     return sparse.hstack([sparse.csr_matrix(terms), sparse.csr_matrix(codes), sparse.csr_matrix(numbers)], format="csr")
 

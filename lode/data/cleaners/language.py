@@ -5,6 +5,7 @@ Runs in Python, about 0.3 ms for a short text: each different one once. Read lod
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -16,6 +17,12 @@ from lode.core.types import ColumnName, Range
 from lode.data.contracts import ROW, Cleaner, State
 
 _MAX_CHARS = 1_000
+
+
+@functools.cache
+def _identifier() -> LanguageIdentifier:
+    """Its model, read once per process."""
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 class Language(Cleaner):
@@ -44,12 +51,11 @@ class Language(Cleaner):
         self.keep, self.columns, self.rows = keep, columns, rows
         self.min_chars, self.sure = min_chars, sure
         self.scope = "training" if rows == "training" else "source"
-        self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
         self._columns: list[str] = []
 
     def fit(self, rows: pl.LazyFrame, types: Mapping[str, str]) -> None:
         """Errors: DataError for a language that is not known, a column that is none, or where there is no text."""
-        known = sorted(map(str, self._identifier.labels))
+        known = sorted(map(str, _identifier().labels))
         for language in self.keep:
             if language not in known:
                 raise DataError(
@@ -79,7 +85,7 @@ class Language(Cleaner):
         return texts.replace_strict(different, found, default=None, return_dtype=pl.String)
 
     def _foreign(self, text: str) -> str | None:
-        language, share = self._identifier.classify(text)
+        language, share = _identifier().classify(text)
         return str(language) if language not in self.keep and share >= self.sure else None
 
     def why(self, changed: pl.DataFrame) -> pl.Series | None:

@@ -45,7 +45,7 @@ class Missing(Cleaner):
 
     scope: Literal["source", "cells", "training"]
     on: ClassVar[Literal["raw", "typed"]] = "typed"
-    coded: ClassVar[bool] = True
+    coded: bool = True
 
     def __init__(
         self,
@@ -173,6 +173,9 @@ class Missing(Cleaner):
         return frame.with_columns(filled) if filled else frame
 
     def _filled(self, frame: pl.DataFrame, name: str) -> pl.Series:
+        is_constant = self._methods.get(name) not in ("interpolate", "nearest", "model")
+        if is_constant and not (isinstance(frame.schema[name], pl.Enum) and self._fill[name] not in frame.schema[name].categories):
+            return frame.select(pl.col(name).fill_null(self._fill[name])).to_series()
         # A snapshot keeps few words as an Enum, which cannot take another one.
         column = frame[name].cast(pl.String) if isinstance(frame.schema[name], pl.Enum) else frame[name]
         rows = column.is_null().arg_true()

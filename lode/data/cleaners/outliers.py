@@ -39,7 +39,7 @@ class Outliers(Cleaner):
 
     scope: Literal["source", "cells", "training"] = "cells"
     on: ClassVar[Literal["raw", "typed"]] = "typed"
-    coded: ClassVar[bool] = True
+    coded: bool = True
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Outliers(Cleaner):
         method: Literal["iqr", "z", "mad", "isolation_forest"] = "iqr",
         limit: Annotated[float, Range(0, open_low=True)] | None = None,
         columns: list[ColumnName] | None = None,
-        action: Literal["clip", "null", "drop"] = "clip",
+        action: Literal["clip", "null", "drop"] | None = "clip",
         seed: Annotated[int, Range(0)] = 0,
     ) -> None:
         if method == "isolation_forest" and action != "drop":
@@ -59,7 +59,8 @@ class Outliers(Cleaner):
             raise SpecError(
                 f"cleaner outliers:limit: found {limit:g} with isolation_forest, allowed: a share of rows below 0.5. Write 0.01 for 1 %."
             )
-        self.method, self.columns, self.action, self.seed = method, columns, action, seed
+        self.method, self.columns, self.seed = method, columns, seed
+        self.action = "null" if action is None else action  # how YAML reads `null`
         self.limit = _LIMITS[method] if limit is None else limit
         self.scope = "training" if action == "drop" else "cells"
         self._bounds: dict[str, tuple[float, float]] = {}
@@ -78,9 +79,7 @@ class Outliers(Cleaner):
             if bounds is not None:
                 self._bounds[name] = bounds
             else:
-                self.notes.append(
-                    f"clean outliers: {name} has no scale by {self.method} (most of its cells are one value), it is left alone."
-                )
+                self.notes.append(f"{name} has no scale by {self.method} (most of its cells are one value), it is left alone.")
 
     def _numbers(self, schema: pl.Schema, types: Mapping[str, str]) -> list[str]:
         have = [name for name in schema.names() if name != ROW and name in types]

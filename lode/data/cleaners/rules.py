@@ -46,7 +46,7 @@ class Rules(Cleaner):
 
     scope: Literal["source", "cells", "training"]
     on: ClassVar[Literal["raw", "typed"]] = "typed"
-    coded: ClassVar[bool] = True
+    coded: bool = True
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Rules(Cleaner):
         if self.discover:
             self._votes = Votes.of(rows, _discrete(rows, usable, types), self.seed)
             for target, found in self._votes.keys.items():
-                self.notes.append(f"clean rules: {target} is decided by {listed(one.keys[0] for one in found)}, nearly always.")
+                self.notes.append(f"{target} is decided by {listed(one.keys[0] for one in found)}, nearly always.")
 
     def _groups(self, rows: pl.LazyFrame, item: RuleItem) -> list[Majority]:
         names = keys(item.node)

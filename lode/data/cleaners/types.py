@@ -47,6 +47,10 @@ _TRUTH = {**dict.fromkeys(_TRUE, "true"), **dict.fromkeys(_FALSE, "false")}
 _KINDS = {"number": "a number", "date": "a date", "binary": "yes or no"}
 
 
+_MOSTLY_DIFFERENT = 0.3
+"""With more different cells than that, each cell is mended where it stands."""
+
+
 class Types(Cleaner):
     """Reads numbers, dates and yes-or-no cells as a person would; a cell that still is none becomes missing and is counted.
 
@@ -104,19 +108,13 @@ class Types(Cleaner):
         """What was decided for a column by looking at its cells."""
         for name, style in self._styles.items():
             if style.percent == "number" and self.percent == "auto":
-                self.notes.append(
-                    f"clean types: {name}: 5% is read as 5, for its plain numbers are as large (`percent: share` makes it 0.05)."
-                )
+                self.notes.append(f"{name}: 5% is read as 5, for its plain numbers are as large (`percent: share` makes it 0.05).")
             if style.unit:
-                self.notes.append(
-                    f"clean types: {name}: numbers are in {style.unit}; other units of the same kind are turned into it."
-                )
+                self.notes.append(f"{name}: numbers are in {style.unit}; other units of the same kind are turned into it.")
         for name, day_first in self._day_first.items():
             if day_first is not None and self.dates == "auto":
                 first, other = ("day", "month_first") if day_first else ("month", "day_first")
-                self.notes.append(
-                    f"clean types: {name}: 03/04/2024 is read {first} first, as its other cells are (else `dates: {other}`)."
-                )
+                self.notes.append(f"{name}: 03/04/2024 is read {first} first, as its other cells are (else `dates: {other}`).")
 
     def _require(self, known: list[str]) -> None:
         for name in self.columns or ():
@@ -162,13 +160,18 @@ class Types(Cleaner):
         open_cells = self._open(texts)
         if not open_cells.any():
             return column
-        cells_open = texts.filter(open_cells)
-        before = cells_open.unique(maintain_order=True)
-        after = self._read(column.name, before)
-        changed = before.ne_missing(after)
-        if not changed.any():
-            return column
-        new = cells_open.replace(before.filter(changed), after.filter(changed))
+        cells_open = texts if open_cells.all() else texts.filter(open_cells)
+        before = cells_open.unique()
+        if len(before) > _MOSTLY_DIFFERENT * len(cells_open):
+            new = self._read(column.name, cells_open).rename(column.name)
+            if not cells_open.ne_missing(new).any():
+                return column
+        else:
+            after = self._read(column.name, before)
+            changed = before.ne_missing(after)
+            if not changed.any():
+                return column
+            new = cells_open.replace(before.filter(changed), after.filter(changed))
         # `scatter` works in place, so on a copy of the handle.
         return new if len(new) == len(column) else texts.clone().scatter(open_cells.arg_true(), new)
 
@@ -177,7 +180,7 @@ class Types(Cleaner):
         known = texts.is_not_null()
         if self._words[texts.name] != "number" or self.decimal == ",":
             return known
-        return known & cells.numbers(texts).is_null()
+        return known & ~texts.cast(pl.Float64, strict=False).is_finite().fill_null(False)
 
     def _read(self, name: str, before: pl.Series) -> pl.Series:
         word = self._words[name]

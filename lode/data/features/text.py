@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 
-from lode.core.errors import MissingPackageError
+from lode.core import packages
 from lode.core.types import FlatSpec, Range, TensorSpec
 from lode.data import cells
 from lode.data.contracts import Feature, State
@@ -166,9 +166,7 @@ def _byte_pairs(max_chars: int) -> Tokenizer:
     except ModuleNotFoundError as error:
         if error.name != "tokenizers":
             raise
-        raise MissingPackageError(
-            'text: tokens: bpe: found no package "tokenizers", allowed: an installed one. Run: pip install "lodeml[bpe]"'
-        ) from error
+        raise packages.missing("text: tokens: bpe", error) from error
     return BytePairs(max_chars)
 
 

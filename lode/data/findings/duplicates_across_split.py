@@ -11,6 +11,8 @@ from lode.data.contracts import Finding, Observation
 _MANY = 0.1
 _BEYOND_CHANCE = 3.0
 """Few inputs of few values repeat by chance: so many times what chance gives must be seen."""
+_AGREE = 0.8
+"""Copies have the same output, too; rows that meet by chance often do not."""
 
 
 class DuplicatesAcrossSplit(Finding):
@@ -35,7 +37,7 @@ class DuplicatesAcrossSplit(Finding):
 
     def _equal(self, crossing: Mapping[str, Any], part: str) -> Observation | None:
         rows, share = crossing["rows"].get(part, 0), crossing["share"].get(part, 0.0)
-        if share < self.share or share < _BEYOND_CHANCE * crossing["chance"]:
+        if share < self.share or share < _BEYOND_CHANCE * crossing["chance"] or crossing["agree"][part] < _AGREE * rows:
             return None
         text = f"{rows:,} {part} rows ({share:.1%}) have the same inputs as a training row."
         advice = "Add `duplicates` to data.clean, or split by group so that copies stay together."

@@ -12,7 +12,7 @@ import soundfile
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath
-from lode.data import archives, files
+from lode.data import archives, file_rows, files
 from lode.data.contracts import Source
 from lode.data.place import Place
 
@@ -81,7 +81,7 @@ class Audio(Source):
         self.notes[:] = archive.skipped.notes(self.path, "sounds")
         if not archive.names:
             raise DataError(f"{self.path}: no sounds ({', '.join(_SUFFIXES)}) in it. Name the folder that holds them.")
-        names = archives.under(archive.names, self.split, self.path)
+        names = file_rows.under(archive.names, self.split, self.path)
         self.num_bytes = 0 if path.is_dir() else path.stat().st_size
         figures: dict[str, tuple[float, ...]] = {}
         broken: list[str] = []
@@ -101,12 +101,12 @@ class Audio(Source):
             raise DataError(
                 f"{self.path}: none of {len(names):,} sounds can be read ({archives.shown(broken)}). Get the files again."
             )
-        table = archives.labelled(list(figures), self.label, self.split, self.label_pattern, self.path)
+        table = file_rows.labelled(list(figures), self.label, self.split, self.label_pattern, self.path)
         columns = zip(*figures.values(), strict=True)
         table = table.with_columns(
             pl.Series(name, cells, dtype=_FIGURES[name]) for name, cells in zip(_FIGURES, columns, strict=True)
         )
-        return archives.with_contents(archive, table, self.name, pl.Binary(), bytes)
+        return file_rows.with_contents(archive, table, self.name, pl.Binary(), bytes)
 
 
 def _is_sound(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -90,6 +91,7 @@ class Delta(Source):
         self.name = str(path or url)
         self.notes: list[str] = []
         self._table: _Table | None = None
+        self._opening = threading.Lock()
 
     def fingerprint(self) -> str:
         table = self._opened()
@@ -126,34 +128,35 @@ class Delta(Source):
 
     def _located(self) -> _Table:
         """The table; of a remote one, the files that its log names are fetched. A run stays at the version that it saw first."""
-        key = f"delta {self.name} {self.version} {self.timestamp}"
+        remote = fetcher = None
+        if self.url is None:
+            folder = self.place.resolve(str(self.path))
+        else:
+            fetcher = Fetcher(folder_for(self.place, {"delta": self.url, "endpoint": self.endpoint}), self.limits, self.place)
+            remote, log = (self._remote(self.url.rstrip("/") + below) for below in ("", f"/{_LOG}"))
+            fetcher.fetch(_Log(log))
+            folder = fetcher.folder / "files"
+        key = f"delta {folder} {self.version} {self.timestamp}"
         seen = self.place.landed.get(key)
-        XX
-            if self.url is None:
-                folder = self.place.resolve(str(self.path))
-                remote, fetcher = None, None
-            else:
-                fetcher = Fetcher(folder_for(self.place, {"delta": self.url, "endpoint": self.endpoint}), self.limits, self.place)
-                remote = self._remote(self.url.rstrip("/"))
-                fetcher.fetch(_Log(self._remote(f"{self.url.rstrip('/')}/{_LOG}")))
-                folder = fetcher.folder / "files"
-            table = self._read(folder)
-            if remote is not None and fetcher is not None:
-                fetcher.fetch(remote, lambda file: file.name in table.parts)
-            self.notes.append(f"{self.name}: Delta table, version {table.version} of {table.when}, {len(table.parts):,} files.")
-            self._table = table
-        return self._table
+        table = self._read(folder, None if seen is None else int(seen.stem))
+        self.place.landed[key] = folder / _LOG / f"{table.version:020d}.json"
+        if remote is not None and fetcher is not None:
+            fetcher.fetch(remote, lambda file: file.name in table.parts)
+        return table
 
     def _remote(self, url: str) -> Remote:
         credentials = read_credentials(self.place, f"delta {url}", self.environment, self.secrets)
         return open_remote(self.place, url, Access(credentials, self.endpoint, self.region))
 
-    def _read(self, folder: Path) -> _Table:
-        """The log. Errors: DataError for what is no table, a version that is not there, and features that polars does not read."""
+    def _read(self, folder: Path, seen: int | None) -> _Table:
+        """The log. seen: the version that this run has read before.
+
+        Errors: DataError for what is no table, a version that is not there, and features that polars does not read.
+        """
         try:
             table = DeltaTable(folder)
             history = sorted(table.history(), key=lambda commit: int(commit["version"]))
-            wanted = self._wanted(history)
+            wanted = self._wanted(history) if seen is None else seen
             if wanted is not None:
                 table = DeltaTable(folder, version=wanted)
             self._check_features(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ByteSize, ColumnName, Component, FilePath
@@ -90,6 +91,7 @@ class Huggingface(Source):
         self.name = str(id or path)
         self._found: _Found | None = None
         self._pieces: Pieces | None = None
+        self._locating = threading.Lock()
 
     @property
     def notes(self) -> list[str]:  # type: ignore[override]
@@ -116,10 +118,12 @@ class Huggingface(Source):
         return self._shaped(self._opened().scan())
 
     def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+        if self.columns:
+            self.check()  # the last column, whose empty cells make others ask, may not be among them
         return self._shaped(self._opened().scan_as(types))
 
-    def check(self) -> bool:
-        return self._opened().check()
+    def check(self, num_rows: int | None = None) -> bool:
+        return self._opened().check(num_rows)
 
     def clean_words(self, words: pl.Series) -> pl.Series:
         return self._opened().clean_words(words)
@@ -149,10 +153,11 @@ class Huggingface(Source):
         return self._pieces
 
     def _located(self) -> _Found:
-        """Find or fetch the files, once in the life of this source."""
-        if self._found is None:
-            self._found = self._local() if self.path is not None else self._from_cache() if self.offline else self._from_hub()
-        return self._found
+        """Find or fetch the files, once in the life of this source (hashing and reading may ask at the same time)."""
+        with self._locating:
+            if self._found is None:
+                self._found = self._local() if self.path is not None else self._from_cache() if self.offline else self._from_hub()
+            return self._found
 
     def _local(self) -> _Found:
         folder = self.place.resolve(str(self.path))
@@ -174,9 +179,10 @@ class Huggingface(Source):
         token = self._token()
         try:
             api = HfApi(endpoint=self.endpoint, token=token or False)
-            info = api.dataset_info(str(self.id), revision=self.revision, files_metadata=True)
+            info = api.dataset_info(str(self.id), revision=self._seen() or self.revision, files_metadata=True)
         except (HTTPError, OSError, HFValidationError) as error:
             raise self._refused(error, token) from error
+        self.place.landed[self._run_key] = Path(str(info.sha))
         sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
         folder = self._download([_CARD], token, info.sha)
         chosen = self._chosen(list(sizes), folder)
@@ -186,6 +192,15 @@ class Huggingface(Source):
                 f"{self.name}: split {chosen.split} has {total:,} bytes, allowed: {self.max_bytes:,} (max_bytes). Raise it."
             )
         return _Found(self._download(chosen.files, token, info.sha), chosen, str(info.sha))
+
+    @property
+    def _run_key(self) -> str:
+        return f"huggingface {self.endpoint} {self.id} {self.revision}"
+
+    def _seen(self) -> str | None:
+        """The commit that this run has read before: a branch may move while it runs."""
+        commit = self.place.landed.get(self._run_key)
+        return None if commit is None else commit.name
 
     def _download(self, wanted: list[str] | None, token: str | None, commit: str | None = None) -> Path:
         """The snapshot's folder; with `wanted` its files are there. Whole files only: the hub's library renames them when they are."""

@@ -9,7 +9,7 @@ import polars as pl
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath
-from lode.data import archives, files, pictures
+from lode.data import archives, file_rows, files, pictures
 from lode.data.contracts import Source
 from lode.data.place import Place
 
@@ -74,11 +74,11 @@ class Images(Source):
             raise DataError(
                 f"{self.path}: no pictures ({', '.join(pictures.SUFFIXES)}) in it. Name the folder that holds the class folders."
             )
-        names = archives.under(album.names, self.split, self.path)
+        names = file_rows.under(album.names, self.split, self.path)
         if path.is_dir():
             self.num_bytes = sum((path / name).stat().st_size for name in names)
-        table = archives.labelled(names, self.label, self.split, self.label_pattern, self.path)
-        return archives.with_contents(album, table, self.name, pl.Binary(), bytes)
+        table = file_rows.labelled(names, self.label, self.split, self.label_pattern, self.path)
+        return file_rows.with_contents(album, table, self.name, pl.Binary(), bytes)
 
     def _idx(self) -> pl.LazyFrame:
         images_path = files.find(self.place, self.path, self.sha256, self.origin)

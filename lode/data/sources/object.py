@@ -85,8 +85,8 @@ class Object(Source):
     def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         return self._opened().scan_as(types)
 
-    def check(self) -> bool:
-        return self._opened().check()
+    def check(self, num_rows: int | None = None) -> bool:
+        return self._opened().check(num_rows)
 
     def clean_words(self, words: pl.Series) -> pl.Series:
         return self._opened().clean_words(words)
@@ -99,6 +99,7 @@ class Object(Source):
             return self._found
 
     def _asked(self) -> list[Fetched]:
+        """The files of every url, the bound being for all of them together."""
         if not self.urls:
             raise DataError("object: found no url, allowed: one or more. Name one.")
         credentials = read_credentials(self.place, f"object {self.urls[0]}", self.environment, self.secrets)
@@ -106,7 +107,7 @@ class Object(Source):
         found: list[Fetched] = []
         for url in self.urls:
             key = {"url": url, "endpoint": self.endpoint}
-            left = Limits(self.limits.max_bytes - sum(file.num_bytes for file in found), self.limits.retries)
+            left = Limits(max(0, self.limits.max_bytes - sum(file.num_bytes for file in found)), self.limits.retries)
             found += fetch_once(self.place, key, left, partial(open_remote, self.place, url, access))
         return found
 

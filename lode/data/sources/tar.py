@@ -19,7 +19,7 @@ from lode.data.place import Place
 _TEXTS = ("txt", "text", "transcript", "caption")
 _NUMBERS = ("cls", "cls2", "index", "inx", "id", "count")
 _JSON = "json"
-_KEY, _SHARD = "key", "shard"
+_KEY = "key"
 _ENDINGS = tuple(ending for ending in archives.ARCHIVES if ending != ".zip")
 _MAX_EXTENSIONS = 100
 _BATCH_ROWS = 1_024
@@ -29,19 +29,28 @@ _BATCH_BYTES = 1 << 25
 class Tar(Source):
     """Tars of samples: files that lie one after another and share a name up to its first dot are one row (webdataset).
 
-    Columns: `key` (that name), `shard` (the archive), one per extension (`0001.jpg` gives the column `jpg`), and one per key of `.json`
+    Columns: `key` (that name), one per extension (`0001.jpg` gives the column `jpg`), and one per key of `.json`
     files (objects in them become `outer.inner`). `.txt`, `.text`, `.transcript` and `.caption` are text (UTF-8); `.cls`, `.index`,
     `.id` and `.count` are whole numbers where all of them are, else text; everything else is bytes. Links, and names that lead out
     of the archive, are skipped and counted. Shards are read from front to back and never unpacked to disk.
 
     Args:
         path: a .tar, .tar.gz or .tar.xz, or many of them by `*`, `?` and `[0-9]` in the file's name: `shards/train-*.tar`.
+        shard: name of a further column, which says the archive that a sample lies in.
         sha256: the expected sha256 of the archive; of several: of the lines `SHA256  NAME` of all, sorted by name.
         origin: where the archives come from; repeated in the error when they are missing.
     """
 
-    def __init__(self, place: Place, *, path: FilePath, sha256: str | None = None, origin: str | None = None) -> None:
-        self.place, self.path, self.sha256, self.origin = place, path, sha256, origin
+    def __init__(
+        self,
+        place: Place,
+        *,
+        path: FilePath,
+        shard: str | None = None,
+        sha256: str | None = None,
+        origin: str | None = None,
+    ) -> None:
+        self.place, self.path, self.shard, self.sha256, self.origin = place, path, shard, sha256, origin
         self.notes: list[str] = []
         self._schema: dict[str, pl.DataType] | None = None
         self._json: dict[str, pl.DataType] = {}
@@ -108,12 +117,13 @@ class Tar(Source):
         self.notes[:] = skipped.notes(self.path, "files of a sample")
         self._json = {name: json_types.final(dtype) for name, dtype in self._json.items()}
         flat = json_types.flat(pl.DataFrame(schema=self._json), self.path).schema
-        both = sorted({_KEY, _SHARD, *plain} & set(flat)) or sorted({_KEY, _SHARD} & set(plain))
+        own = [_KEY] if self.shard is None else [_KEY, self.shard]
+        both = sorted(({*own, *plain} & set(flat)) | (set(own) & set(plain)) | {name for name in own if own.count(name) > 1})
         if both:
             raise DataError(
-                f'{self.path}: two columns would be called "{both[0]}", one of them a key of .json files. Rename it there.'
+                f'{self.path}: two columns would be called "{both[0]}" (keys of .json files are columns too). Rename one of them.'
             )
-        return {_KEY: pl.String(), _SHARD: pl.String(), **plain, **flat}
+        return {**dict.fromkeys(own, pl.String()), **plain, **flat}
 
     def _batches(
         self, with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
@@ -145,7 +155,9 @@ class Tar(Source):
             yield rows
 
     def _frame(self, rows: list[tuple[str, samples.Sample]], wanted: list[str], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-        own: dict[str, list[Any]] = {_KEY: [sample.key for _, sample in rows], _SHARD: [shard for shard, _ in rows]}
+        own: dict[str, list[Any]] = {_KEY: [sample.key for _, sample in rows]}
+        if self.shard is not None:
+            own[self.shard] = [shard for shard, _ in rows]
         columns = []
         for name in wanted:
             if name in own:

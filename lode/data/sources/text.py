@@ -6,7 +6,7 @@ import polars as pl
 
 from lode.core.errors import DataError, listed
 from lode.core.types import FilePath
-from lode.data import archives, files
+from lode.data import archives, file_rows, files
 from lode.data.contracts import Source
 from lode.data.place import Place
 
@@ -71,7 +71,7 @@ class Text(Source):
             raise DataError(
                 f"{self.path}: no texts ({listed(self.suffixes)}) in it. Name the folder that holds them, or their `suffixes`."
             )
-        names = archives.under(archive.names, self.split, self.path)
+        names = file_rows.under(archive.names, self.split, self.path)
         self.num_bytes = 0 if path.is_dir() else path.stat().st_size
         broken = []
         for name in names:
@@ -88,8 +88,8 @@ class Text(Source):
         good = [name for name in names if name not in gone]
         if not good:
             raise DataError(f"{self.path}: none of {len(names):,} texts is UTF-8 ({archives.shown(broken)}). Save them as UTF-8.")
-        table = archives.labelled(good, self.label, self.split, self.label_pattern, self.path)
-        return archives.with_contents(archive, table, self.name, pl.String(), _decoded)
+        table = file_rows.labelled(good, self.label, self.split, self.label_pattern, self.path)
+        return file_rows.with_contents(archive, table, self.name, pl.String(), _decoded)
 
 
 def _is_readable(data: bytes) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_expit, log_softmax
+from threadpoolctl import threadpool_limits
 
 from lode.core.errors import ModelError
 from lode.core.types import Range
@@ -64,8 +65,10 @@ class Linear(Family):
             if not len(rows):
                 raise ModelError(f'output "{name}": no training row has a value, at least one is needed. Check the column')
             known_NX, known_N = (matrix_NX, target_N) if len(rows) == len(target_N) else (matrix_NX[rows], target_N[rows])
-            penalty = self._penalty or self._choose(known_NX, known_N, task, context.seed)
-            self._weights[name], self._biases[name] = self._solve(known_NX, known_N, task, penalty)
+            # L-BFGS takes hundreds of small steps: threads that wait for one another in each cost twenty times what they save.
+            with threadpool_limits(None if task.kind == "number" else 1):
+                penalty = self._penalty or self._choose(known_NX, known_N, task, context.seed)
+                self._weights[name], self._biases[name] = self._solve(known_NX, known_N, task, penalty)
             choices[f"penalty.{name}"] = penalty
         return Fitted(choices=choices)
 

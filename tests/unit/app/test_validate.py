@@ -75,6 +75,15 @@ def test_a_column_that_no_row_has_is_one_problem() -> None:
     assert [(problem.row, problem.column) for problem in problems(*rows)] == [(None, "age")]
 
 
+def test_columns_that_the_model_does_without_are_taken_and_left_out() -> None:
+    columns = Columns(Sample.columns, ignored=Sample.ignored)
+    assert columns.from_rows([ROW | {"shoe": 44}, ROW]) == columns.from_rows([ROW, ROW])
+    with pytest.raises(RequestError) as caught:
+        columns.from_rows([ROW | {"shoe": [1], "sheo": 1}, {"shoe": 2}])
+    found = caught.value.problems
+    assert (found[0].row, found[0].column) == (0, "sheo") and {problem.row for problem in found[1:]} == {1}
+
+
 def test_at_most_a_hundred_problems_are_listed_and_all_are_counted() -> None:
     with pytest.raises(RequestError) as caught:
         COLUMNS.from_rows([ROW | {"age": []}] * (MAX_PROBLEMS + 23))

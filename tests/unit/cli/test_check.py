@@ -112,3 +112,16 @@ assert not heavy, heavy
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*/*/lode.yaml")), ids=lambda path: path.parent.name)
 def test_every_recipe_is_right(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(path)]) == 0, capsys.readouterr().err
+
+
+def test_missing_files_of_sources_in_a_source_are_warnings_with_their_whole_key(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inner = "{type: join, on: k, left: {type: csv, path: a.csv}, right: {type: csv, path: lode.yaml}}"
+    source = f"{{type: join, on: k, left: {inner}, right: {{type: csv, path: b.csv}}}}"
+    (folder / "lode.yaml").write_text(f"name: x\ndata: {{source: {source}}}\noutputs: {{y: number}}\n")
+    assert main(["check", "lode.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert "warning: lode.yaml:data.source.left.left.path: a.csv: no such file" in shown
+    assert "warning: lode.yaml:data.source.right.path: b.csv: no such file" in shown
+    assert shown.count("warning") == 2

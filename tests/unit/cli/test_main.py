@@ -111,9 +111,12 @@ def test_our_fault_is_exit_1_with_traceback(verb: types.ModuleType, capsys: pyte
 
 
 def test_what_the_machine_refuses_is_a_plain_message(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    verb.run = raising(OSError(errno.EACCES, "Permission denied", "runs/x"))  # type: ignore[attr-defined]
+    assert cli.main(["fake"]) == 2
+    assert capsys.readouterr().err == "runs/x: permission denied\n"
     verb.run = raising(OSError(errno.ENOSPC, "No space left on device", "runs/x"))  # type: ignore[attr-defined]
     assert cli.main(["fake"]) == 2
-    assert capsys.readouterr().err == "runs/x: no space left on device\n"
+    assert capsys.readouterr().err.startswith("runs/x: the disk is full. Free some (")
 
 
 def test_an_interruption_is_exit_130_with_a_plain_message(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

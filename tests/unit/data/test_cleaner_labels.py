@@ -58,7 +58,6 @@ def test_fix_writes_the_other_class_and_report_changes_nothing(frame: pl.DataFra
     assert all(mended["y"][row] != frame["y"][row] for row in (3, 50, 99))
     reporting = fitted(frame, TYPES, action="report")
     assert reporting.apply(frame).equals(frame)
-    assert reporting.notes[0].startswith("labels: ")
     assert "labels of y look wrong (row " in reporting.notes[0]
 
 
@@ -100,13 +99,13 @@ def test_words_of_an_enum_and_mixed_inputs(frame: pl.DataFrame) -> None:
 
 def test_pictures_are_judged_by_a_few_of_their_pixels() -> None:
     random = np.random.default_rng(0)
-    light = np.arange(60) % 2 == 0
+    light = np.arange(200) % 2 == 0
     pictures = [_png(random.integers(0, 60, (9, 9)) + 180 * bright) for bright in light]
     labels = np.where(light, "light", "dark")
     labels[[4, 7]] = ["dark", "light"]
-    frame = pl.DataFrame({ROW: pl.Series(range(60), dtype=pl.UInt64), "scan": pictures, "label": labels})
+    frame = pl.DataFrame({ROW: pl.Series(range(200), dtype=pl.UInt64), "scan": pictures, "label": labels})
     cleaner = fitted(frame, {"scan": "image", "label": "binary"})
-    assert set(range(60)) - set(cleaner.apply(frame)[ROW]) == {4, 7}
+    assert set(range(200)) - set(cleaner.apply(frame)[ROW]) == {4, 7}
 
 
 def _png(pixels: np.ndarray) -> bytes:

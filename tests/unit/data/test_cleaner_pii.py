@@ -119,7 +119,7 @@ def test_cell_empties_what_holds_something_and_drop_the_column() -> None:
 
 def test_a_column_that_is_none_is_named_so_that_nothing_stays_unmasked() -> None:
     frame = pl.DataFrame({ROW: pl.Series([0], dtype=pl.UInt64), "mail": [MAIL]})
-    with pytest.raises(DataError, match='no input "mial", found mail. Did you mean "mail"?'):
+    with pytest.raises(DataError, match=r'no input "mial", found mail\. Did you mean "mail"\?'):
         fitted(frame, {"mail": "text"}, columns=["mial"])
 
 
@@ -140,7 +140,9 @@ def test_counts_for_the_profile() -> None:
 
 PIECES = (
     MAIL, "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "11010519491231002X", "+49 30 1234567", "13812345678", "192.168.10.12",
-    "2001:db8::8a2e:370:7334", "(212) 555-0187", "\u624b\u673a", " ", ", ", "; ", "\n", "plain words", "\uff0c", "[EMAIL]", "year 1999", "v2", "-", ".", "\u00e9t\u00e9",
+    "2001:db8::8a2e:370:7334",
+    "(212) 555-0187", "\u624b\u673a", " ", ", ", "; ", "\n", "plain words",
+    "\uff0c", "[EMAIL]", "year 1999", "v2", "-", ".", "\u00e9t\u00e9",
 )  # fmt: skip
 
 

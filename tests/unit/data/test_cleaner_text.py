@@ -31,7 +31,8 @@ def cleaned(cell: str | None, word: str = "text", **options: Any) -> str | None:
 @pytest.mark.parametrize(
     ("cell", "expected"),
     [
-        ("e\u0301", "\u00e9"), ("\u1112\u1161\u11ab", "\ud55c"), ("  a \t\n b\u3000c ", "a b c"), ("a\u200bb\ufeff", "ab"), ("a\x00\x1fb", "ab"),
+        ("e\u0301", "\u00e9"), ("\u1112\u1161\u11ab", "\ud55c"),
+        ("  a \t\n b\u3000c ", "a b c"), ("a\u200bb\ufeff", "ab"), ("a\x00\x1fb", "ab"),
         ("\u202eabc\u202c", "abc"), ("\u4f60\u597d", "\u4f60\u597d"), ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",) * 2,
         ("\U0001f468\u200d\U0001f469\u200d\U0001f467",) * 2, ("\u200b", None), ("   ", None), (None, None), ("\uff21", "\uff21"),
     ],
@@ -54,7 +55,7 @@ def test_options_do_what_they_say() -> None:
         ("<p>Hello&nbsp;<b>w</b>orld</p>x", "Hello world x"), ("a<script>if (1<2) {}</script>b<style>p{}</style>", "a b"),
         ("a<script>never closed", "a"), ("<!-- c -->x<!-- d", "x"), ("a < b and c > d, x<y and z>w", "a < b and c > d, x<y and z>w"),
         ("AT&T &#65; &eacute; &bogus;", "AT&T A \u00e9 &bogus;"), ("&amp;lt;i&amp;gt;x", "x"), ("<IMG SRC='a.png'/>y<br>z", "y z"),
-        ("<<b>b>x", "x"), ("&amp;amp;amp;", "&"), ("<td>1</td><td>2</td>", "1 2"), ("&#97;mp;#97;", "a"),
+        ("<<b>b>x", "x"), ("&amp;amp;amp;", "&"), ("<td>1</td><td>2</td>", "1 2"), ("&#38;#97;", "a"),
         ("<!DOCTYPE html><html>x</html>", "x"),
     ],
 )  # fmt: skip
@@ -84,7 +85,7 @@ def test_words_of_an_enum_stay_the_words_that_they_are() -> None:
 
 def test_a_column_that_is_none_is_named() -> None:
     frame = pl.DataFrame({ROW: pl.Series([0], dtype=pl.UInt64), "note": ["a"]})
-    with pytest.raises(DataError, match='no input "nite", found note. Did you mean "note"?'):
+    with pytest.raises(DataError, match=r'no input "nite", found note\. Did you mean "note"\?'):
         make(columns=["nite"]).fit(frame.lazy(), {"note": "text"})
 
 

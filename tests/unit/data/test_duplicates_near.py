@@ -46,7 +46,10 @@ def jaccard(left: str, right: str, size: int = 5) -> float:
 
 
 def found(texts: Sequence[str | None], threshold: float = 0.8, **options: Any) -> dict[tuple[int, int], float]:
-    return {(left, right): share for left, right, share in near_pairs(pl.Series(texts, dtype=pl.String), threshold, **options).iter_rows()}
+    return {
+        (left, right): share
+        for left, right, share in near_pairs(pl.Series(texts, dtype=pl.String), threshold, **options).iter_rows()
+    }
 
 
 # --- equal rows
@@ -54,7 +57,9 @@ def found(texts: Sequence[str | None], threshold: float = 0.8, **options: Any) -
 
 def test_equal_rows_are_found_in_any_order_of_rows_and_over_batches() -> None:
     rng = np.random.default_rng(0)
-    frame = numbered(pl.DataFrame({"a": rng.integers(0, 300, 5_000), "b": pl.Series(["x", "y", None]).gather(rng.integers(0, 3, 5_000))}))
+    frame = numbered(
+        pl.DataFrame({"a": rng.integers(0, 300, 5_000), "b": pl.Series(["x", "y", None]).gather(rng.integers(0, 3, 5_000))})
+    )
     expected = frame.filter(~pl.struct("a", "b").is_first_distinct())[ROW]
     assert repeated_rows(frame.lazy(), ["a", "b"]).to_list() == expected.to_list()
     apart = pl.concat([frame[start : start + 7] for start in range(0, 700, 7)], rechunk=False)
@@ -107,12 +112,18 @@ def test_a_shingle_never_sees_the_next_text() -> None:
 
 
 def test_case_width_ligatures_and_space_do_not_matter() -> None:
-    clean = pl.DataFrame({"t": ["\uff21\uff22\uff23  \ufb01sh\n", "abc fish", "STRASSE", "Stra\u00dfe"]}).select(normalised(pl.col("t")))
+    clean = pl.DataFrame({"t": ["\uff21\uff22\uff23  \ufb01sh\n", "abc fish", "STRASSE", "Stra\u00dfe"]}).select(
+        normalised(pl.col("t"))
+    )
     assert clean["t"].to_list() == ["abc fish", "abc fish", "strasse", "strasse"]
 
 
 def test_similarity_is_the_exact_jaccard_of_shingles() -> None:
-    texts = ["the quick brown fox jumps over the lazy dog", "the quick brown fox jumped over the lazy dog", "something else altogether"]
+    texts = [
+        "the quick brown fox jumps over the lazy dog",
+        "the quick brown fox jumped over the lazy dog",
+        "something else altogether",
+    ]
     pairs = found(texts, 0.5)
     assert list(pairs) == [(0, 1)] and pairs[0, 1] == pytest.approx(jaccard(texts[0], texts[1]))
 
@@ -257,7 +268,7 @@ def test_copies_of_pictures_are_found_and_others_are_not() -> None:
         encoded(originals[0], "JPEG", quality=40),
         encoded(originals[1].resize((150, 90))),
         encoded(originals[2].point(lambda value: int(value * 0.8))),
-        encoded(originals[3].crop((1, 1, 63, 63))),
+        encoded(originals[3].crop((0, 0, 63, 64))),
         encoded(originals[4].convert("L")),
     ]
     cells = [*(encoded(image) for image in originals), *copies, b"no picture", None, b""]
@@ -280,7 +291,9 @@ def test_plain_pictures_are_alike_as_far_as_their_grays_are() -> None:
 
 def firms() -> pl.DataFrame:
     rng = np.random.default_rng(2)
-    names = [f"{first} {second} {kind}" for first, second, kind in zip(*(random_texts(80, 7, seed) for seed in range(3)), strict=True)]
+    names = [
+        f"{first} {second} {kind}" for first, second, kind in zip(*(random_texts(80, 7, seed) for seed in range(3)), strict=True)
+    ]
     frame = pl.DataFrame({"name": names, "city": rng.choice(["Oslo", "Bergen", "Narvik"], 80), "size": rng.uniform(10, 1e6, 80)})
     copy = frame.head(20).with_columns(pl.col("name").str.to_uppercase() + " Ltd.", pl.col("size") * 1.02)
     return numbered(pl.concat([frame, copy.with_columns(city=pl.lit(None, pl.String))]))
@@ -310,6 +323,16 @@ def test_weights_and_missing_cells_of_records() -> None:
     assert similarities(frame, left, right, {"price": 1.0, "name": 1.0}).tolist() == pytest.approx([2.5 / 3, 1.0])
 
 
+def test_between_compares_rows_of_different_lists_only() -> None:
+    names = ["acme works oslo", "acme works oslo", "acme works, oslo", "other firm bergen", "third firm narvik"]
+    frame = numbered(pl.DataFrame({"name": names, "list": ["a", "a", "b", "a", "b"]}))
+    pairs = find_near_records(frame.lazy(), ["name", "list"], 0.5, between="list")
+    assert list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)) == [(0, 2), (1, 2)]
+    cleaner = make(near="record", between="list")
+    cleaner.fit(frame.lazy(), {"name": "text", "list": "category"})
+    assert cleaner.apply(frame)[ROW].to_list() == [0, 3, 4]
+
+
 # --- what the user gets to read
 
 
@@ -317,9 +340,14 @@ def test_weights_and_missing_cells_of_records() -> None:
     ("options", "types", "told"),
     [
         ({"columns": ["txet"]}, {"text": "text", "n": "number"}, 'no column "txet", found text, n. Did you mean "text"?'),
-        ({"near": "text"}, {"text": "category", "n": "number"}, "near: text needs a column of type text, found text (category), n (number)."),
+        (
+            {"near": "text"},
+            {"text": "category", "n": "number"},
+            "near: text needs a column of type text, found text (category), n (number).",
+        ),
         ({"near": "image"}, {"text": "text", "n": "number"}, "near: image needs a column of type image"),
         ({"near": "record", "columns": ["n"]}, {"text": "text", "n": "number"}, "near: record needs at least one column of words"),
+        ({"near": "text", "between": "n"}, {"text": "text", "n": "number"}, "weights and between are for records."),
         ({"near": "record", "weights": {"m": 1.0}}, {"text": "text", "n": "number"}, 'no column "m"'),
     ],
 )

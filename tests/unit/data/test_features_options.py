@@ -73,8 +73,7 @@ def test_bins_follow_the_formula_of_gorishniy_2022() -> None:
     borders = np.quantile(values, np.linspace(0, 1, 9))
     for value, row in zip(values[:50], array[:50], strict=True):
         expected = [
-            0.0 if value < low else 1.0 if value >= high else (value - low) / (high - low)
-            for low, high in pairwise(borders)
+            0.0 if value < low else 1.0 if value >= high else (value - low) / (high - low) for low, high in pairwise(borders)
         ]
         np.testing.assert_allclose(row, expected, atol=1e-5)
 

@@ -27,7 +27,9 @@ def divided(rows: pl.DataFrame, split: Split) -> list[tuple[np.ndarray, np.ndarr
     return rounds(rows.with_columns(pl.Series(FOLD, numbers)), split)
 
 
-@pytest.mark.parametrize("split", [Split(folds=4), Split(folds="each"), Split(by="group", column="who", folds=5), Split(fold_column="part")])
+@pytest.mark.parametrize(
+    "split", [Split(folds=4), Split(folds="each"), Split(by="group", column="who", folds=5), Split(fold_column="part")]
+)
 def test_every_row_is_judged_once_by_rows_of_other_folds(split: Split) -> None:
     rows = frame()
     found = divided(rows, split)
@@ -87,7 +89,7 @@ def test_the_same_seed_gives_the_same_folds_and_another_seed_others() -> None:
         (Split(by="group", column="who", folds=31), "allowed: at most 30, for so many groups there are"),
         (Split(by="time", column="day", folds=90), "moments. Write fewer."),
         (Split(by="time", column="day", folds=4, gap="60d"), "has no rows to learn from after a gap of 60d"),
-        (Split(by="time", column="day", folds=4, gap=3), "allowed for \"day\": a span such as 90s"),
+        (Split(by="time", column="day", folds=4, gap=3), 'allowed for "day": a span such as 90s'),
         (Split(fold_column="y"), ""),
     ],
 )

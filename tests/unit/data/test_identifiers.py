@@ -92,13 +92,16 @@ STDNUM = [
     ("stdnum.luhn", "luhn", lambda random: digits(random, 16)),
     ("stdnum.cn.ric", "cn_resident_id", lambda random: "1101051949123100" + digits(random, 2)),
     ("stdnum.es.dni", "es_dni", lambda random: digits(random, 8) + "TRWAGMYFPDXBNJZSQVHLCKE"[random.integers(23)]),
-    ("stdnum.es.nie", "es_dni", lambda random: "XYZ"[random.integers(3)] + digits(random, 7) + "TRWAGMYFPDXBNJZSQVHLCKE"[random.integers(23)]),
+    ("stdnum.es.nie", "es_dni",
+     lambda random: "XYZ"[random.integers(3)] + digits(random, 7) + "TRWAGMYFPDXBNJZSQVHLCKE"[random.integers(23)]),
     ("stdnum.br.cpf", "br_cpf", lambda random: digits(random, 11)),
     ("stdnum.nl.bsn", "nl_bsn", lambda random: digits(random, 9)),
     ("stdnum.de.idnr", "de_tax_id", lambda random: "".join(random.permutation(list("123456789"))) + digits(random, 2)),
-    ("stdnum.pl.pesel", "pl_pesel", lambda random: f"8{random.integers(10)}0{random.integers(1, 10)}1{random.integers(10)}" + digits(random, 5)),
+    ("stdnum.pl.pesel", "pl_pesel",
+     lambda random: f"8{random.integers(10)}0{random.integers(1, 10)}1{random.integers(10)}" + digits(random, 5)),
     ("stdnum.iban", "iban", lambda random: "NL" + digits(random, 2) + "ABNA" + digits(random, 10)),
-    ("stdnum.it.codicefiscale", "it_codice_fiscale", lambda random: "RSSMRA85T10A" + digits(random, 3) + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[random.integers(26)]),
+    ("stdnum.it.codicefiscale", "it_codice_fiscale",
+     lambda random: "RSSMRA85T10A" + digits(random, 3) + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[random.integers(26)]),
 ]  # fmt: skip
 
 

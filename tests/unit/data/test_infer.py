@@ -39,6 +39,7 @@ def word(cells: list[Any]) -> str | None:
             "text",
         ),
         ([b"\x89PNG", b"\xff\xd8"] * 10, "image"),
+        ([b"fLaC", b"RIFF....WAVE"] * 10, None),
         (["same"] * 20, None),
         ([7.0] * 20, None),
         ([None] * 20, None),

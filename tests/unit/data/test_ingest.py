@@ -17,6 +17,7 @@ from lode.data import reading, shelf
 from lode.data.contracts import ROW
 from lode.data.ingest import Ingested, ingest
 from lode.data.place import Place
+from lode.data.preprocess import Preprocessor
 from lode.data.split import PARTS
 
 POSITIVE = {"y": {"type": "binary", "positive": "yes"}}
@@ -304,28 +305,6 @@ def test_labels_that_training_never_sees_are_noted(tmp_path: Path) -> None:
     assert any("the labels c of y do not occur in training" in note for note in done.notes)
 
 
-@pytest.mark.parametrize(
-    ("column", "how"),
-    [
-        (["A", "B"] * 50, "it is the target under another name (a leak?)"),
-        (["p", "q", "r", "s"] * 25, "it tells the target without a fault (a leak?)"),
-        ([str((-1) ** n * (n + 1)) for n in range(100)], "one threshold on it tells the target without a fault (a leak?)"),
-    ],
-)
-def test_an_input_that_tells_the_class_is_warned_of(tmp_path: Path, column: list[str], how: str) -> None:
-    table(tmp_path, y=["yes", "no"] * 50, told=column)
-    notes = run(tmp_path).notes
-    assert any(note.startswith(f"inputs: told: {how}") for note in notes)
-    assert not any(note.startswith(("inputs: age:", "inputs: city:")) for note in notes)
-
-
-def test_an_input_that_is_the_number_is_warned_of(tmp_path: Path) -> None:
-    cents = [str(100 + 7 * (n * n % 83)) for n in range(100)]
-    table(tmp_path, y=cents, euros=[str(float(cent) / 100) for cent in cents])
-    notes = run(tmp_path, outputs={"y": "number"}).notes
-    assert any(note.startswith("inputs: euros: it is the target, or a straight line of it") for note in notes)
-
-
 def test_broken_pictures_are_dropped_and_named(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -366,3 +345,15 @@ def test_the_report_proves_that_no_group_and_no_later_row_crosses_a_border(tmp_p
     assert proof["rows"]["dropped"]["in a gap of the split"] == 4 and sum(done.rows.values()) == 96
     rows = whole(tmp_path)
     assert rows["__fold__"].null_count() == done.rows["test"] and rows["__fold__"].n_unique() == 5
+
+
+def test_a_request_is_read_as_the_data_were(tmp_path: Path) -> None:
+    """Percent signs that mean nothing in the data (5% beside 6) mean nothing in a request either: the snapshot no longer shows them."""
+    table(tmp_path, age=[f"{5 + n % 4}%" if n % 2 else str(5 + n % 4) for n in range(100)])
+    done = run(tmp_path, clean=("types",))
+    assert set(whole(tmp_path)["age"]) == {5.0, 6.0, 7.0, 8.0}
+    preprocessor = Preprocessor(done.inputs, [Component("types")], learnt=done.learnt)
+    preprocessor.fit(read(tmp_path, "train"))
+    asked = pl.DataFrame({"age": ["6%", "6"], "city": ["a", "a"]})
+    arrays = Preprocessor.from_state(preprocessor.state()).arrays(asked)
+    assert np.array_equal(arrays["age"][0], arrays["age"][1])

@@ -13,6 +13,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.metrics import roc_auc_score
 
 from lode.core.registry import REGISTRIES
+from lode.core.types import Component
 from lode.data import crossing, drift, figures, quality, relation
 from lode.data.contracts import ROW
 from lode.data.figures import PART, Column
@@ -219,7 +220,7 @@ def test_rows_on_both_sides_are_found_with_their_places() -> None:
     )
     columns = figures.columns_of(rows.schema, {name: {"role": "input", "type": "category"} for name in "xwt"})
     known = figures.basics(rows.lazy(), columns, 7)
-    found = crossing.crossing(rows.lazy(), columns, known, {"train": 4, "validation": 0, "test": 3})
+    found = crossing.crossing(rows.lazy(), columns, [], known, {"train": 4, "validation": 0, "test": 3})
     assert found["rows"] == {"validation": 0, "test": 2}
     assert sorted(found["samples"]) == [[4, 2], [6, 3]]
 
@@ -255,3 +256,18 @@ def test_copies_under_new_ids_are_copies(tmp_path: Path) -> None:
     parts = {"train": frame[:270].vstack(frame[270:280]), "validation": frame[280:290], "test": frame[290:]}
     found = snapshot_of(parts, {"id": ("input", "category"), "x": ("input", "number")}, tmp_path)
     assert found["crossing"]["rows"] == {"validation": 10, "test": 10}
+
+
+def test_rows_that_meet_by_chance_are_no_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lode.data.crossing._ROWS_AT_ONCE", 150)
+    rng = np.random.default_rng(0)
+    x = np.append(rng.normal(size=500), np.repeat(rng.normal(size=50), 2))
+    frame = pl.DataFrame({"x": x, "y": rng.choice(["a", "b"], 600)})
+    parts = {"train": frame[:500].vstack(frame[500::2]), "validation": frame[:0], "test": frame[501::2]}
+    columns = {"x": ("input", "number"), "y": ("output", "binary")}
+    finding = REGISTRIES["finding"].create(Component("duplicates_across_split"))
+    assert finding.look(snapshot_of(parts, columns, tmp_path)) == []
+    parts["test"] = parts["test"].with_columns(y=parts["train"]["y"].tail(50))
+    found = snapshot_of(parts, columns, tmp_path)
+    assert [item.severity for item in finding.look(found)] == ["error"]
+    assert found["crossing"]["rows"]["test"] == found["crossing"]["agree"]["test"] == 50

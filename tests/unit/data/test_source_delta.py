@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 import polars as pl
 import pytest
 
@@ -88,6 +88,18 @@ def test_the_fingerprint_is_of_a_version_and_its_bytes(tmp_path: Path, table: Pa
     assert prints[0] != source(tmp_path, version=0).fingerprint() or prints[1] != source(tmp_path, version=1).fingerprint()
 
 
+def test_a_run_stays_at_the_version_that_it_saw_first(tmp_path: Path, table: Path) -> None:
+    place = Place(tmp_path)
+    component = Component("delta", {"path": "table"})
+    first = REGISTRIES["source"].create(component, place)
+    seen = first.fingerprint()
+    deltalake.write_deltalake(table, pl.DataFrame({"a": [9], "p": ["x"], "new": [0.5]}), mode="append")
+    again = REGISTRIES["source"].create(component, place)
+    assert again.fingerprint() == seen
+    assert len(rows(again)) == 2
+    assert len(rows(source(tmp_path))) == 3
+
+
 def test_columns_are_chosen_and_misspelt_ones_named(tmp_path: Path, table: Path) -> None:
     assert source(tmp_path, columns=["p", "a"]).scan().collect().columns == ["p", "a"]
     assert 'columns names "nwe", found a, p, new. Did you mean "new"?' in fault(tmp_path, columns=["nwe"])
@@ -102,7 +114,12 @@ def test_partitions_keep_their_types_and_empty_cells(tmp_path: Path) -> None:
 
 def _feature(table: Path, **more: Any) -> None:
     """A further commit that says what a reader must know."""
-    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": more["features"], "writerFeatures": more["features"]}
+    protocol = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": more["features"],
+        "writerFeatures": more["features"],
+    }
     lines = [{"protocol": protocol}, *more.get("lines", ())]
     (table / "_delta_log" / f"{3:020d}.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
 

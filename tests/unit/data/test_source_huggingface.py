@@ -131,15 +131,15 @@ def test_the_card_says_which_files_are_which(tmp_path: Path) -> None:
     choose = hub_files.choose
     assert choose("s", NAMES, CARD, "en", "dev").files == ["en_dev/a.parquet", "en_dev/b.parquet"]
     assert choose("s", NAMES, CARD, "zh", None).files == ["zh/2.parquet", "zh/x/1.parquet"]
-    with pytest.raises(DataError, match="has the subsets en, zh. Write `subset:` with one of them"):
+    with pytest.raises(DataError, match=r"has the subsets en, zh\. Write `subset:` with one of them"):
         choose("s", NAMES, CARD, None, None)
-    with pytest.raises(DataError, match='found no subset "eng", allowed: en, zh. Did you mean "en"'):
+    with pytest.raises(DataError, match=r'found no subset "eng", allowed: en, zh\. Did you mean "en"'):
         choose("s", NAMES, CARD, "eng", None)
 
 
 @pytest.mark.parametrize("head", ["configs: !!python/object/apply:os.system ['true']", "configs: [", "a: &a [*a"])
 def test_a_hostile_card_is_an_error_and_runs_nothing(head: str) -> None:
-    with pytest.raises(DataError, match="the head of its README.md is no YAML"):
+    with pytest.raises(DataError, match=r"the head of its README\.md is no YAML"):
         hub_files.choose("s", NAMES, f"---\n{head}\n---\n", None, None)
 
 
@@ -150,7 +150,11 @@ def test_an_odd_card_is_as_good_as_none(head: str) -> None:
 
 def test_names_say_the_split_where_no_card_does() -> None:
     names = ["x/training.csv", "valid/1.csv", "my-test-set.csv", "contest.csv", "_hidden/a.csv", "config.json", ".git/train.csv"]
-    for split, files in (("train", ["contest.csv", "x/training.csv"]), ("validation", ["valid/1.csv"]), ("test", ["my-test-set.csv"])):
+    for split, files in (
+        ("train", ["contest.csv", "x/training.csv"]),
+        ("validation", ["valid/1.csv"]),
+        ("test", ["my-test-set.csv"]),
+    ):
         assert hub_files.choose("s", names, "", None, split).files == files
     assert hub_files.choose("s", names, "", "x", None).files == ["x/training.csv"]
     with pytest.raises(DataError, match="mixes csv, parquet files"):
@@ -181,7 +185,15 @@ class _Hub(BaseHTTPRequestHandler):
             self._send(code, b"{}", {"X-Error-Code": self.gate, "X-Error-Message": "no"}, has_body)
         elif path.startswith("/api/datasets/owner/set/revision/") or path == "/api/datasets/owner/set":
             siblings = [{"rfilename": name, "size": len(content)} for name, content in self.files.items()]
-            info = {"id": "owner/set", "sha": COMMIT, "private": False, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings}
+            info = {
+                "id": "owner/set",
+                "sha": COMMIT,
+                "private": False,
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+                "siblings": siblings,
+            }
             self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"}, has_body)
         elif path.startswith("/api/datasets/owner/set/tree/"):
             tree = [
@@ -235,7 +247,9 @@ def test_an_id_is_fetched_once_and_then_read_offline(tmp_path: Path, hub: tuple[
     assert handler.asked == []
     shard = next((tmp_path / "cache").rglob("train-00001-of-00002.parquet"))
     shard.unlink()
-    assert "data/train has 1 of 2 shards" in fault(tmp_path, id="owner/set", endpoint=url, cache="cache", offline=True, revision=COMMIT)
+    assert "data/train has 1 of 2 shards" in fault(
+        tmp_path, id="owner/set", endpoint=url, cache="cache", offline=True, revision=COMMIT
+    )
 
 
 def test_too_many_bytes_are_refused_before_they_are_fetched(tmp_path: Path, hub: tuple[str, type[_Hub]]) -> None:
@@ -272,7 +286,9 @@ def test_without_token_env_no_token_of_the_machine_is_sent(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     source(tmp_path, id="owner/set", endpoint=hub[0]).scan()
     assert {header for _, header in hub[1].asked} == {None}
-    assert "names the environment variable NO_SUCH_TOKEN, which is not set" in fault(tmp_path, id="owner/set", token_env="NO_SUCH_TOKEN")
+    assert "names the environment variable NO_SUCH_TOKEN, which is not set" in fault(
+        tmp_path, id="owner/set", token_env="NO_SUCH_TOKEN"
+    )
 
 
 def test_what_cannot_be_is_told(tmp_path: Path, repository: Path) -> None:

@@ -26,7 +26,9 @@ def join(folder: Path, left: str | pl.DataFrame, right: str | pl.DataFrame, **op
             table.write_parquet(folder / f"{side}.parquet")
         word = "csv" if isinstance(table, str) else "parquet"
         sides[side] = Component(word, {"path": f"{side}.{word}"})
-    return REGISTRIES["source"].create(Component("join", {**sides, **({"on": "k"} if not options.keys() & {"on", "left_on"} else {}), **options}), Place(folder))
+    return REGISTRIES["source"].create(
+        Component("join", {**sides, **({"on": "k"} if not options.keys() & {"on", "left_on"} else {}), **options}), Place(folder)
+    )
 
 
 def fault(folder: Path, left: str | pl.DataFrame, right: str | pl.DataFrame, **options: Any) -> str:
@@ -79,7 +81,9 @@ def test_lost_rows_multiplied_rows_and_empty_keys_are_told(tmp_path: Path) -> No
 def test_the_counts_are_those_of_a_join_by_hand(tmp_path: Path) -> None:
     draw = random.Random(5)
     tables = [[(draw.choice([None, *range(30)]), index) for index in range(200)] for _ in range(2)]
-    frames = [pl.DataFrame(rows, schema={"k": pl.Int64, name: pl.Int64}, orient="row") for rows, name in zip(tables, "ab", strict=True)]
+    frames = [
+        pl.DataFrame(rows, schema={"k": pl.Int64, name: pl.Int64}, orient="row") for rows, name in zip(tables, "ab", strict=True)
+    ]
     expected = [(key, a, b) for key, a in tables[0] for other, b in tables[1] if key is not None and key == other]
     lone = [(key, a, None) for key, a in tables[0] if key is None or key not in {other for other, _ in tables[1]}]
     source = join(tmp_path, *frames, how="left")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 import pytest
+from obstore.store import S3Store
 
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
@@ -74,7 +79,7 @@ def test_folders_of_partitions_become_columns(tmp_path: Path) -> None:
         (folder / "_SUCCESS").write_text("")
     made = source(tmp_path, "sales")
     assert made.scan().collect().rows() == [
-        ("1", "a", "2023", "a/b"), ("2", "b", "2024", "a/b"), ("3", "c", "2024", "a/b"), ("4", "d", None, "a/b"),
+        ("2023", "a/b", "1", "a"), ("2024", "a/b", "2", "b"), ("2024", "a/b", "3", "c"), (None, "a/b", "4", "d"),
     ]  # fmt: skip
     assert made.notes == ["sales: 3 files, 28 bytes; columns from folders: year, country."]
     assert source(tmp_path, f"file://{tmp_path}/sales/year=2024/*/*.csv").scan().collect().height == 2
@@ -112,6 +117,26 @@ def test_what_has_not_changed_is_fetched_once_and_what_has_is_fetched_again(tmp_
     web.files["/rows.csv"] = ROWS.replace("7", "8").encode()
     assert source(tmp_path, f"{web.url}/rows.csv").fingerprint() != first
     assert bodies(web) == [None, None]
+
+
+def test_a_run_asks_once_however_often_its_source_is_made(tmp_path: Path, web: Served) -> None:
+    web.files["/rows.csv"] = ROWS.encode()
+    place = Place(tmp_path, landing=tmp_path / "landing")
+    component = Component("object", {"url": f"{web.url}/rows.csv", "format": "csv"})
+    first = REGISTRIES["source"].create(component, place).fingerprint()
+    web.files["/rows.csv"] = b"k\n1\n"
+    again = REGISTRIES["source"].create(component, place)
+    assert again.fingerprint() == first
+    assert again.scan().collect().height == 5000
+    assert len(web.requests) == 2
+
+
+def test_hashing_and_reading_at_the_same_time_fetch_once(tmp_path: Path, web: Served) -> None:
+    web.files["/rows.csv"] = ROWS.encode()
+    made = source(tmp_path, f"{web.url}/rows.csv")
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: made.fingerprint(), range(8)))) == 1
+    assert bodies(web) == [None]
 
 
 def test_a_connection_that_dies_goes_on_from_its_position(tmp_path: Path, web: Served, naps: list[float]) -> None:
@@ -177,7 +202,9 @@ def test_a_server_that_says_no_size_and_knows_no_head_is_read_whole_and_bounded(
 
 def test_too_many_bytes_are_refused_before_the_first_is_read(tmp_path: Path, web: Served) -> None:
     web.files["/rows.csv"] = ROWS.encode()
-    assert f"found {len(ROWS):,} bytes in 1 files, allowed: 100 (max_bytes)" in fault(tmp_path, f"{web.url}/rows.csv", max_bytes=100)
+    assert f"found {len(ROWS):,} bytes in 1 files, allowed: 100 (max_bytes)" in fault(
+        tmp_path, f"{web.url}/rows.csv", max_bytes=100
+    )
     assert bodies(web) == []
 
 
@@ -294,6 +321,16 @@ def test_a_key_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert "cannot be a file's name here" in fault(tmp_path, "memory://out/*.csv")
 
 
+def test_a_short_line_is_found_though_the_last_cell_comes_from_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "sales" / "year=2024").mkdir(parents=True)
+    (tmp_path / "sales" / "year=2024" / "a.csv").write_text("k,x\n1,a\n2\n")
+    made = source(tmp_path, "sales")
+    last = made.scan_as({}).collect().to_series(-1)
+    assert last.null_count() == 1, "that is how a reader knows that it must ask"
+    with pytest.raises(DataError, match="line 3"):
+        made.check()
+
+
 def test_links_in_circles_end(tmp_path: Path) -> None:
     (tmp_path / "loop" / "in").mkdir(parents=True)
     (tmp_path / "loop" / "a.csv").write_text("k\n1\n")
@@ -330,25 +367,37 @@ def test_a_killed_fetch_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, web
     assert (next((tmp_path / "landing").glob("*/files/rows.csv"))).read_bytes() == ROWS.encode()
 
 
+def test_a_full_disk_names_the_space_needed_and_leaves_nothing_half_written(
+    tmp_path: Path, web: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.files["/rows.csv"] = ROWS.encode()
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch.os, "replace", _full)
+        message = fault(tmp_path, f"{web.url}/rows.csv")
+    assert f"is full. This file needs {len(ROWS):,} bytes" in message
+    assert landed(tmp_path) == []
+    assert source(tmp_path, f"{web.url}/rows.csv").scan().collect().height == 5000
+
+
+def _full(*paths: Path) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.prove
 def test_s3_as_moto_speaks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against moto's server, which wants packages that lode's pins exclude: installed apart, found by its command."""
     command = shutil.which("moto_server")
     if command is None:
         pytest.skip("no moto_server on the path (pip install 'moto[server]' in an environment of its own)")
-    import urllib.request
-
-    from obstore.store import S3Store
-
     process = subprocess.Popen([command, "-p", "5995"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         url = "http://127.0.0.1:5995"
         for _ in range(100):
             try:
-                urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT", data=b""))  # noqa: S310
+                urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT", data=b""))
                 break
             except OSError:
-                fetch.time.sleep(0.2)
+                time.sleep(0.2)
         keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "aws_region": "us-east-1"}
         store = S3Store("bucket", config={**keys, "aws_endpoint": url}, client_options={"allow_http": True})  # type: ignore[arg-type]
         big = ("k,x\n" + "1234567,abcdefgh\n" * 1_200_000).encode()

@@ -312,7 +312,10 @@ def test_files_that_share_a_name_are_one_sample(tmp_path: Path) -> None:
     }
     archive(tmp_path / "s-0.tar", first)
     archive(tmp_path / "s-1.tar.gz", {"3.txt": "Z\u00fcrich".encode(), "3.seg.png": b"P", "README": b"skip me"})
-    source = make(tmp_path, "tar", path="s-*")
+    source = make(tmp_path, "tar", path="s-*", shard="shard")
+    assert make(tmp_path, "tar", path="s-*").scan().collect_schema().names() == [
+        *("key", "jpg", "cls", "txt", "seg.png", "age", "at.lat"),
+    ]
     found = source.scan().collect()
     assert found.drop("at.lat").rows() == [
         ("x/1", "s-0.tar", b"J1", 3, None, None, 1.0),

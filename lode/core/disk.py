@@ -1,0 +1,50 @@
+"""A full disk, whoever runs into it: libraries say it in different ways, a person is told once, with the space that is needed."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+from lode.core.errors import DiskFullError
+
+_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
+_WORDS = ("no space left on device", "not enough free space", "disk quota exceeded", "database or disk is full")
+"""polars, numpy and SQLite give no error number."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that the disk is full."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.errno in _NUMBERS:
+            return True
+        if any(words in str(current).lower() for words in _WORDS):
+            return True
+        current = current.__cause__ or current.__context__
+    return False
+
+
+def full_error(folder: Path, needed_bytes: int | None) -> DiskFullError:
+    """What to tell. needed_bytes: about how much the step writes in all, where that is known."""
+    try:
+        free = f", {size_text(shutil.disk_usage(folder).free)} are free"
+    except OSError:
+        free = ""
+    needs = f", about {size_text(needed_bytes)} are needed" if needed_bytes else ""
+    return DiskFullError(
+        f"{folder}: the disk is full{needs}{free}. Free some (`lode gc` shows what lode can free), or name another place with --runs DIR; "
+        "the same command then goes on."
+    )
+
+
+def size_text(num_bytes: int) -> str:
+    """`3.2 GB`, in steps of a thousand."""
+    size = float(num_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,35 @@
+"""Optional packages: which extra brings what. The one place where a missing one becomes an install command."""
+
+from __future__ import annotations
+
+from lode.core.errors import MissingPackageError
+
+_EXTRAS = {
+    "fastexcel": "excel",
+    "h5py": "hdf5",
+    "soundfile": "audio",
+    "sqlalchemy": "sql",
+    "psycopg": "sql",
+    "pymysql": "sql",
+    "pymongo": "mongo",
+    "bson": "mongo",
+    "fsspec": "object",
+    "obstore": "object",
+    "deltalake": "delta",
+    "huggingface_hub": "huggingface",
+    "py3langid": "language",
+    "tokenizers": "bpe",
+    "cryptography": "encryption",
+    "umap": "umap",
+}
+"""Import name -> extra of lodeml."""
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+"""Packages that are installed under another name than they are imported."""
+
+
+def missing(where: str, error: ModuleNotFoundError) -> MissingPackageError:
+    """What to say of a package that is not installed. where: the word of the file that needs it."""
+    package = (error.name or "").split(".")[0]
+    extra = _EXTRAS.get(package)
+    command = f'pip install "lodeml[{extra}]"' if extra else f"pip install {_DISTRIBUTIONS.get(package, package)}"
+    return MissingPackageError(f'{where}: found no package "{package}", allowed: an installed one. Run: {command}')
