@@ -104,7 +104,8 @@ Unreadable = Callable[[Mapping[str, tuple[list[Any], Dtype]]], Sequence[Problem]
 class Columns:
     """The columns of a request, checked. Made once for a model.
 
-    ignored: names that a request may have besides, and that are left out. unreadable: asked about the good columns of a request that is refused anyway, so that one answer says everything.
+    unreadable: asked about the good columns of a request that is refused anyway, so that one answer says everything.
+    ignored: names that a request may have besides, and that are left out.
     """
 
     def __init__(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from lode.data import snapshot
-from lode.data.contracts import ROW, Cleaner
+from lode.data.contracts import ROW
 from lode.data.shelf import Shelf, from_batches
 
 SCHEMA = {"row": pl.UInt64, "column": pl.String, "before": pl.String, "after": pl.String}
@@ -21,6 +22,9 @@ SCHEMA = {"row": pl.UInt64, "column": pl.String, "before": pl.String, "after": p
 LOG_SCHEMA = {**SCHEMA, "cleaner": pl.String, "why": pl.String, "split": pl.String}
 """A line of changes.parquet. why: the cleaner's reason, its word where it gives none. split: null before rows are split."""
 REDACTED = "(not kept: personal data)"
+
+Why = Callable[[pl.DataFrame], pl.Series | None]
+"""`Cleaner.why`."""
 
 _MAX_CHARS = 200
 _NUM_SAMPLES = 5
@@ -61,6 +65,17 @@ def lines(found: Difference, after: pl.DataFrame) -> pl.DataFrame:
     dropped = pl.DataFrame({"row": found.gone}).with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in list(SCHEMA)[1:])
     parts = [_cells(found.kept, after, name, mask) for name, mask in found.masks.items()]
     return pl.concat([dropped.cast({"row": pl.UInt64}), *parts]).sort("row", maintain_order=True)
+
+
+def no_reason(changed: pl.DataFrame) -> pl.Series | None:
+    """Says nothing: the cleaner's word says it all."""
+    return None
+
+
+def reasoned(changed: pl.DataFrame, why: Why) -> pl.DataFrame:
+    """Lines with a column `why`, null where there is no more to say than the cleaner's word."""
+    told = why(changed) if changed.height else None
+    return changed.with_columns(pl.lit(None, pl.String).alias("why") if told is None else told.cast(pl.String).alias("why"))
 
 
 def diff(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
@@ -129,16 +144,13 @@ class ChangeLog:
     _lines: list[pl.DataFrame] = field(default_factory=list)
     _files: list[Path] = field(default_factory=list)
 
-    def add(
-        self, word: str, cleaner: Cleaner, part: str | pl.Series | None, found: pl.DataFrame, hides: str | None = None
-    ) -> None:
-        """found: lines of one batch. part: of all of them, or of each. hides: "before" or "both" where cells may hold personal data."""
+    def add(self, word: str, part: str | pl.Series | None, found: pl.DataFrame, hides: str | None = None) -> None:
+        """found: lines of one batch with `why`. part: of all of them, or of each. hides: "before" or "both" where cells may hold personal data."""
         if not found.height:
             return
-        told = cleaner.why(found)
         for name in {None: (), "before": ("before",), "both": ("before", "after")}[hides]:
             found = found.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(REDACTED)).alias(name))
-        reasons = pl.lit(word).alias("why") if told is None else told.cast(pl.String).alias("why")
+        reasons = pl.col("why").fill_null(word)
         parts = part.cast(pl.String).alias("split") if isinstance(part, pl.Series) else pl.lit(part, pl.String).alias("split")
         full = found.with_columns(pl.lit(word).alias("cleaner"), reasons, parts)
         self._count(word, self._quotable(full))

@@ -15,7 +15,7 @@ import polars as pl
 from lode.core.errors import DataError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data.changes import ChangeLog, Tally, lines
+from lode.data.changes import ChangeLog, Tally, reasoned
 from lode.data.contracts import Cleaner, State
 from lode.data.infer import Repair
 from lode.data.split import PARTS
@@ -134,9 +134,10 @@ class Cleaning:
         for place, step in enumerate(steps):
             plain, is_last = not step.cleaner.coded, place == len(steps) - 1
             self._fit(step, table.rows(names, masks["train"], plain=plain), types)
-            for found, after in table.change(names, step.cleaner.apply, rows, plain=plain, keep=not is_last):
-                changed = lines(found, after)
-                self.log.add(step.name, step.cleaner, codes.gather(changed["row"]).cat.to(pl.Enum(PARTS)), changed, step.hides)
+            for changed in table.change(
+                names, step.cleaner.apply, rows, why=step.cleaner.why, plain=plain, keep=not is_last
+            ):
+                self.log.add(step.name, codes.gather(changed["row"]).cat.to(pl.Enum(PARTS)), changed, step.hides)
             for part in PARTS:
                 self._note(step, part)
 
@@ -154,8 +155,8 @@ class Cleaning:
         self.notes += [f"clean {step.name}: {note}" for note in step.cleaner.notes]
 
     def _apply(self, table: Table, names: Sequence[str], step: _Step, part: str | None, rows: np.ndarray) -> None:
-        for found, after in table.change(names, step.cleaner.apply, rows, plain=not step.cleaner.coded):
-            self.log.add(step.name, step.cleaner, part, lines(found, after), step.hides)
+        for changed in table.change(names, step.cleaner.apply, rows, why=step.cleaner.why, plain=not step.cleaner.coded):
+            self.log.add(step.name, part, changed, step.hides)
 
     def _mend_words(self, table: Table, name: str, step: _Step) -> None:
         before = table.column(name)
@@ -171,7 +172,7 @@ class Cleaning:
                 "before": before.gather(some).cast(pl.String),
                 "after": after.gather(some).cast(pl.String),
             }
-            self.log.add(step.name, step.cleaner, None, pl.DataFrame(columns), step.hides)
+            self.log.add(step.name, None, reasoned(pl.DataFrame(columns), step.cleaner.why), step.hides)
 
     def _note(self, step: _Step, part: str | None) -> None:
         """Say how much a cleaner changed."""

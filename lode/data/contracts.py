@@ -113,6 +113,7 @@ class Cleaner(ABC):
     def why(self, changed: pl.DataFrame) -> pl.Series | None:
         """A reason per line of `changed` (lode.data.changes.SCHEMA: row, column, before, after), a few words each.
 
+        Asked right after `apply` of the same batch, in the same thread (batches go through a cleaner side by side).
         None: the cleaner's word says it all.
         """
         return None

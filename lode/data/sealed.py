@@ -54,10 +54,8 @@ class Sealing(io.RawIOBase):
         return len(memoryview(content).cast("B"))
 
     def finish(self) -> None:
-        """The last frame, and all of it to disk."""
+        """The last frame."""
         self._put(bytes(self._waiting), True)
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def _put(self, frame: bytes, last: bool) -> None:
         self._file.write(self._cipher.encrypt(_nonce(self._index, last), frame, self._header))

@@ -122,6 +122,8 @@ def write_rows(frame: pl.LazyFrame, path: Path) -> None:
             sealing = sealed.Sealing(file, key, _known_as(path))
             _sink(frame, sealing)
             sealing.finish()
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(temporary, target)
     for other in {path, sealed_path(path), blocks.list_of(path)} - {target}:
         other.unlink(missing_ok=True)

@@ -14,10 +14,11 @@ from polars import selectors as cs
 from polars.io.plugins import register_io_source
 
 from lode.data import cells
-from lode.data.changes import Difference, compare
+from lode.data.changes import Difference, Why, compare, lines, no_reason, reasoned
 from lode.data.contracts import ROW, Feature
 from lode.data.enums import are_few, enumerated, parsed_words, plain_words, renamed, words_of
 from lode.data.shelf import Shelf, Stored, series
+from lode.data.threads import in_turn
 
 _SLICE_ROWS = 1 << 16
 _KEEP = "__keep__"
@@ -146,18 +147,23 @@ class Table:
         return kept.with_columns(cs.by_dtype(pl.Enum).cast(pl.String)) if plain else kept
 
     def change(
-        self, names: Sequence[str], change: Change, rows: np.ndarray, *, plain: bool = True, keep: bool = True
-    ) -> Iterator[tuple[Difference, pl.DataFrame]]:
-        """Put these columns of the rows in `rows` (bool (N,)) through `change`, batch by batch; gives what differs, and the batch after it.
+        self, names: Sequence[str], change: Change, rows: np.ndarray, *, why: Why = no_reason, plain: bool = True, keep: bool = True
+    ) -> Iterator[pl.DataFrame]:
+        """Put these columns of the rows in `rows` (bool (N,)) through `change`, batch by batch; gives what it changed, as lines with
+        `why` asked of each batch right after `change`, in the same thread.
 
         Rows that are missing afterwards are dropped from the table. Columns whose cells changed are kept anew when the last batch is
-        through; with `keep` false they are only compared.
+        through; with `keep` false they are only compared. `change` must not care which batch comes first: two run side by side.
         """
-        patches: dict[str, list[tuple[np.ndarray, pl.Series]]] = {}
-        for before in self.batches(names, rows, plain=plain):
+
+        def changed(before: pl.DataFrame) -> tuple[Difference, pl.DataFrame, pl.DataFrame]:
             after = change(before)
             found = compare(before, after)
-            yield found, after
+            return found, after, reasoned(lines(found, after), why)
+
+        patches: dict[str, list[tuple[np.ndarray, pl.Series]]] = {}
+        for found, after, told in in_turn(changed, self.batches(names, rows, plain=plain)):
+            yield told
             if not keep:
                 continue
             self.keep[found.gone] = False

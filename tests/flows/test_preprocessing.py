@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from lode.app.contracts import RequestError
 from lode.core.errors import SpecError
+from lode.core.registry import REGISTRIES
+from lode.core.types import Component
 from lode.pipeline import artifact
 from lode.pipeline.run import Run, run
 from tests.flows.flow import write_spec
@@ -38,6 +42,11 @@ def test_the_model_asks_for_the_kept_inputs_only(lean: Run) -> None:
     test = pl.read_parquet(lean.folders["data"] / "test.parquet")
     assert model.predict(test).equals(model.predict(test.select(kept)))
     assert lean.manifests["package"].result["parity"]["largest_difference"] <= artifact.TOLERANCE
+    row = test.select(*kept, "mean_radius", "mean_texture", "mean_area").row(0, named=True)
+    protocol = REGISTRIES["protocol"].create(Component("rest"), model, 10)
+    assert list(protocol.decode(json.dumps({"rows": [row]}).encode()).columns) == kept, "a request may have what was left out"
+    with pytest.raises(RequestError):
+        protocol.decode(json.dumps({"rows": [row | {"diagnosis": "benign"}]}).encode())
 
 
 def test_the_report_says_what_was_kept_what_was_reduced_and_shows_the_plane(lean: Run) -> None:

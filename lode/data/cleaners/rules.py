@@ -6,6 +6,7 @@ lode/data/dependencies.py.
 
 from __future__ import annotations
 
+import threading
 import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -62,7 +63,8 @@ class Rules(Cleaner):
         self._majorities: dict[int, list[Majority]] = {}
         self._votes: Votes | None = None
         self._repeated: dict[int, pl.Series] = {}
-        self._reasons: list[pl.DataFrame] = []
+        self._told = threading.local()
+        """reasons: of the last `apply` of this thread, for `why`."""
         self.notes: list[str] = []
 
     def _scope(self) -> Literal["source", "cells"]:
@@ -84,7 +86,7 @@ class Rules(Cleaner):
         """Learn groups and repeated rows. Errors: DataError with a line for every rule that does not fit the columns, or that fails."""
         schema = rows.collect_schema()
         usable = {name: dtype for name, dtype in schema.items() if name != ROW}
-        self._majorities, self._repeated, self._votes, self._reasons, self.notes = {}, {}, None, [], []
+        self._majorities, self._repeated, self._votes, self._told, self.notes = {}, {}, None, threading.local(), []
         problems = [problem for item in self.items if (problem := _misfit(item, usable))]
         if problems:
             raise DataError("\n".join(problems))
@@ -152,7 +154,7 @@ class Rules(Cleaner):
                 frame = self._mended(frame, item, reasons)
         if self._votes is not None and frame.height:
             frame = self._voted(frame, self._votes, reasons)
-        self._reasons = reasons
+        self._told.reasons = reasons
         return frame
 
     def _mended(self, frame: pl.DataFrame, item: RuleItem, reasons: list[pl.DataFrame]) -> pl.DataFrame:
@@ -192,7 +194,7 @@ class Rules(Cleaner):
 
     def why(self, changed: pl.DataFrame) -> pl.Series:
         """The rule's name: of the last `apply`, or of those that may change the column."""
-        known = pl.concat([pl.DataFrame(schema=_REASON), *self._reasons]).unique(
+        known = pl.concat([pl.DataFrame(schema=_REASON), *getattr(self._told, "reasons", [])]).unique(
             ["row", "column"], keep="last", maintain_order=True
         )
         exact = changed.select("row", "column").join(

@@ -305,7 +305,8 @@ def test_the_model_describes_itself(talk: Any) -> None:
     assert inputs[0] == {"name": "age", "datatype": "FP64", "shape": [-1]}
     api = get(talk, "/openapi.json").json()
     schema = api["paths"][PREDICT]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["properties"]["rows"]["items"]["properties"]) == set(ROW)
+    row = schema["properties"]["rows"]["items"]
+    assert set(row["properties"]) == {*ROW, "shoe"} and set(row["required"]) == set(ROW)
 
 
 def test_an_unknown_route_is_a_404_with_the_near_miss(talk: Any) -> None:
