@@ -36,7 +36,7 @@ import polars as pl
 from table_path import COLUMNS, ROOT, Figures, measured
 
 HOME = Path.home() / ".cache" / "lode-bench"
-PEERS = {"clean": ("pandas==3.*", "pyarrow", "scikit-learn==1.*"), "ydata": ("ydata-profiling==4.*", "setuptools<81")}
+PEERS = {"clean": ("pandas==3.*", "pyarrow", "scikit-learn==1.*"), "ydata": ("ydata-profiling==4.*", "pyarrow", "setuptools<81")}
 CREDIT = ("LIMIT_BAL", "BILL_AMT1", "BILL_AMT2", "PAY_AMT1", "PAY_AMT2")
 NUMBERS = ("age", "fnlwgt", "education_num", "gain", "loss", "hours", *CREDIT)
 WRITTEN = ("gain", "LIMIT_BAL")
@@ -51,7 +51,8 @@ from lode.core.spec_records import DataSpec, OutputSpec
 from lode.core.types import Component
 from lode.data.ingest import ingest
 from lode.data.place import Place
-from lode.data.profile import write_profile
+from lode.data.arrays import no_progress
+from lode.data.profile import profile
 
 source, out = Path(sys.argv[1]), Path(sys.argv[2])
 clean = (
@@ -62,7 +63,7 @@ data = DataSpec(
     {"all": (Component("csv", {"path": source.name}),)}, clean, {"validation": 0.1, "test": 0.2}, bounds={"memory": int(sys.argv[3])}
 )
 made = ingest(data, None, (OutputSpec("income", Component("binary", {"positive": ">50K"})),), Place(source.parent), out)
-write_profile(out)
+profile(out, {"by": "random"}, no_progress)
 print(made.rows)
 """
 
@@ -95,20 +96,27 @@ for part, rows in (("train", train), ("validation", validation), ("test", test))
         rows[name] = rows[name].fillna(modes[name])
     rows.to_parquet(out / f"{part}.parquet")
     target = (rows["income"] == ">50K").to_numpy()
-    profile[part] = {"describe": rows[numbers].describe().to_dict(), "missing": rows.isna().sum().to_dict(), "distinct": rows.nunique().to_dict()}
+    profile[part] = {"describe": rows[numbers].describe().to_dict(), "missing": rows.isna().sum().to_dict()}
+    profile[part]["distinct"] = rows.nunique().to_dict()
     for name in numbers:
         counts, edges = np.histogram(rows[name], bins=20)
         profile[part][name] = (counts.tolist(), edges.tolist(), float(np.corrcoef(rows[name], target)[0, 1]))
     for name in words:
-        profile[part][name] = (rows[name].value_counts().head(20).to_dict(), pd.Series(target).groupby(rows[name].to_numpy()).mean().to_dict())
+        shares = pd.Series(target).groupby(rows[name].to_numpy()).mean().to_dict()
+        profile[part][name] = (rows[name].value_counts().head(20).to_dict(), shares)
 print({part: len(rows) for part, rows in (("train", train), ("validation", validation), ("test", test))})
 """
 
 PROFILE_OURS = r"""
 import sys
 from pathlib import Path
-from lode.data.profile import write_profile
-write_profile(Path(sys.argv[1]).parent)
+from lode.data.arrays import no_progress
+from lode.data.profile import profile
+from lode.data.quality import look
+from lode.pipeline.quality import render
+
+found = profile(Path(sys.argv[1]).parent, {"by": "random"}, no_progress)
+render(found, look(found), Path(sys.argv[2]), "table")
 """
 
 PROFILE_PEER = r"""
@@ -150,9 +158,11 @@ def dirty(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
             column = "$" + column if name == "LIMIT_BAL" else column
         if name != "income":
             missing = pl.Series(rng.random(count) < 0.02)
-            column = column.set(missing, None) if column.dtype != pl.String else column.to_frame().select(
-                pl.when(missing).then(None).otherwise(pl.first())
-            ).to_series()
+            column = (
+                column.set(missing, None)
+                if column.dtype != pl.String
+                else column.to_frame().select(pl.when(missing).then(None).otherwise(pl.first())).to_series()
+            )
         made.append(column.rename(name))
     frame = pl.DataFrame(made)
     repeated = np.where(rng.random(count) < 0.01, rng.integers(0, count, count), np.arange(count))
@@ -190,7 +200,7 @@ def alternate(sides: Mapping[str, list[str]], folder: Path, repeats: int) -> dic
         for side, command in sides.items():
             out = folder / side
             out.mkdir()
-            found[side].append(measured([part.format(out=out) for part in command], folder / "bytecode"))
+            found[side].append(measured([part.replace("{out}", str(out)) for part in command], folder / "bytecode"))
             print(f"{side}: {found[side][-1]}", file=sys.stderr)
             shutil.rmtree(out)
     return found
@@ -201,7 +211,8 @@ def record(name: str, peer: str, unit: str, ours: list[float], theirs: list[floa
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
     ratio = statistics.median(theirs) / statistics.median(ours)
     return {
-        "name": name, "ours": round(statistics.median(ours), 3), "peer": round(statistics.median(theirs), 3), "peer_name": peer, "unit": unit,
+        "name": name, "ours": round(statistics.median(ours), 3), "peer": round(statistics.median(theirs), 3), "peer_name": peer,
+        "unit": unit,
         "ratio": round(ratio, 2), "spread": [round(ratios[0], 2), round(ratios[-1], 2)], "aim": aim, "holds": aim is None or ratio >= aim,
     }  # fmt: skip
 
@@ -235,11 +246,12 @@ def profiling(folder: Path, num_rows: int, repeats: int) -> dict[str, object]:
     source = table(folder / f"profile-{num_rows}.csv", num_rows)
     snapshot = folder / "snapshot"
     snapshot.mkdir()
-    subprocess.run([sys.executable, "-c", OURS, str(source), str(snapshot), str(MEMORY_BYTES)], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    command = [sys.executable, "-c", OURS, str(source), str(snapshot), str(MEMORY_BYTES)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     whole = folder / "whole.parquet"
-    pl.concat(pl.read_parquet(snapshot / f"{part}.parquet") for part in ("train", "validation", "test")).drop("__row__").with_columns(
-        pl.selectors.by_dtype(pl.Enum).cast(pl.String)
-    ).write_parquet(whole)
+    pl.concat(pl.read_parquet(snapshot / f"{part}.parquet") for part in ("train", "validation", "test")).drop(
+        "__row__"
+    ).with_columns(pl.selectors.by_dtype(pl.Enum).cast(pl.String)).write_parquet(whole)
     sides = {
         "ours": [sys.executable, "-c", PROFILE_OURS, str(snapshot / "train.parquet"), "{out}"],
         "ydata": [str(peer_python("ydata")), "-c", PROFILE_PEER, str(whole), "{out}"],
@@ -269,7 +281,8 @@ def main() -> int:
     print(f"{'':32}{'ours':>10}{'peer':>10}{'ratio':>8}  spread         aim")
     for line in records:
         spread = " to ".join(str(value) for value in line["spread"])
-        print(f"{line['name']:32}{line['ours']:>10}{line['peer']:>10}{line['ratio']:>8}  {spread:<14} {line['aim'] or ''}  {line['peer_name']}")
+        figures = f"{line['ours']:>10}{line['peer']:>10}{line['ratio']:>8}"
+        print(f"{line['name']:32}{figures}  {spread:<14} {line['aim'] or ''}  {line['peer_name']}")
     print(json.dumps(records))
     return 0 if all(line["holds"] for line in records) else 1
 

@@ -47,7 +47,8 @@ def show(result: Mapping[str, Any]) -> str:
     if "snapshots" in result:
         return _list(result["snapshots"])
     if "key_file" in result:
-        return f"key {result['key_id']} is in {result['key_file']}\nKeep a copy elsewhere: without it nothing that it encrypted can be read."
+        made = f"key {result['key_id']} is in {result['key_file']}"
+        return f"{made}\nKeep a copy elsewhere: without it nothing that it encrypted can be read."
     if "output" in result:
         return f"{result['rows']:,} rows of the snapshot {result['key']}: {result['output']} ({_size(result['bytes'])})"
     return _diff(result)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = load(args.name, runs_folder(args), args.version)
     with ProgressBar(silent=args.json) as progress:
         result = predict_file(model, source_of(args.rows, options), args.output, Place(Path.cwd(), None), args.keep, progress)
-    return {"model": model.name, "version": model.version, **result}
+    return {"model": model.name, "version": model.version, "hash": model.hash, **result}
 
 
 def _source_options(text: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@
     <runs>/data/<key>/train.parquet.blocks        the list: {"format", "bytes", "sha256", "blocks": [[sha256, bytes], ...]}
 
 Packing writes blocks, then the list, proves that the list gives the file, and only then removes the file; unpacking goes the other way.
-At any moment a part is there as a whole file or as a whole list, or as both, which are equal. One writer at a time (pipeline.manifest.lock).
+At any moment a part is there as a whole file or as a whole list, or as both, which are equal. One writer at a time, who holds
+pipeline.manifest.lock.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from lode.data import snapshot
 from lode.data.contracts import ROW
 from lode.data.shelf import Shelf, from_batches
 
-SCHEMA = {"row": pl.UInt64, "column": pl.String, "before": pl.String, "after": pl.String}
+SCHEMA: dict[str, pl.DataType] = {"row": pl.UInt64(), "column": pl.String(), "before": pl.String(), "after": pl.String()}
 """One line per changed cell. `column`, `before` and `after` are null where the whole row was dropped."""
-LOG_SCHEMA = {**SCHEMA, "cleaner": pl.String, "why": pl.String, "split": pl.String}
+LOG_SCHEMA = {**SCHEMA, "cleaner": pl.String(), "why": pl.String(), "split": pl.String()}
 """A line of changes.parquet. why: the cleaner's reason, its word where it gives none. split: null before rows are split."""
 REDACTED = "(not kept: personal data)"
 
@@ -145,7 +145,10 @@ class ChangeLog:
     _files: list[Path] = field(default_factory=list)
 
     def add(self, word: str, part: str | pl.Series | None, found: pl.DataFrame, hides: str | None = None) -> None:
-        """found: lines of one batch with `why`. part: of all of them, or of each. hides: "before" or "both" where cells may hold personal data."""
+        """found: lines of one batch with `why`. part: of all of them, or of each.
+
+        hides: "before" or "both" where cells may hold personal data.
+        """
         if not found.height:
             return
         for name in {None: (), "before": ("before",), "both": ("before", "after")}[hides]:

@@ -134,9 +134,7 @@ class Cleaning:
         for place, step in enumerate(steps):
             plain, is_last = not step.cleaner.coded, place == len(steps) - 1
             self._fit(step, table.rows(names, masks["train"], plain=plain), types)
-            for changed in table.change(
-                names, step.cleaner.apply, rows, why=step.cleaner.why, plain=plain, keep=not is_last
-            ):
+            for changed in table.change(names, step.cleaner.apply, rows, why=step.cleaner.why, plain=plain, keep=not is_last):
                 self.log.add(step.name, codes.gather(changed["row"]).cat.to(pl.Enum(PARTS)), changed, step.hides)
             for part in PARTS:
                 self._note(step, part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from lode.data.figures import PART, Column
 from lode.data.split import PARTS, TRAIN
@@ -32,7 +32,7 @@ def between(sample: pl.DataFrame, column: Column, part: str) -> dict[str, float]
     freedom = max(len(counts[0]) - 1, 1)
     distance = _variation(*counts) if column.kind == "word" else _kolmogorov(train, other)
     scale = 1 / len(train) + 1 / len(other)
-    return {"psi": psi, "chance": chance, "p": float(chi2.sf(psi / scale, freedom)), "distance": distance}
+    return {"psi": psi, "chance": chance, "p": float(chdtrc(freedom, psi / scale)), "distance": distance}
 
 
 def _word_counts(train: pl.Series, other: pl.Series) -> tuple[np.ndarray, np.ndarray]:

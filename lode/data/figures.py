@@ -16,6 +16,7 @@ import polars as pl
 from PIL import Image, UnidentifiedImageError
 
 from lode.data.contracts import ROW
+from lode.data.folds import FOLD
 from lode.data.split import PARTS
 
 PART = "__part__"
@@ -74,7 +75,7 @@ def columns_of(schema: Mapping[str, pl.DataType], known: Mapping[str, Mapping[st
     """Outputs first, then inputs, then what else the snapshot keeps; each in the order of the snapshot."""
     found = []
     for name, dtype in schema.items():
-        if name in (ROW, PART):
+        if name in (ROW, PART, FOLD):
             continue
         entry = known.get(name, {"role": "kept", "type": "kept"})
         found.append(Column(name, entry["role"], entry["type"], dtype, _kind(dtype, entry["type"])))

@@ -55,7 +55,8 @@ def key_of(folder: Path) -> Key:
         key_id, place = str(record["key_id"]), {word: str(record[word]) for word in ("key_env", "key_file") if word in record}
     except (OSError, ValueError, KeyError, TypeError):
         raise ArtifactError(
-            f"{path}: missing or damaged, so nothing tells which key this snapshot is encrypted with. Run `lode data` with the key in data.store."
+            f"{path}: missing or damaged, so nothing tells which key this snapshot is encrypted with. Run `lode data` with the key in "
+            "data.store."
         ) from None
     where = f"snapshot {folder.name}"
     secret = _from_environment(place["key_env"], where) if "key_env" in place else _from_file(Path(place["key_file"]), where)
@@ -113,9 +114,7 @@ def _from_file(path: Path, where: str) -> bytes:
     try:
         facts = path.stat()
     except OSError:
-        raise DataError(
-            f"{where}: the key file {path} is missing. Put it back, or make a new key: lode data --new-key FILE."
-        ) from None
+        raise DataError(f"{where}: the key file {path} is missing. Put it back: no other key reads what it encrypted.") from None
     if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MAX_FILE_BYTES:
         raise DataError(f"{where}: the key file {path} is no small file, needed: {_ALLOWED}.")
     if facts.st_mode & _FOR_OTHERS:

@@ -81,10 +81,7 @@ class Preprocessor:
         types = {name: component.type for name, component in self._components.items()}
         frame = train.select(self._carried(train))
         for place, cleaner in enumerate(self._raw_cleaners):
-            if self._learnt:
-                cleaner.restore(self._learnt[place])
-            else:
-                cleaner.fit(frame.lazy(), types)
+            cleaner.restore(self._learnt[place]) if self._learnt else cleaner.fit(frame.lazy(), types)
             frame = cleaner.apply(frame)
         columns = self._parsed(frame)
         self._examples = {name: _example(column) for name, column in columns.items()}

@@ -114,10 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _scan(folder: Path) -> pl.LazyFrame:
     """All rows, training first, with the code of their part; in memory where that is little."""
-    parts = [
-        snapshot.scan(folder, part).with_columns(pl.lit(code, pl.UInt8).alias(PART))
-        for code, part in enumerate(PARTS)
-    ]
+    parts = [snapshot.scan(folder, part).with_columns(pl.lit(code, pl.UInt8).alias(PART)) for code, part in enumerate(PARTS)]
     scan = pl.concat(parts)
     small = sum(snapshot.part_bytes(folder, part) for part in PARTS) <= _IN_MEMORY_BYTES
     return scan.collect().lazy() if small else scan

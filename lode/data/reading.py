@@ -208,9 +208,7 @@ def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source], shelf:
 
 def _stored(frames: Sequence[pl.LazyFrame], names: Sequence[str], shelf: Shelf) -> pl.DataFrame | pl.LazyFrame:
     """The columns of all sources and which of them each row is from, in memory or on disk."""
-    labelled = [
-        frame.select(names).with_columns(pl.lit(place, pl.UInt16).alias(_ORIGIN)) for place, frame in enumerate(frames)
-    ]
+    labelled = [frame.select(names).with_columns(pl.lit(place, pl.UInt16).alias(_ORIGIN)) for place, frame in enumerate(frames)]
     stacked = labelled[0] if len(labelled) == 1 else pl.concat(labelled, how="vertical_relaxed")
     if not shelf.on_disk:
         return stacked.collect(engine="streaming")

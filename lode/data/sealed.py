@@ -5,7 +5,7 @@
 
 The file's own key is HKDF-SHA256(key, salt, info = version and name): random for each file, so that a counter is a nonce that is never
 used twice. nonce: frame number (11 bytes) and whether it is the last (1 byte), as in STREAM (Hoang, Reyhanitabar, Rogaway, Vizar 2015):
-frames cannot be swapped, cut off or added. The header is authenticated with every frame; the name cannot be another's, for it is in the key.
+frames cannot be swapped, cut off or added. The header is authenticated with every frame; the name cannot be another's: the key holds it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 import polars as pl
 
@@ -120,7 +120,7 @@ def write_rows(frame: pl.LazyFrame, path: Path) -> None:
     else:
         with temporary.open("wb") as file:
             sealing = sealed.Sealing(file, key, _known_as(path))
-            _sink(frame, sealing)
+            _sink(frame, cast("IO[bytes]", sealing))
             sealing.finish()
             file.flush()
             os.fsync(file.fileno())
@@ -147,12 +147,11 @@ def content_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _sink(frame: pl.LazyFrame, target: Path | io.RawIOBase) -> None:
+def _sink(frame: pl.LazyFrame, target: Path | IO[bytes]) -> None:
     # LZ4 without statistics: written once and read whole, so speed counts more than the last byte.
     frame.sink_parquet(
-        target,  # type: ignore[arg-type]
-        compression="lz4", statistics=False, row_group_size=_ROW_GROUP_ROWS, maintain_order=True, engine="streaming",
-    )  # fmt: skip
+        target, compression="lz4", statistics=False, row_group_size=_ROW_GROUP_ROWS, maintain_order=True, engine="streaming"
+    )
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -32,7 +32,8 @@ _TABLE_FEATURES = frozenset({"number", "category", "binary", "date"})
 class Development:
     """Development rows with their encoded targets and the plan by which candidates are judged.
 
-    frame: training rows, then validation rows. moments: times (N,) where folds are by time. targets: per output (N,), as its task encodes them.
+    frame: training rows, then validation rows. targets: per output (N,), as its task encodes them. moments: times (N,) where folds
+    are by time.
     """
 
     frame: pl.DataFrame
@@ -95,7 +96,9 @@ def read(
     moments = times(frame[str(division.column)]) if division.by == "time" and given is not None else None
     classes = tasks[first].kind == "classes"
     plan = folds.plan(train.height, validation.height, targets[first], classes, small, groups, seed, given, moments)
-    return Development(frame, train.height, features, cleaners, tasks, targets, plan, groups, seed, select, reduce, moments, tuple(learnt))
+    return Development(
+        frame, train.height, features, cleaners, tasks, targets, plan, groups, seed, select, reduce, moments, tuple(learnt)
+    )
 
 
 def target_values(frame: pl.DataFrame, name: str) -> np.ndarray:

@@ -33,7 +33,7 @@ def garbage(runs: Path, keep: int | None = None) -> list[dict[str, Any]]:
     """
     catalog = Catalog(runs)
     needed = _needed(runs, catalog, KEEP_RUNS if keep is None else keep) | _snapshots(runs, catalog, keep)
-    found = []
+    found: list[dict[str, Any]] = []
     for stage in STAGES:
         for folder in sorted((runs / stage).glob("*")):
             if folder not in needed:
@@ -93,7 +93,7 @@ def _packable(runs: Path, catalog: Catalog, needed: set[Path]) -> list[dict[str,
     finished = [folder for folder in sorted(needed) if folder.parent.name == "data" and read_manifest(folder) is not None]
     old = [folder for folder in finished if folder not in {stage_folder(runs, "data", key) for key in newest}]
     known = blocks.named_by(path for folder in finished for path in folder.glob(f"*{blocks.SUFFIX}"))
-    found = []
+    found: list[dict[str, Any]] = []
     for folder in old:
         files = _plain_files(folder)
         if not files or snapshot.is_sealed(folder):

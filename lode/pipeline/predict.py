@@ -52,8 +52,9 @@ def predict_file(
     suffix = _suffix(output)
     frames = REGISTRIES["source"].create(source, place).scan().drop(ROW, strict=False).with_row_index(ROW).cast({ROW: pl.UInt64})
     rejected_path = output.with_name(f"{output.name.removesuffix(suffix)}.rejected{suffix}")
+    made_by = {"lode.model": model.name, "lode.version": str(model.version), "lode.hash": model.hash}
     counts, unseen = {"rows": 0, "predicted": 0, "rejected": 0}, dict[str, int]()
-    with _Writer(output, suffix) as good, _Writer(rejected_path, suffix) as bad:
+    with _Writer(output, suffix, made_by) as good, _Writer(rejected_path, suffix, made_by) as bad:
         for chunk in _chunks(frames, model):
             problems = model.problems(chunk)
             _whole_file(problems, source)
@@ -123,10 +124,13 @@ def _suffix(output: Path) -> str:
 
 
 class _Writer:
-    """A table written chunk by chunk under a temporary name; it gets its own name when all went well, and only if it has rows."""
+    """A table written chunk by chunk under a temporary name; it gets its own name when all went well, and only if it has rows.
 
-    def __init__(self, path: Path, suffix: str):
-        self.path, self.suffix = path, suffix
+    made_by: what a Parquet file says of the model, for `lode lineage`; the other formats have no place for it.
+    """
+
+    def __init__(self, path: Path, suffix: str, made_by: Mapping[str, str]):
+        self.path, self.suffix, self.made_by = path, suffix, dict(made_by)
         self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self.parts = path.with_name(f".{path.name}.{os.getpid()}.parts")
         self.chunks = 0
@@ -158,7 +162,7 @@ class _Writer:
         try:
             if error is None and self.chunks:
                 if self.suffix == ".parquet":
-                    pl.scan_ipc(self.parts / "*.arrow").sink_parquet(self.temporary)
+                    pl.scan_ipc(self.parts / "*.arrow").sink_parquet(self.temporary, metadata=self.made_by)
                 os.replace(self.temporary, self.path)
             elif error is None:
                 # An older file of this name would be taken for this run's.

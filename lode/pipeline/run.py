@@ -39,6 +39,7 @@ from lode.pipeline.origins import Origins, last_data
 from lode.pipeline.plane import plane
 from lode.pipeline.quality import render as render_quality
 from lode.pipeline.report import render
+from lode.pipeline.snapshots import forget_clear
 from lode.pipeline.state import read_json, write_bytes, write_json
 from lode.value.worth import Worth
 
@@ -226,7 +227,7 @@ class _Work:
         """The key of `data.store`; a snapshot that lies in clear and should not is made again."""
         key = self.store.key(self.place)
         if read_manifest(folder) is not None and not snapshots.agrees(folder, key):
-            (folder / "manifest.json").unlink()
+            forget_clear(self.run.runs, folder)
             self.say("data: this snapshot lies in clear, it is made again and encrypted")
         return key
 

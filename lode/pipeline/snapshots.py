@@ -83,6 +83,15 @@ def find(runs: Path, word: str) -> tuple[Path, Manifest]:
     return stage_folder(runs, "data", key), manifest
 
 
+def forget_clear(runs: Path, folder: Path) -> None:
+    """Take a snapshot in clear for unfinished, so that it is made again; what its runs keep of it goes: pages and notes quote cells."""
+    manifest = read_manifest(folder)
+    for _, run in _runs_of(runs).get(manifest.key, ()) if manifest else ():
+        for name in ("quality.html", "run.json"):
+            (runs / "runs" / run / name).unlink(missing_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
+
+
 @contextmanager
 def opened(runs: Path, folder: Path) -> Iterator[Path]:
     """A folder with the snapshot's files that stays readable whatever a run or `lode gc` does to the snapshot meanwhile."""

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.docs.conftest import NAMED, ROOT, Block, fenced_blocks
 
 from lode.core.errors import SpecError
 from lode.core.registry import REGISTRIES, section
 from lode.core.spec import load
 from lode.core.spec_reader import DATA
+from tests.docs.conftest import NAMED, ROOT, Block, fenced_blocks
 
 FOLDER = ROOT / "docs" / "how-to"
 PAGES = sorted(FOLDER.glob("*.md"))
 DATA_KEYS = (*DATA, *section("bounds").options)
 WHOLE, PART = "# lode.yaml\n", "# part of a file\n"
 SMALLEST = {"name": "x", "data": {"source": {"type": "csv", "path": "x.csv"}}, "outputs": {"y": {"type": "binary", "positive": 1}}}
+SCRIPT = re.compile(r"^```python\n.*?^```\n```text\n.*?^```\n", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?:\$ )?lode ([a-z]+)\b([^|\n]*)", re.MULTILINE)
 INLINE = re.compile(r"`(\{type: \w+[^`]*\})`")
 
 
@@ -121,6 +124,32 @@ def test_every_source_has_a_page_that_uses_it(word: str) -> None:
 def test_every_cleaner_is_used_by_a_page(word: str) -> None:
     written = [yaml.safe_load(block.values[1].text) for block in blocks("yaml")]
     assert any(word in components(item.get("data", {}).get("clean", [])) for item in written)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if SCRIPT.search(page.read_text(encoding="utf-8"))], ids=lambda page: page.stem
+)
+def test_a_script_of_a_page_gives_the_output_that_it_shows(page: Path, walkthrough: Any, tmp_path: Path) -> None:
+    scripts = SCRIPT.findall(page.read_text(encoding="utf-8"))
+    (tmp_path / page.name).write_text("\n".join(scripts), encoding="utf-8")
+    assert walkthrough.run(tmp_path / page.name) == len(scripts)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_command_of_a_page_is_one_that_there_is(page: Path) -> None:
+    sections = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8").split("\n## lode ")[1:]
+    verbs = {text.split("\n")[0]: text for text in sections}
+    for block in fenced_blocks(page.read_text(encoding="utf-8")):
+        for verb, rest in COMMAND.findall(block.text) if block.language in ("console", "sh", "text") else ():
+            assert verb in verbs, f"{page.name}: lode {verb}"
+            unknown = [flag for flag in re.findall(r"(?<!\S)--?[a-z][\w-]*", rest.split("#")[0]) if flag not in verbs[verb]]
+            assert not unknown, f"{page.name}: lode {verb} has no {unknown}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_an_extra_that_a_page_installs_is_one_of_the_package(page: Path) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(re.findall(r"lodeml\[([\w,]+)\]", page.read_text(encoding="utf-8"))) <= set(extras)
 
 
 def test_the_index_names_every_page() -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from lode.core import errors
-from lode.core.registry import REGISTRIES, SECTIONS
+from lode.core.registry import REGISTRIES, SECTIONS, section
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -46,10 +46,13 @@ def test_every_word_of_a_kind_and_each_of_its_options_is_documented(kind: str, g
             assert option.doc, f"{kind} {word}: the option {option.name} has no line in the docstring's Args"
 
 
-def test_every_section_of_the_file_is_documented() -> None:
-    page = written()["file.md"]
-    for name in SECTIONS:
-        assert f"\n## {name}\n" in page
+@pytest.mark.parametrize("name", sorted(SECTIONS))
+def test_every_section_of_the_file_and_each_of_its_options_is_documented(name: str) -> None:
+    described = written()["file.md"].partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert described
+    for option in section(name).options.values():
+        assert f"| `{option.name}` |" in described
+        assert option.doc, f"{name}: the option {option.name} has no line in the docstring's Args"
 
 
 def test_every_command_is_documented(generate: ModuleType) -> None:

@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from lode.cli.main import main
 
 BREAST_CANCER = {
     "name": "breast-cancer",
@@ -39,6 +43,18 @@ def lode(*words: str | Path, cwd: Path | None = None, timeout: int = 300) -> sub
     command = [sys.executable, "-m", "lode", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+Verb = Callable[..., subprocess.CompletedProcess[str]]
+"""What the fixture `here` is."""
+
+
+def lode_here(capture: pytest.CaptureFixture[str], *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """As `lode` (exit code, what both streams got), in this process: most of a short command is the start of its process."""
+    capture.readouterr()
+    code = main([str(word) for word in words])
+    found = capture.readouterr()
+    return subprocess.CompletedProcess(words, code, found.out, found.err)
 
 
 def lode_json(*words: str | Path, cwd: Path | None = None) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.flows.flow import lode, lode_json, write_spec
+from tests.flows.flow import Verb, write_spec
 
 ROWS = 200
 
@@ -61,6 +64,14 @@ SPEC: dict[str, Any] = {
     "model": {"type": "linear"},
 }
 
+
+def _done(here: Verb, verb: str, path: Path) -> Any:
+    """What the stages of a command that succeeds say of themselves."""
+    done = here(verb, path, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)["stages"]
+
+
 BAD = {
     "missing file": (None, {}, ["rows.csv"]),
     "empty file": (b"", {}, ["rows.csv", "empty"]),
@@ -82,12 +93,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_table_is_explained(case: str, tmp_path: Path) -> None:
+def test_a_bad_table_is_explained(case: str, tmp_path: Path, here: Verb) -> None:
     content, changes, fragments = BAD[case]
     path = write_spec(tmp_path, {**SPEC, **changes})
     if content is not None:
         (tmp_path / "rows.csv").write_bytes(content)
-    done = lode("run", path)
+    done = here("run", path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for fragment in fragments:
@@ -106,25 +117,24 @@ SURVIVES = {
 
 
 @pytest.mark.parametrize("case", SURVIVES)
-def test_a_rough_table_is_counted_and_used(case: str, tmp_path: Path) -> None:
+def test_a_rough_table_is_counted_and_used(case: str, tmp_path: Path, here: Verb) -> None:
     content, changes = SURVIVES[case]
     path = write_spec(tmp_path, {**SPEC, **changes})
     (tmp_path / "rows.csv").write_bytes(content)
-    result = lode_json("run", path)
-    assert result["stages"]["package"]["result"]["version"] == 1
+    assert _done(here, "run", path)["package"]["result"]["version"] == 1
 
 
-def test_counted_cells_are_told(tmp_path: Path) -> None:
+def test_counted_cells_are_told(tmp_path: Path, here: Verb) -> None:
     path = write_spec(tmp_path, {**SPEC, "data": {**SPEC["data"], "clean": ["types"]}})
     (tmp_path / "rows.csv").write_bytes(_table(_each_tenth))
-    notes = " ".join(lode_json("data", path)["stages"]["data"]["result"]["notes"])
+    notes = " ".join(_done(here, "data", path)["data"]["result"]["notes"])
     assert "4" in notes and "n.v." in notes
 
 
-def test_a_feature_equal_to_the_target_is_a_warning(tmp_path: Path) -> None:
+def test_a_feature_equal_to_the_target_is_a_warning(tmp_path: Path, here: Verb) -> None:
     path = write_spec(tmp_path, SPEC)
     (tmp_path / "rows.csv").write_bytes(_table(_column(1, lambda row: "yes1" if row[2] == "yes" else "no1")))
-    found = lode_json("data", path)["stages"]["data"]["result"]["findings"]
+    found = _done(here, "data", path)["data"]["result"]["findings"]
     assert any(item["finding"] == "leakage" and "b" in item["columns"] and item["severity"] == "error" for item in found)
 
 
@@ -136,13 +146,16 @@ def _picture(color: int, size: int = 16) -> bytes:
 
 
 def _bomb() -> bytes:
-    """A small file that claims to hold 60,000 x 60,000 pixels."""
-    buffer = io.BytesIO()
-    Image.new("1", (60_000, 60_000)).save(buffer, "PNG")
-    return buffer.getvalue()
+    """A small file of 60,000 x 60,000 pixels, all black."""
+    rows, packer = bytes(7_501 * 1_000), zlib.compressobj(1)
+    pixels = b"".join(packer.compress(rows) for _ in range(60)) + packer.flush()
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + word + data + struct.pack(">I", zlib.crc32(word + data)) for word, data in chunks
+    )
 
 
-def test_bad_images_are_rejected_by_name_and_the_rest_is_used(tmp_path: Path) -> None:
+def test_bad_images_are_rejected_by_name_and_the_rest_is_used(tmp_path: Path, here: Verb) -> None:
     for color, word in enumerate(("dark", "light")):
         folder = tmp_path / "pictures" / word
         folder.mkdir(parents=True)
@@ -158,14 +171,14 @@ def test_bad_images_are_rejected_by_name_and_the_rest_is_used(tmp_path: Path) ->
         "inputs": {"image": "image"}, "outputs": {"label": {"type": "binary", "positive": "light"}},
         "model": {"type": "linear"},
     }  # fmt: skip
-    result = lode_json("run", write_spec(tmp_path, spec))["stages"]["data"]["result"]
+    result = _done(here, "run", write_spec(tmp_path, spec))["data"]["result"]
     assert sum(result["rows"].values()) == 160
     notes = " ".join(result["notes"])
     for name in ("cut.png", "empty.png", "bomb.png"):
         assert name in notes, notes
 
 
-def test_an_archive_that_points_outside_is_not_followed(tmp_path: Path) -> None:
+def test_an_archive_that_points_outside_is_not_followed(tmp_path: Path, here: Verb) -> None:
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
         for color, word in enumerate(("dark", "light")):
             for number in range(60):
@@ -175,19 +188,19 @@ def test_an_archive_that_points_outside_is_not_followed(tmp_path: Path) -> None:
         "name": "zip", "data": {"source": {"type": "images", "path": "pictures.zip"}},
         "inputs": {"image": "image"}, "outputs": {"label": {"type": "binary", "positive": "light"}}, "model": {"type": "linear"},
     }  # fmt: skip
-    result = lode_json("data", write_spec(tmp_path, spec))["stages"]["data"]["result"]
+    result = _done(here, "data", write_spec(tmp_path, spec))["data"]["result"]
     assert sum(result["rows"].values()) == 120
     assert not (tmp_path.parent.parent / "evil").exists()
 
 
-def test_every_problem_of_the_file_is_told_at_once(tmp_path: Path) -> None:
+def test_every_problem_of_the_file_is_told_at_once(tmp_path: Path, here: Verb) -> None:
     path = write_spec(tmp_path, {
         "name": "bad", "data": {"sourc": "x", "source": {"type": "csv", "path": "rows.csv", "seperator": ","}, "split": {"sed": 1}},
         "inputs": {"a": {"type": "nmber"}, "b": {"type": "category", "min_cout": 2}},
         "outputs": {"y": {"type": "binary", "positve": "yes"}}, "model": {"type": "network", "widht": 3}, "train": {"epoch": 3},
         "value": {"currency": "EUR", "true_positiv": 1}, "serve": {"prt": 1}, "evaluate": {"resample": 500}, "modle": "auto",
     })  # fmt: skip
-    done = lode("check", path)
+    done = here("check", path)
     assert done.returncode == 2 and not done.stdout
     for word, near in [("sourc", "source"), ("seperator", "separator"), ("sed", "seed"), ("nmber", "number"), ("min_cout", "min_count"),
                        ("positve", "positive"), ("widht", "width"), ("epoch", "epochs"), ("true_positiv", "true_positive"), ("prt", "port"),

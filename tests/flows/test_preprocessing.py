@@ -42,7 +42,7 @@ def test_the_model_asks_for_the_kept_inputs_only(lean: Run) -> None:
     test = pl.read_parquet(lean.folders["data"] / "test.parquet")
     assert model.predict(test).equals(model.predict(test.select(kept)))
     assert lean.manifests["package"].result["parity"]["largest_difference"] <= artifact.TOLERANCE
-    row = test.select(*kept, "mean_radius", "mean_texture", "mean_area").row(0, named=True)
+    row = test.select(*kept, "mean radius", "mean texture", "mean area").row(0, named=True)
     protocol = REGISTRIES["protocol"].create(Component("rest"), model, 10)
     assert list(protocol.decode(json.dumps({"rows": [row]}).encode()).columns) == kept, "a request may have what was left out"
     with pytest.raises(RequestError):

@@ -174,7 +174,8 @@ class Missing(Cleaner):
 
     def _filled(self, frame: pl.DataFrame, name: str) -> pl.Series:
         is_constant = self._methods.get(name) not in ("interpolate", "nearest", "model")
-        if is_constant and not (isinstance(frame.schema[name], pl.Enum) and self._fill[name] not in frame.schema[name].categories):
+        dtype = frame.schema[name]
+        if is_constant and not (isinstance(dtype, pl.Enum) and self._fill[name] not in dtype.categories):
             return frame.select(pl.col(name).fill_null(self._fill[name])).to_series()
         # A snapshot keeps few words as an Enum, which cannot take another one.
         column = frame[name].cast(pl.String) if isinstance(frame.schema[name], pl.Enum) else frame[name]

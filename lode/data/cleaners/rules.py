@@ -6,8 +6,8 @@ lode/data/dependencies.py.
 
 from __future__ import annotations
 
-import threading
 import difflib
+import threading
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 

@@ -58,7 +58,9 @@ def test_borders_are_those_of_the_column_chunks(tmp_path: Path) -> None:
     assert meta.num_row_groups == 3 and len(expected) > 20
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 50, b"PAR1" + b"\xff" * 40 + b"\x28\0\0\0PAR1", b"PAR1\x19\xfc\xff\xff\xff\x0f\x06\0\0\0PAR1"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"x" * 50, b"PAR1" + b"\xff" * 40 + b"\x28\0\0\0PAR1", b"PAR1\x19\xfc\xff\xff\xff\x0f\x06\0\0\0PAR1"]
+)
 def test_a_file_without_a_footer_is_one_block(content: bytes) -> None:
     assert chunk_borders(io.BytesIO(content), len(content)) == sorted({0, len(content)})
 

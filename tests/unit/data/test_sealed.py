@@ -117,7 +117,9 @@ def test_a_key_file_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def rows() -> pl.DataFrame:
-    return pl.DataFrame({"__row__": pl.Series(range(3_000), dtype=pl.UInt64), "who": [f"person {i} of Berlin" for i in range(3_000)]})
+    return pl.DataFrame(
+        {"__row__": pl.Series(range(3_000), dtype=pl.UInt64), "who": [f"person {i} of Berlin" for i in range(3_000)]}
+    )
 
 
 def test_a_snapshot_lies_only_encrypted_and_hashes_like_a_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +132,9 @@ def test_a_snapshot_lies_only_encrypted_and_hashes_like_a_plain_one(tmp_path: Pa
         for part in snapshot.FILES:
             snapshot.write_rows(rows().lazy(), folder / f"{part}.parquet")
     assert snapshot.content_hash(plain) == snapshot.content_hash(hidden)
-    assert snapshot.read(hidden, "test").equals(rows()) and snapshot.part_bytes(hidden, "test") == snapshot.part_bytes(plain, "test")
+    assert snapshot.read(hidden, "test").equals(rows()) and snapshot.part_bytes(hidden, "test") == snapshot.part_bytes(
+        plain, "test"
+    )
     files = [path for path in hidden.rglob("*") if path.is_file()]
     assert {path.name for path in files} == {keys.RECORD, *(f"{part}.parquet.enc" for part in snapshot.FILES)}
     assert not any(b"Berlin" in path.read_bytes() or KEY.secret.hex() in path.read_text("latin-1") for path in files)

@@ -150,7 +150,21 @@ def test_empty_columns_are_no_trouble() -> None:
 
 
 def test_the_short_way_and_the_long_way_read_the_same() -> None:
-    cells = ["$1,234.50", "1,234", "$5", "12", "0.5", "1,2", "12,34,567", "$1,234,567", "1,234,567,890,123.5", "$", "", None, "$1234", "7,000."]
+    cells = [
+        "$1,234.50",
+        "1,234",
+        "$5",
+        "12",
+        "0.5",
+        "1,2",
+        "12,34,567",
+        "$1,234,567",
+        "1,234,567,890,123.5",
+        "$",
+        "",
+        None,
+        "7,000.",
+    ]
     texts = pl.Series("x", [*cells, *(f"${n:,}" for n in range(0, 2_000_000, 99_991))])
     style = written_numbers.NumberStyle()
     assert written_numbers.mended(texts, style).to_list() == written_numbers._mended(texts, style).to_list()

@@ -1,0 +1,77 @@
+"""`data.memory` is a bound, never an answer: with everything on disk every cleaner does what it does in memory."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from lode.core import spec as specs
+from lode.data import snapshot
+from lode.data.ingest import Ingested, ingest
+from lode.data.place import Place
+from lode.data.split import PARTS
+
+WORDS = ["pain", "left", "right", "arm", "leg", "since", "monday", "tuesday", "night", "worse", "better", "much", "none"]
+CLEAN = [
+    "pii",
+    "types",
+    "duplicates",
+    {"type": "duplicates", "near": "text", "columns": ["note"]},
+    {"type": "outliers", "method": "mad", "action": "null"},
+    {"type": "rules", "action": "fix", "rules": ["end >= start", "zip determines city"]},
+    {"type": "missing", "numbers": "median", "categories": "mode", "columns": {"end": "model"}},
+]
+FILE = {
+    "name": "bounds",
+    "data": {
+        "source": {"type": "csv", "path": "rows.csv"},
+        "clean": CLEAN,
+        "split": {"by": "group", "column": "clinic", "folds": 3},
+    },
+    "inputs": {"start": "number", "end": "number", "zip": "category", "city": "category", "day": "date", "note": "text"},
+    "outputs": {"y": {"type": "binary", "positive": 1}},
+    "model": "linear",
+}
+
+
+def line(dice: random.Random, note: str) -> str:
+    """One dirty row."""
+    start, place = dice.randrange(1_000, 9_000), dice.randrange(30)
+    shown = dice.choice([f"{start}", f'"{start:,}"', f"{start} EUR", "", "unknown"])
+    end = start + dice.choice([7, 70, 300, -7, 10**6] if dice.random() < 0.1 else [30, 60, 90])
+    city = "twon" if dice.random() < 0.02 else f"town {place}"
+    day = dice.choice(["2024-05-17", "17/05/2024"])
+    return f"c{dice.randrange(90)},{shown},{end},{place},{city},{day},{note} p@x.org,{dice.randrange(2)}"
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """A folder with rows.csv: 9,000 dirty rows, more than two batches of the smallest size."""
+    dice = random.Random(0)
+    notes = [" ".join(dice.choices(WORDS, k=20)) for _ in range(9_000)]
+    lines = [line(dice, note) for note in [*notes, *(f"{note} again" for note in notes[:30])]]
+    (tmp_path / "rows.csv").write_text("\n".join(["clinic,start,end,zip,city,day,note,y", *lines, *lines[50:90]]) + "\n")
+    return tmp_path
+
+
+def made(folder: Path, memory: str) -> tuple[Ingested, list[pl.DataFrame]]:
+    """The data stage within so much memory, and everything that it wrote."""
+    file = {**FILE, "data": {**FILE["data"], "memory": memory}}  # type: ignore[dict-item]
+    (folder / "lode.yaml").write_text(yaml.safe_dump(file))
+    spec = specs.load(folder / "lode.yaml")
+    target = folder / memory
+    done = ingest(spec.data, spec.inputs, spec.outputs, Place(folder), target)
+    return done, [snapshot.read(target, part) for part in (*PARTS, snapshot.CHANGES)]
+
+
+def test_a_small_bound_changes_no_row_and_no_line_of_the_change_log(rows: Path) -> None:
+    done, tables = made(rows, "4GB")
+    again, others = made(rows, "200kB")
+    assert again == done
+    assert all(one.equals(other) for one, other in zip(tables, others, strict=True))
+    changed_by = set(tables[-1]["cleaner"])
+    assert changed_by == {"pii", "types", "duplicates 1", "duplicates 2", "outliers", "rules", "missing"}
