@@ -64,5 +64,13 @@ def spread_rows(rows: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
     chosen = rows.select(columns)
     if total <= _NUM_SLICES * _SLICE_ROWS:
         return chosen.collect(engine="streaming")
-    starts = [index * (total - _SLICE_ROWS) // (_NUM_SLICES - 1) for index in range(_NUM_SLICES)]
-    return pl.concat([chosen.slice(start, _SLICE_ROWS).collect() for start in starts])
+    starts = np.array([index * (total - _SLICE_ROWS) // (_NUM_SLICES - 1) for index in range(_NUM_SLICES)])
+    wanted = (starts[:, None] + np.arange(_SLICE_ROWS)).ravel()
+    parts, start = [], 0
+    # In one pass: a slice of rows that stream would hold all rows before it.
+    for batch in chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+        first, last = np.searchsorted(wanted, (start, start + batch.height))
+        if last > first:
+            parts.append(batch[wanted[first:last] - start])
+        start += batch.height
+    return pl.concat(parts)

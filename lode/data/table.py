@@ -22,6 +22,7 @@ from lode.data.threads import in_turn
 
 _SLICE_ROWS = 1 << 16
 _KEEP = "__keep__"
+_PATCH_ROWS = 1 << 18
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 """Rows before -> rows after, in the same order, some of them gone."""
@@ -161,7 +162,7 @@ class Table:
             found = compare(before, after)
             return found, after, reasoned(lines(found, after), why)
 
-        patches: dict[str, list[tuple[np.ndarray, pl.Series]]] = {}
+        patches: dict[str, _Patch] = {}
         for found, after, told in in_turn(changed, self.batches(names, rows, plain=plain)):
             yield told
             if not keep:
@@ -169,7 +170,8 @@ class Table:
             self.keep[found.gone] = False
             numbers = found.kept[ROW].to_numpy()
             for name, mask in found.masks.items():
-                patches.setdefault(name, []).append((numbers[mask.to_numpy()], after[name].filter(mask)))
+                patch = patches.setdefault(name, _Patch(self.shelf))
+                patch.add(numbers[mask.to_numpy()], after[name].filter(mask))
         for name, patch in patches.items():
             self._patch(name, patch)
 
@@ -218,23 +220,31 @@ class Table:
             return self.raw.lazy().select(name)
         return stored.to_frame(name).lazy() if isinstance(stored, pl.Series) else stored
 
-    def _patch(self, name: str, found: Sequence[tuple[np.ndarray, pl.Series]]) -> None:
-        """New cells at some rows: (positions, ascending; cells), batch after batch."""
+    def _patch(self, name: str, patch: _Patch) -> None:
+        """New cells at some rows."""
         was_words = self.dtype(name) == pl.Enum
-        rows = np.concatenate([numbers for numbers, _ in found])
-        values = pl.concat([column for _, column in found])
 
         def patched() -> Iterator[pl.Series]:
+            chunks = patch.chunks()
+            rows, values = next(chunks)
             start = 0
             for part in self.slices(name):
-                low, high = np.searchsorted(rows, (start, start + len(part)))
-                plain = plain_words(part)
-                plain = plain if plain.dtype == values.dtype else plain.cast(values.dtype)
                 # `scatter` works in place: on a copy of the handle, buffers are copied when they are written to.
-                yield plain.clone().scatter(rows[low:high] - start, values[int(low) : int(high)]) if high > low else plain
-                start += len(part)
+                new = plain_words(part).cast(patch.dtype).clone()
+                end = start + len(part)
+                while True:
+                    low, high = np.searchsorted(rows, (start, end))
+                    if high > low:
+                        new = new.scatter(rows[low:high] - start, values[int(low) : int(high)])
+                    if len(rows) and rows[-1] >= end:
+                        break
+                    rows, values = next(chunks, (rows[:0], values.head(0)))
+                    if not len(rows):
+                        break
+                yield new
+                start = end
 
-        stored = self.shelf.put_parts(name, values.dtype, patched())
+        stored = self.shelf.put_parts(name, patch.dtype, patched())
         self.typed[name] = self._enumerated(name, stored) if was_words else stored
 
     def _enumerated(self, name: str, stored: Stored) -> Stored:
@@ -278,6 +288,32 @@ class Table:
             part = self.raw.select(name).slice(start, _SLICE_ROWS).lazy().collect().to_series()
             found.append(start + cells.rejected(part, feature.parse(part)))
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+class _Patch:
+    """New cells of a column and the rows (uint64, ascending) they stand in; in files as they become many."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._open: list[pl.DataFrame] = []
+        self._closed: list[pl.LazyFrame] = []
+        self.dtype: pl.DataType = pl.Null()
+
+    def add(self, rows: np.ndarray, cells_new: pl.Series) -> None:
+        """Rows that follow those that were added before."""
+        self.dtype = cells_new.dtype
+        self._open.append(pl.DataFrame([pl.Series("row", rows), cells_new.rename("cell")]))
+        if self._shelf.on_disk and sum(frame.height for frame in self._open) > _PATCH_ROWS:
+            path = self._shelf.scratch_file("patch")
+            pl.concat(self._open).write_ipc(path, compression="uncompressed")
+            self._closed.append(pl.scan_ipc(path, glob=False))
+            self._open = []
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, pl.Series]]:
+        """All of them, in order, a few at a time."""
+        for stored in (*self._closed, *self._open):
+            frame = stored.lazy().collect()
+            yield frame["row"].to_numpy(), frame["cell"]
 
 
 def _differs(before: pl.Series, after: pl.Series) -> pl.Series | None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from safetensors.numpy import load_file, save
 
 from lode.core.types import Component
@@ -99,6 +98,8 @@ def default_device(word: str) -> str:
     """The device for `train.device: auto`: a GPU where torch sees one."""
     if word != "auto":
         return word
+    import torch  # here: `lode data` is over before torch would be loaded
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

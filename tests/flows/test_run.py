@@ -98,8 +98,7 @@ def test_lineage_goes_back_to_the_raw_bytes(finished: Run) -> None:
 def test_versions_promotion_rollback_and_gc(finished: Run, tmp_path: Path) -> None:
     path = write_spec(tmp_path, small(BREAST_CANCER))
     shutil.copytree(finished.runs, tmp_path / "runs")
-    changed = {**BREAST_CANCER, "data": {**BREAST_CANCER["data"], "split": {"seed": 8}}}
-    write_spec(tmp_path, small(changed))
+    write_spec(tmp_path, {**BREAST_CANCER, "data": {**BREAST_CANCER["data"], "split": {"seed": 8}}, "model": "linear"})
     second = lode_json("run", path)
     assert second["stages"]["package"]["result"]["version"] == 2
     rows = lode_json("artifacts", cwd=tmp_path)["artifacts"]

@@ -17,6 +17,7 @@ from lode.core.types import Component
 from lode.data import crossing, drift, figures, quality, relation
 from lode.data.contracts import ROW
 from lode.data.figures import PART, Column
+from lode.data.folds import FOLD
 from lode.data.split import PARTS
 from lode.testing.finding import snapshot_of
 
@@ -132,6 +133,11 @@ def test_long_columns_are_estimated_and_said_so(tmp_path: Path, monkeypatch: pyt
     assert not found["x"]["distinct"]["exact"] and found["x"]["distinct"]["values"] == pytest.approx(3_000, rel=0.25)
     assert found["id"]["distinct"] == {"values": 3_000, "exact": True}
     assert not found["k"]["top_exact"]
+
+
+def test_what_lode_itself_adds_to_a_snapshot_is_not_looked_at() -> None:
+    schema = {ROW: pl.UInt64(), PART: pl.UInt8(), FOLD: pl.UInt32(), "x": pl.Float64()}
+    assert [column.name for column in figures.columns_of(schema, {})] == ["x"]
 
 
 def judge_of(x: np.ndarray, y: np.ndarray, task: str) -> tuple[relation.Judge, Column]:
