@@ -15,7 +15,7 @@ import polars as pl
 from lode.core.errors import DataError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data.changes import ChangeLog, Tally, reasoned
+from lode.data.changes import REDACTED, ChangeLog, Tally, reasoned
 from lode.data.contracts import Cleaner, State
 from lode.data.infer import Repair
 from lode.data.split import PARTS
@@ -189,5 +189,6 @@ def _lost(found: Sequence[Tally]) -> str:
     num_lost = sum(tally.lost for tally in found)
     if not num_lost:
         return ""
-    samples = [repr(sample["before"]) for tally in found for sample in tally.lost_samples]
-    return f", {num_lost:,} of them to missing ({', '.join(samples[:_NUM_SAMPLES])})"
+    cells = [sample["before"] for tally in found for sample in tally.lost_samples if sample["before"] != REDACTED]
+    samples = ", ".join(repr(cell) for cell in list(dict.fromkeys(cells))[:_NUM_SAMPLES])
+    return f", {num_lost:,} of them to missing{f' ({samples})' if samples else ''}"

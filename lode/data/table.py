@@ -311,8 +311,9 @@ class _Patch:
 
     def chunks(self) -> Iterator[tuple[np.ndarray, pl.Series]]:
         """All of them, in order, a few at a time."""
-        for stored in (*self._closed, *self._open):
-            frame = stored.lazy().collect()
+        frames = [*self._closed, *(frame.lazy() for frame in self._open)]
+        for lazy in frames:
+            frame = lazy.collect()
             yield frame["row"].to_numpy(), frame["cell"]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import polars as pl
 
+from lode.core.errors import SpecError
 from lode.core.types import FlatSpec, Range, TensorSpec
 from lode.data import cells, encodings
 from lode.data.contracts import Feature, State
@@ -44,6 +45,16 @@ class Category(Feature):
         buckets: Annotated[int, Range(2, 10_000_000)] = 1_024,
         smooth: Annotated[float, Range(0)] = 10.0,
     ) -> None:
+        counting = ("code", "target", "frequency")
+        for option, value, default, users in (
+            ("min_count", min_count, 1, counting), ("max_values", max_values, 10_000, counting), ("rare", rare, "unknown", ("code",)),
+            ("buckets", buckets, 1_024, ("hash",)), ("smooth", smooth, 10.0, ("target",)),
+        ):  # fmt: skip
+            if value != default and encode not in users:
+                raise SpecError(
+                    f"feature category:{option}: found {value} with `encode: {encode}`, which does not use it, allowed: only with "
+                    f"`encode: {users[0]}`. Leave it out, or change `encode`."
+                )
         self.learns_target = encode == "target"
         self._encoding: encodings.Encoding
         if encode == "code":

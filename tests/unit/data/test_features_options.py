@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ import pytest
 from sklearn import preprocessing
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from lode.core.errors import DataError
+from lode.core.errors import DataError, SpecError
 from lode.data import encodings
 from lode.data.features.category import Category
 from lode.data.features.date import Date
@@ -152,6 +153,20 @@ def test_hashed_codes_are_the_same_everywhere_and_need_no_training() -> None:
     assert feature.transform(pl.Series("x", words * 100, dtype=pl.Enum(words))).tolist() == expected * 100
     assert feature.transform(pl.Series("x", [None] * 3, dtype=pl.String)).tolist() == [0, 0, 0]
     assert feature.state() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"buckets": 256}, "feature category:buckets: found 256 with `encode: code`"),
+        ({"encode": "frequency", "smooth": 1.0}, "feature category:smooth: found 1.0 with `encode: frequency`"),
+        ({"encode": "hash", "min_count": 5}, "feature category:min_count: found 5 with `encode: hash`"),
+        ({"encode": "target", "rare": "group"}, "feature category:rare: found group with `encode: target`"),
+    ],
+)
+def test_an_option_that_the_encoding_does_not_use_is_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(SpecError, match=text):
+        Category(**options)
 
 
 def test_a_group_of_rare_words_is_neither_missing_nor_known() -> None:
