@@ -52,7 +52,7 @@ from lode.core.types import Component
 from lode.data.ingest import ingest
 from lode.data.place import Place
 from lode.data.arrays import no_progress
-from lode.data.profile import profile
+from lode.data.quality.profile import profile
 
 source, out = Path(sys.argv[1]), Path(sys.argv[2])
 clean = (
@@ -111,8 +111,8 @@ PROFILE_OURS = r"""
 import sys
 from pathlib import Path
 from lode.data.arrays import no_progress
-from lode.data.profile import profile
-from lode.data.quality import look
+from lode.data.quality.profile import profile
+from lode.data.quality.verdict import look
 from lode.pipeline.quality import render
 
 found = profile(Path(sys.argv[1]).parent, {"by": "random"}, no_progress)

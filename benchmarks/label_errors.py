@@ -38,7 +38,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lode.data.label_quality import label_quality  # noqa: E402
+from lode.data.mending.label_quality import label_quality  # noqa: E402
 
 PEER_HOME = Path.home() / ".cache" / "lode-bench" / "label-errors"
 PEER_PACKAGES = ("cleanlab==2.*",)

@@ -46,7 +46,7 @@ OURS = r"""
 import sys
 import polars as pl
 from pathlib import Path
-from lode.data.near_text import near_pairs
+from lode.data.alike.near_text import near_pairs
 
 texts = pl.Series(Path(sys.argv[1]).read_text().split("\n"))
 near_pairs(texts, 0.8, num_hashes=128, size=5).select("left", "right").cast(pl.Int64).to_numpy().tofile(sys.argv[2])

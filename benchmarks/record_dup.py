@@ -27,7 +27,7 @@ import polars as pl
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lode.data.near_record import THRESHOLD, THRESHOLD_BETWEEN, find_near_records, similarities  # noqa: E402
+from lode.data.alike.near_record import THRESHOLD, THRESHOLD_BETWEEN, find_near_records, similarities  # noqa: E402
 
 SETS = (
     ("beer", "er_Structured_Beer.zip", ("ABV",), ("Magellan 0.788", 0.788)),

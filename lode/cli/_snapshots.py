@@ -76,7 +76,7 @@ def _do_export(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _do_new_key(args: argparse.Namespace) -> dict[str, Any]:
-    from lode.data.keys import new_key
+    from lode.data.storage.keys import new_key
 
     return {"key_id": new_key(args.new_key).id, "key_file": str(args.new_key)}
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from lode.data import snapshot
 from lode.data.contracts import ROW
-from lode.data.shelf import Shelf, from_batches
+from lode.data.storage.shelf import Shelf, from_batches
 
 SCHEMA: dict[str, pl.DataType] = {"row": pl.UInt64(), "column": pl.String(), "before": pl.String(), "after": pl.String()}
 """One line per changed cell. `column`, `before` and `after` are null where the whole row was dropped."""

@@ -152,7 +152,7 @@ class Finding(ABC):
 
     @abstractmethod
     def look(self, profile: Mapping[str, Any]) -> list[Observation]:
-        """What a profile (lode.data.profile; plain JSON) shows of it; pure."""
+        """What a profile (lode.data.quality.profile; plain JSON) shows of it; pure."""
 
 
 class Feature(ABC):

@@ -25,8 +25,8 @@ from lode.data.columns import Columns, check_names, resolve_inputs, resolve_outp
 from lode.data.contracts import State
 from lode.data.place import Place
 from lode.data.reading import Raw, Wanted, read
-from lode.data.shelf import Shelf
 from lode.data.split import PARTS, Split
+from lode.data.storage.shelf import Shelf
 from lode.data.table import Table
 
 if TYPE_CHECKING:

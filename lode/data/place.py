@@ -1,6 +1,6 @@
 """Where the files of a lode.yaml lie: `--data DIR` first, then beside the file. Sources get a Place and never look elsewhere.
 
-Read lode/data/files.py next: reading bytes, compressed or not; lode/data/landing.py: rows that come over a connection.
+Read lode/data/formats/files.py next: reading bytes, compressed or not; lode/data/access/landing.py: rows that come over a connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Place:
 
     base: the folder of lode.yaml.
     data: what `--data DIR` says, or None.
-    landing: folder of landings (lode.data.landing); None for one that goes with the process.
+    landing: folder of landings (lode.data.access.landing); None for one that goes with the process.
     progress: told how many rows have landed.
     landed: what this run has landed already, so that a source is asked once however often it is made.
     """

@@ -21,8 +21,8 @@ from lode.core.types import ColumnSchema, Component, FlatSpec, Problem, TensorSp
 from lode.data import cells
 from lode.data.arrays import Progress, no_progress, write_chunks
 from lode.data.contracts import ROW, Cleaner, Feature, State
-from lode.data.directions import Directions, check, numbers
-from lode.data.out_of_fold import out_of_fold
+from lode.data.encoding.directions import Directions, check, numbers
+from lode.data.encoding.out_of_fold import out_of_fold
 from lode.data.reduce import Reduce
 from lode.data.select import Select, kept, sample_step, score
 from lode.data.threads import Together, side_by_side, team

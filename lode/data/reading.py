@@ -19,12 +19,13 @@ from lode.core import disk
 from lode.core.errors import DataError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import cells, watch
+from lode.data import cells
+from lode.data.access import watch
 from lode.data.contracts import Source
 from lode.data.enums import cleaned
 from lode.data.place import Place
-from lode.data.shelf import Shelf, Stored
 from lode.data.split import PARTS
+from lode.data.storage.shelf import Shelf, Stored
 from lode.data.threads import side_by_side
 
 HINT_ROWS = 10_000

@@ -1,6 +1,7 @@
 """A snapshot on disk: train, validation and test, what cleaners changed, the schema and the counts. `scan` and `read` are the one way in.
 
-A part lies as Parquet, as Parquet that is encrypted (lode/data/sealed.py), or as a list of blocks (lode/data/blocks.py). Files appear
+A part lies as Parquet, as Parquet that is encrypted (lode/data/storage/sealed.py), or as a list of blocks
+(lode/data/storage/blocks.py). Files appear
 whole or not at all, and equal rows give equal bytes. Read lode/data/ingest.py first.
 """
 
@@ -18,9 +19,9 @@ from typing import IO, Any, Literal, cast
 import polars as pl
 
 from lode.core.errors import ArtifactError
-from lode.data import blocks, keys, sealed
-from lode.data.keys import Key
 from lode.data.split import PARTS
+from lode.data.storage import blocks, keys, sealed
+from lode.data.storage.keys import Key
 
 CHANGES = "changes"
 FILES = (*PARTS, CHANGES)

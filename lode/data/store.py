@@ -7,8 +7,8 @@ from typing import Annotated
 
 from lode.core.errors import SpecError
 from lode.core.types import FilePath, Range
-from lode.data.keys import Key, read_key
 from lode.data.place import Place
+from lode.data.storage.keys import Key, read_key
 
 
 @dataclass(frozen=True, kw_only=True)

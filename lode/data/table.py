@@ -1,6 +1,6 @@
 """The rows on their way to the snapshot: raw columns, typed ones beside them, and which rows are kept. A row's number is its position.
 
-Columns lie on a `Shelf` (lode/data/shelf.py): in memory, or in files where the data are large. Read lode/data/ingest.py next.
+Columns lie on a `Shelf` (lode/data/storage/shelf.py): in memory, or in files where the data are large. Read lode/data/ingest.py next.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lode.data import cells
 from lode.data.changes import Difference, Why, compare, lines, no_reason, reasoned
 from lode.data.contracts import ROW, Feature
 from lode.data.enums import are_few, enumerated, parsed_words, plain_words, renamed, words_of
-from lode.data.shelf import Shelf, Stored, series
+from lode.data.storage.shelf import Shelf, Stored, series
 from lode.data.threads import in_turn
 
 _SLICE_ROWS = 1 << 16

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lode.core import disk
-from lode.data import blocks, snapshot
-from lode.data.landing import LANDED
+from lode.data import snapshot
+from lode.data.access.landing import LANDED
+from lode.data.storage import blocks
 from lode.data.store import Store
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.manifest import lock, read_manifest, stage_folder
@@ -154,7 +155,7 @@ def _needed(runs: Path, catalog: Catalog, keep_runs: int) -> set[Path]:
 
 
 def _landings(runs: Path, needed: set[Path]) -> list[dict[str, Any]]:
-    """Rows from servers (lode.data.landing) that no needed data stage was made from and no source has now; reads that stopped."""
+    """Rows from servers (lode.data.access.landing) that no needed data stage was made from and no source has now; reads that stopped."""
     folders = [path for path in sorted((runs / "landing").glob("*")) if path.is_dir()]
     manifests = [manifest for folder in needed if (manifest := read_manifest(folder)) is not None and manifest.stage == "data"]
     hashes = {sha256 for manifest in manifests for part in manifest.inputs["sources"].values() for sha256 in part}

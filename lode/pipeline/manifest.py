@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 
 from lode.core import disk
 from lode.core.errors import BusyError
-from lode.data import blocks
+from lode.data.storage import blocks
 from lode.pipeline.state import read_json, write_json
 
 FORMAT = 2
@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def _has(path: Path, num_bytes: int) -> bool:
-    """Whether a file is there with its size, or the list of blocks that it was packed into (lode.data.blocks)."""
+    """Whether a file is there with its size, or the list of blocks that it was packed into (lode.data.storage.blocks)."""
     if path.is_file():
         return path.stat().st_size == num_bytes
     listing = blocks.list_of(path)

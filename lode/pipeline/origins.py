@@ -10,7 +10,7 @@ from typing import Any
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import watch
+from lode.data.access import watch
 from lode.data.place import Place
 from lode.data.split import PARTS
 from lode.pipeline.catalog import Catalog
@@ -33,7 +33,7 @@ class _Origin:
 
 
 class Origins:
-    """Hashes every source; rows that come over a connection land on disk for that (lode.data.landing).
+    """Hashes every source; rows that come over a connection land on disk for that (lode.data.access.landing).
 
     sources: part -> components.
     Errors: DataError where a source cannot be read.

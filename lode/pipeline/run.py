@@ -19,16 +19,16 @@ from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.spec import Spec
 from lode.core.types import Component
-from lode.data import quality
 from lode.data import snapshot as snapshots
 from lode.data.ingest import ingest
-from lode.data.keys import Key
 from lode.data.place import Place
-from lode.data.profile import profile
+from lode.data.quality import verdict as quality
+from lode.data.quality.profile import profile
+from lode.data.quality.withheld import without_cells
 from lode.data.reduce import Reduce
 from lode.data.select import Select
+from lode.data.storage.keys import Key
 from lode.data.store import Store
-from lode.data.withheld import without_cells
 from lode.model.contracts import Progress, no_progress
 from lode.model.training import Training
 from lode.pipeline import artifact, development, package, train

@@ -17,8 +17,9 @@ from typing import Any
 import polars as pl
 
 from lode.core.errors import ArtifactError, DataError, listed, near_miss
-from lode.data import blocks, keys, snapshot
+from lode.data import snapshot
 from lode.data.split import PARTS
+from lode.data.storage import blocks, keys
 from lode.pipeline.artifact import artifact_folder
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.manifest import Manifest, read_manifest, stage_folder

@@ -1,6 +1,6 @@
 """What every finding must do. Third parties run the same checks: `check_finding(lambda: Mine(), troubled, clean)`.
 
-Read lode/data/contracts.py first; lode/data/profile.py makes profiles, `snapshot_of` a snapshot of a table to profile.
+Read lode/data/contracts.py first; lode/data/quality/profile.py makes profiles, `snapshot_of` a snapshot of a table to profile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from lode.data.contracts import ROW, Finding, Observation
-from lode.data.profile import profile
+from lode.data.quality.profile import profile
 from lode.data.split import PARTS
 
 SEVERITIES = ("error", "warning", "info")

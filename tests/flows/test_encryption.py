@@ -12,7 +12,7 @@ pytest.importorskip("cryptography", reason="cryptography is not installed (lodem
 
 from lode.cli.main import main
 from lode.data import snapshot
-from lode.data.keys import new_key
+from lode.data.storage.keys import new_key
 from lode.pipeline.run import run
 from lode.pipeline.snapshots import list_snapshots
 from tests.flows.flow import lode_json, write_spec

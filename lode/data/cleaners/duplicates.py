@@ -1,6 +1,6 @@
 """Drops rows that say the same, or nearly the same, as another one: such rows would stand in training and test at once.
 
-How they are found: lode/data/repeats.py (equal), near_text.py, near_image.py, near_record.py.
+How they are found: lode/data/alike/repeats.py (equal), near_text.py, near_image.py, near_record.py.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import polars as pl
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName, Range
-from lode.data import near_image, near_record, near_text
-from lode.data.buckets import Alike, Pairs, alike
+from lode.data.alike import near_image, near_record, near_text
+from lode.data.alike.buckets import Alike, Pairs, alike
+from lode.data.alike.repeats import find_repeats
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.repeats import find_repeats
 
 _NO_ROWS = np.empty(0, np.uint64)
 

@@ -1,6 +1,6 @@
 """Finds labels that are probably wrong: models judge rows that they have not seen.
 
-The arithmetic is in lode/data/label_quality.py. Works on rows of the training split only: what is tested is never touched.
+The arithmetic is in lode/data/mending/label_quality.py. Works on rows of the training split only: what is tested is never touched.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnName, Component, Range
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.label_quality import label_quality, number_quality
+from lode.data.mending.label_quality import label_quality, number_quality
 from lode.data.preprocess import Preprocessor
 
 _MAX_BYTES = 512 * 2**20

@@ -1,6 +1,6 @@
 """Fills missing cells, or drops the training rows that have them. Without it features handle missing cells themselves (a flag, code 0).
 
-How a cell is guessed from the others of its row: lode/data/guesses.py.
+How a cell is guessed from the others of its row: lode/data/mending/guesses.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import polars as pl
 from lode.core.errors import DataError, SpecError, listed, near_miss
 from lode.core.types import ColumnName, Range
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.fitting import known_numbers, quantiles, random_rows
-from lode.data.guesses import Curve, Encoding, Linear, Nearest, as_numbers
+from lode.data.mending.fitting import known_numbers, quantiles, random_rows
+from lode.data.mending.guesses import Curve, Encoding, Linear, Nearest, as_numbers
 
 _NUMBERS = ("keep", "mean", "median", "mode", "zero", "constant", "interpolate", "nearest", "model")
 _WORDS = ("keep", "mode", "word", "nearest", "model")

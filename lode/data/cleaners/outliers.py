@@ -11,7 +11,7 @@ import polars as pl
 from lode.core.errors import DataError, SpecError, listed, near_miss
 from lode.core.types import ColumnName, Range
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.fitting import known_numbers, quantiles, random_rows
+from lode.data.mending.fitting import known_numbers, quantiles, random_rows
 
 _LIMITS = {"iqr": 3.0, "z": 4.0, "mad": 5.0, "isolation_forest": 0.01}
 _MAD_TO_DEVIATION = 1.4826

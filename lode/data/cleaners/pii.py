@@ -1,6 +1,6 @@
 """Masks what points to a person: mail addresses, phones, cards, bank accounts, national numbers, IP addresses, names.
 
-Where it stands in a cell is found by lode/data/personal.py. Works on cells as the source gave them, so that no snapshot keeps them.
+Where it stands in a cell is found by lode/data/mending/personal.py. Works on cells as the source gave them, so that no snapshot keeps them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import polars as pl
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName
-from lode.data import identifiers, personal
 from lode.data.contracts import ROW, Cleaner, State
+from lode.data.mending import identifiers, personal
 
 _MIN_KEY_BYTES = 16
 _TOKEN_CHARS = 16

@@ -1,7 +1,8 @@
 """Rules that the rows must keep: what breaks one is dropped, emptied, mended, or stops the run.
 
-Written as in lode/data/rule_language.py; what a rule means on a table is in lode/data/rule_meaning.py, dependencies between columns in
-lode/data/dependencies.py.
+Written as in lode/data/mending/rule_language.py; what a rule means on a table is in lode/data/mending/rule_meaning.py, dependencies
+between columns in
+lode/data/mending/dependencies.py.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import polars as pl
 
 from lode.core.errors import DataError, SpecError, listed
 from lode.core.types import Range
+from lode.data.alike.repeats import repeated_rows
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.dependencies import MAX_GROUPS, Majority, Votes, majority, num_groups
-from lode.data.repeats import repeated_rows
-from lode.data.rule_items import RuleItem, keys, read_items, targets
-from lode.data.rule_language import Node, RuleError
-from lode.data.rule_meaning import check_columns, holds, kind_of, literal_word, value_as
+from lode.data.mending.dependencies import MAX_GROUPS, Majority, Votes, majority, num_groups
+from lode.data.mending.rule_items import RuleItem, keys, read_items, targets
+from lode.data.mending.rule_language import Node, RuleError
+from lode.data.mending.rule_meaning import check_columns, holds, kind_of, literal_word, value_as
 
 _FOUND = "found by the data"
 _NUM_SAMPLES = 3

@@ -1,6 +1,6 @@
 """Brings texts into one form: Unicode, markup, invisible characters, blanks. Works on cells as the source gave them.
 
-The steps are in lode/data/markup.py. To keep rows of certain languages only, see the cleaner `language`.
+The steps are in lode/data/mending/markup.py. To keep rows of certain languages only, see the cleaner `language`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import polars as pl
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName
-from lode.data import markup
 from lode.data.contracts import ROW, Cleaner, State
+from lode.data.mending import markup
 
 _PROSE = ("text", "category", "binary")
 _BLANKS = r"\s+"

@@ -1,6 +1,6 @@
 """Mends cells that people wrote for people: "1,234.50 EUR", "12 %", "(300)", "31/12/2024", "Yes". Works on cells as the source gave them.
 
-How numbers and dates are read: lode/data/written_numbers.py and written_dates.py.
+How numbers and dates are read: lode/data/mending/written_numbers.py and written_dates.py.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import polars as pl
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName
-from lode.data import cells, written_dates, written_numbers
+from lode.data import cells
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.fitting import spread_rows
-from lode.data.written_numbers import NumberStyle
+from lode.data.mending import written_dates, written_numbers
+from lode.data.mending.fitting import spread_rows
+from lode.data.mending.written_numbers import NumberStyle
 
 _TRUE = (
     *("yes", "y", "true", "t", "1", "on", "ja", "oui", "vrai", "wahr", "si", "s\u00ed", "sim", "tak", "evet", "\u0434\u0430"),

@@ -1,6 +1,6 @@
 """Categories: words to codes, the most frequent first, or to shares and means. Reads cells with lode/data/cells.py.
 
-The encodings are in lode/data/encodings.py. Read lode/data/contracts.py first.
+The encodings are in lode/data/encoding/encodings.py. Read lode/data/contracts.py first.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import polars as pl
 
 from lode.core.errors import SpecError
 from lode.core.types import FlatSpec, Range, TensorSpec
-from lode.data import cells, encodings
+from lode.data import cells
 from lode.data.contracts import Feature, State
-from lode.data.out_of_fold import out_of_fold
+from lode.data.encoding import encodings
+from lode.data.encoding.out_of_fold import out_of_fold
 
 
 class Category(Feature):

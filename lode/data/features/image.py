@@ -1,4 +1,4 @@
-"""Pictures as uint8 arrays of one size. Decoding is in lode/data/decoding.py; read lode/data/contracts.py first."""
+"""Pictures as uint8 arrays of one size. Decoding is in lode/data/formats/decoding.py; read lode/data/contracts.py first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from lode.core.types import FlatSpec, Range, TensorSpec
-from lode.data import cells, decoding
+from lode.data import cells
 from lode.data.contracts import Feature, State
+from lode.data.formats import decoding
 
 _DEFAULT_SIDE = 64
 _MAX_OWN_SIDE = 64

@@ -1,6 +1,7 @@
 """Numbers: scaled for networks, raw for trees. Scaling is robust to outliers, as in RealMLP (Holzmueller et al. 2024, arXiv 2407.04491).
 
-Reads cells with lode/data/cells.py; the scalings that are no straight line are in lode/data/warps.py. Read lode/data/contracts.py first.
+Reads cells with lode/data/cells.py; the scalings that are no straight line are in lode/data/encoding/warps.py. Read
+lode/data/contracts.py first.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from lode.core.types import FlatSpec, Range, TensorSpec
-from lode.data import cells, warps
+from lode.data import cells
 from lode.data.contracts import Feature, State
+from lode.data.encoding import warps
 
 _SOFT_LIMIT = 3.0
 _HARD_LIMIT = 1e6

@@ -1,6 +1,6 @@
 """Texts: token codes for networks, weighted terms (TF-IDF) for baselines. Tokens are cut in chunks of rows.
 
-How texts are cut is in lode/data/tokens.py, the term arithmetic in lode/data/terms.py. Read lode/data/contracts.py first.
+How texts are cut is in lode/data/encoding/tokens.py, the term arithmetic in lode/data/encoding/terms.py. Read lode/data/contracts.py first.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from lode.core import packages
 from lode.core.types import FlatSpec, Range, TensorSpec
 from lode.data import cells
 from lode.data.contracts import Feature, State
-from lode.data.terms import Terms, Tokens
-from lode.data.tokens import Bytes, Tokenizer, Words, chunks
+from lode.data.encoding.terms import Terms, Tokens
+from lode.data.encoding.tokens import Bytes, Tokenizer, Words, chunks
 
 _CHARS_PER_TOKEN = 32
 _SAMPLE_ROWS = 10_000
@@ -162,7 +162,7 @@ class Text(Feature):
 def _byte_pairs(max_chars: int) -> Tokenizer:
     """Errors: MissingPackageError where the package tokenizers is not installed."""
     try:
-        from lode.data.byte_pairs import BytePairs  # 0.1 s and a package of its own: only who asks for byte pairs needs it
+        from lode.data.encoding.byte_pairs import BytePairs  # 0.1 s and a package of its own: only who asks for byte pairs needs it
     except ModuleNotFoundError as error:
         if error.name != "tokenizers":
             raise

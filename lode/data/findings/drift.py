@@ -1,4 +1,4 @@
-"""Test rows that look unlike the training rows. Figures: lode/data/drift.py. Read lode/data/contracts.py first."""
+"""Test rows that look unlike the training rows. Figures: lode/data/quality/drift.py. Read lode/data/contracts.py first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs that say the same as another one. Figures: lode/data/lookalike.py. Read lode/data/contracts.py first."""
+"""Inputs that say the same as another one. Figures: lode/data/quality/lookalike.py. Read lode/data/contracts.py first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test rows that training has too. Figures: lode/data/crossing.py. Read lode/data/contracts.py first."""
+"""Test rows that training has too. Figures: lode/data/quality/crossing.py. Read lode/data/contracts.py first."""
 
 from __future__ import annotations
 

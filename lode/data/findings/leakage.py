@@ -1,4 +1,4 @@
-"""Inputs that give the answer away. Figures: lode/data/relation.py. Read lode/data/contracts.py first."""
+"""Inputs that give the answer away. Figures: lode/data/quality/relation.py. Read lode/data/contracts.py first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Personal data in inputs. Figures: lode/data/personal.py. Read lode/data/contracts.py first."""
+"""Personal data in inputs. Figures: lode/data/mending/personal.py. Read lode/data/contracts.py first."""
 
 from __future__ import annotations
 

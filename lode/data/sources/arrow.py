@@ -11,8 +11,8 @@ from polars.io.plugins import register_io_source
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath
-from lode.data import arrow_stream, files
 from lode.data.contracts import Source
+from lode.data.formats import arrow_stream, files
 from lode.data.place import Place
 
 _FILE, _FEATHER_1 = b"ARROW1", b"FEA1"

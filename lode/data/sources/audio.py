@@ -1,4 +1,4 @@
-"""Sound files in class folders: on disk, in a zip or a tar. Finds them with lode/data/archives.py, decodes them with libsndfile."""
+"""Sound files in class folders: on disk, in a zip or a tar. Finds them with lode/data/formats/archives.py, decodes them with libsndfile."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import soundfile
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath
-from lode.data import archives, file_rows, files
 from lode.data.contracts import Source
+from lode.data.formats import archives, file_rows, files
 from lode.data.place import Place
 
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")

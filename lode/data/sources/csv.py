@@ -1,4 +1,6 @@
-"""Tables as delimited text: .csv and .tsv, also .gz and .zst. Reads with polars after lode/data/delimited.py has looked at every line."""
+"""Tables as delimited text: .csv and .tsv, also .gz and .zst. Reads with polars after lode/data/formats/delimited.py has looked at
+every line.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from polars.io.plugins import register_io_source
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import FilePath
-from lode.data import delimited, files
 from lode.data.contracts import Source
-from lode.data.delimited import Dialect
+from lode.data.formats import delimited, files
+from lode.data.formats.delimited import Dialect
 from lode.data.place import Place
 
 _BLOCK_BYTES = 1 << 24

@@ -18,13 +18,13 @@ from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundEr
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ByteSize, ColumnName, FilePath, Range
-from lode.data import files
+from lode.data.access.credentials import read_credentials
+from lode.data.access.fetch import Fetcher, Limits, folder_for
+from lode.data.access.remote import Access, Remote, open_remote
+from lode.data.access.remote_file import RemoteFile
 from lode.data.contracts import Source
-from lode.data.credentials import read_credentials
-from lode.data.fetch import Fetcher, Limits, folder_for
+from lode.data.formats import files
 from lode.data.place import Place
-from lode.data.remote import Access, Remote, open_remote
-from lode.data.remote_file import RemoteFile
 
 _LOG = "_delta_log"
 _READABLE = frozenset(("timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "deletionVectors", "columnMapping"))

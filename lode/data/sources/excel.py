@@ -12,8 +12,8 @@ import polars as pl
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName, FilePath, Range
-from lode.data import archives, files
 from lode.data.contracts import Source
+from lode.data.formats import archives, files
 from lode.data.place import Place
 
 _ZIPPED = (".xlsx", ".xlsm", ".xlsb", ".ods")

@@ -14,8 +14,8 @@ from polars.io.plugins import register_io_source
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import FilePath
-from lode.data import files
 from lode.data.contracts import Source
+from lode.data.formats import files
 from lode.data.place import Place
 
 _BATCH_BYTES = 1 << 24

@@ -27,11 +27,12 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ByteSize, ColumnName, Component, FilePath
-from lode.data import files, hub_files
+from lode.data.access import hub_files
+from lode.data.access.fetch import folder_for
+from lode.data.access.hub_files import Chosen
+from lode.data.access.pieces import Piece, Pieces
 from lode.data.contracts import Source
-from lode.data.fetch import folder_for
-from lode.data.hub_files import Chosen
-from lode.data.pieces import Piece, Pieces
+from lode.data.formats import files
 from lode.data.place import Place
 
 _HUB = "https://huggingface.co"

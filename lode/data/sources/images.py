@@ -1,4 +1,6 @@
-"""Pictures in class folders (on disk, in a zip or a tar) or in IDX files. Reads with lode/data/archives.py and lode/data/pictures.py."""
+"""Pictures in class folders (on disk, in a zip or a tar) or in IDX files. Reads with lode/data/formats/archives.py and
+lode/data/formats/pictures.py.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ import polars as pl
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath
-from lode.data import archives, file_rows, files, pictures
 from lode.data.contracts import Source
+from lode.data.formats import archives, file_rows, files, pictures
 from lode.data.place import Place
 
 

@@ -11,9 +11,9 @@ import polars as pl
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnName, SourceSpec
-from lode.data import matching
+from lode.data.alike import matching
+from lode.data.alike.matching import Keys, Match
 from lode.data.contracts import Source
-from lode.data.matching import Keys, Match
 from lode.data.place import Place
 
 _EXPECT = {

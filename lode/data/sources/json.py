@@ -1,4 +1,4 @@
-"""One JSON document: a list of records, or a mapping of columns. Reads with lode/data/json_records.py and json_types.py."""
+"""One JSON document: a list of records, or a mapping of columns. Reads with lode/data/formats/json_records.py and json_types.py."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from polars.io.plugins import register_io_source
 
 from lode.core.errors import DataError, listed
 from lode.core.types import FilePath
-from lode.data import files, json_records, json_types
 from lode.data.contracts import Source
+from lode.data.formats import files, json_records, json_types
 from lode.data.place import Place
 
 

@@ -8,8 +8,8 @@ import polars as pl
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath
-from lode.data import delimited, files, json_records, json_types
 from lode.data.contracts import Source
+from lode.data.formats import delimited, files, json_records, json_types
 from lode.data.place import Place
 
 _BLOCK_BYTES = 1 << 22

@@ -1,6 +1,6 @@
 """A collection of MongoDB, read once in order of `_id`; the documents land on disk as rows.
 
-Read lode/data/landing.py first: parts, positions, what a killed read leaves.
+Read lode/data/access/landing.py first: parts, positions, what a killed read leaves.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pymongo.uri_parser import parse_uri
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import FilePath, Range
-from lode.data import typed_rows
-from lode.data.accounts import read_account
+from lode.data.access import typed_rows
+from lode.data.access.accounts import read_account
+from lode.data.access.landing import Batch, ConnectionLostError, Feed, Landing, land
 from lode.data.contracts import Source
-from lode.data.landing import Batch, ConnectionLostError, Feed, Landing, land
 from lode.data.place import Place
 
 _CONNECT_MS = 10_000

@@ -11,12 +11,12 @@ import polars as pl
 
 from lode.core.errors import DataError
 from lode.core.types import ByteSize, Component, FilePath, FormatSpec, Range
+from lode.data.access.credentials import read_credentials
+from lode.data.access.fetch import Fetched, Limits, digest_of, fetch_once, hive
+from lode.data.access.pieces import Piece, Pieces
+from lode.data.access.remote import Access, open_remote
 from lode.data.contracts import Source
-from lode.data.credentials import read_credentials
-from lode.data.fetch import Fetched, Limits, digest_of, fetch_once, hive
-from lode.data.pieces import Piece, Pieces
 from lode.data.place import Place
-from lode.data.remote import Access, open_remote
 
 
 class Object(Source):

@@ -6,8 +6,8 @@ import polars as pl
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath
-from lode.data import files
 from lode.data.contracts import Source
+from lode.data.formats import files
 from lode.data.place import Place
 
 

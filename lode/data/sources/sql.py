@@ -1,6 +1,6 @@
 """Databases: SQLite, PostgreSQL, MySQL and MariaDB, read once through a cursor on the server; the rows land on disk.
 
-Read lode/data/landing.py first: parts, positions, what a killed read leaves. Connections are made by lode/data/servers.py.
+Read lode/data/access/landing.py first: parts, positions, what a killed read leaves. Connections are made by lode/data/access/servers.py.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import sqlalchemy as sa
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName, FilePath, Range
-from lode.data import files, servers, typed_rows
+from lode.data.access import servers, typed_rows
+from lode.data.access.landing import Batch, Feed, Landing, land
 from lode.data.contracts import Source
-from lode.data.landing import Batch, Feed, Landing, land
+from lode.data.formats import files
 from lode.data.place import Place
 
 _FETCH_ROWS = 1000

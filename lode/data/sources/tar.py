@@ -1,4 +1,4 @@
-"""Archives of samples (the webdataset layout): one tar or many, one row per sample. Reads with lode/data/samples.py."""
+"""Archives of samples (the webdataset layout): one tar or many, one row per sample. Reads with lode/data/formats/samples.py."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from polars.io.plugins import register_io_source
 
 from lode.core.errors import DataError, listed
 from lode.core.types import FilePath
-from lode.data import archives, files, json_records, json_types, samples
 from lode.data.contracts import Source
+from lode.data.formats import archives, files, json_records, json_types, samples
 from lode.data.place import Place
 
 _TEXTS = ("txt", "text", "transcript", "caption")

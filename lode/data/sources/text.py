@@ -1,4 +1,4 @@
-"""Text files in class folders: on disk, in a zip or a tar. Finds them with lode/data/archives.py."""
+"""Text files in class folders: on disk, in a zip or a tar. Finds them with lode/data/formats/archives.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import polars as pl
 
 from lode.core.errors import DataError, listed
 from lode.core.types import FilePath
-from lode.data import archives, file_rows, files
 from lode.data.contracts import Source
+from lode.data.formats import archives, file_rows, files
 from lode.data.place import Place
 
 _BOM = b"\xef\xbb\xbf"

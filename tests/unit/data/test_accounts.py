@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lode.core.errors import DataError
-from lode.data.accounts import Account, read_account
+from lode.data.access.accounts import Account, read_account
 from lode.data.place import Place
 
 

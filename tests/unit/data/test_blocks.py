@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from lode.core.errors import ArtifactError
-from lode.data import blocks, snapshot
-from lode.data.parquet_footer import chunk_borders
+from lode.data import snapshot
+from lode.data.storage import blocks
+from lode.data.storage.parquet_footer import chunk_borders
 
 ROWS = 6_000
 

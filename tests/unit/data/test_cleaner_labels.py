@@ -12,7 +12,7 @@ from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.contracts import ROW, Cleaner
-from lode.data.label_quality import calibrated, confident_joint, label_quality, number_quality
+from lode.data.mending.label_quality import calibrated, confident_joint, label_quality, number_quality
 
 NUM_ROWS = 160
 

@@ -9,7 +9,7 @@ from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.changes import diff
 from lode.data.contracts import ROW, Cleaner
-from lode.data.fitting import known_numbers, quantiles, random_rows, spread_rows
+from lode.data.mending.fitting import known_numbers, quantiles, random_rows, spread_rows
 
 
 def outliers(**options: object) -> Cleaner:

@@ -11,8 +11,8 @@ import pytest
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import identifiers, personal
 from lode.data.contracts import ROW, Cleaner
+from lode.data.mending import identifiers, personal
 
 KEY = "0123456789abcdef0123456789abcdef"
 MAIL = "ann@example.org"

@@ -9,8 +9,8 @@ import pytest
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import markup
 from lode.data.contracts import ROW, Cleaner
+from lode.data.mending import markup
 
 
 def make(word: str = "text", **options: Any) -> Cleaner:

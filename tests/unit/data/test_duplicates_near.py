@@ -14,15 +14,15 @@ from PIL import Image
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import buckets, near_text
-from lode.data.buckets import Pairs, alike, pairs_in_buckets
+from lode.data.alike import buckets, near_text
+from lode.data.alike.buckets import Pairs, alike, pairs_in_buckets
+from lode.data.alike.near_image import find_near_images
+from lode.data.alike.near_record import find_near_records, similarities
+from lode.data.alike.near_text import near_groups, near_pairs
+from lode.data.alike.repeats import find_repeats, repeated_rows
+from lode.data.alike.shingles import normalised, shingles
 from lode.data.changes import diff
 from lode.data.contracts import ROW, Cleaner
-from lode.data.near_image import find_near_images
-from lode.data.near_record import find_near_records, similarities
-from lode.data.near_text import near_groups, near_pairs
-from lode.data.repeats import find_repeats, repeated_rows
-from lode.data.shingles import normalised, shingles
 
 LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz "))
 
@@ -77,7 +77,7 @@ def test_row_numbers_beyond_32_bits_are_kept() -> None:
 def test_parts_of_hashes_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = numbered(pl.DataFrame({"a": np.random.default_rng(1).integers(0, 2_000, 10_000)}))
     whole = repeated_rows(frame.lazy(), ["a"]).to_list()
-    monkeypatch.setattr("lode.data.repeats._PART_ROWS", 100)
+    monkeypatch.setattr("lode.data.alike.repeats._PART_ROWS", 100)
     assert repeated_rows(frame.lazy(), ["a"]).to_list() == whole
 
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from PIL import Image as Pillow
 
-from lode.data import decoding
 from lode.data.features.image import Image
+from lode.data.formats import decoding
 
 RNG = np.random.default_rng(0)
 

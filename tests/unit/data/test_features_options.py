@@ -14,7 +14,7 @@ from sklearn import preprocessing
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from lode.core.errors import DataError, SpecError
-from lode.data import encodings
+from lode.data.encoding import encodings
 from lode.data.features.category import Category
 from lode.data.features.date import Date
 from lode.data.features.number import Number

@@ -24,8 +24,8 @@ import soundfile
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import archives, files, json_records
 from lode.data.contracts import Source
+from lode.data.formats import archives, files, json_records
 from lode.data.place import Place
 
 TEXT_FILES = ("images", "text", "audio")
@@ -358,7 +358,7 @@ def test_names_that_are_no_text_are_left_out(tmp_path: Path) -> None:
 
 
 def test_one_name_for_many_files_is_no_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lode.data.samples.MAX_PARTS", 3)
+    monkeypatch.setattr("lode.data.formats.samples.MAX_PARTS", 3)
     tar(tmp_path / "x.tar", [(f"a.{number}", b"") for number in range(5)])
     assert "more than 3 files share the name a" in fails(tmp_path, "tar", path="x.tar")
     tar(tmp_path / "y.tar", [("a.txt", b""), ("a.txt", b"")])

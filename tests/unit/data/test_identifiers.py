@@ -7,8 +7,8 @@ import importlib
 import numpy as np
 import pytest
 
-from lode.data import identifiers
-from lode.data.identifiers import COUNTRIES, KINDS, find
+from lode.data.mending import identifiers
+from lode.data.mending.identifiers import COUNTRIES, KINDS, find
 
 ALL = frozenset(KINDS)
 EVERYWHERE = frozenset(COUNTRIES)

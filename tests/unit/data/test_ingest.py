@@ -13,12 +13,13 @@ import pytest
 from lode.core.errors import DataError
 from lode.core.spec import DataSpec, InputSpec, OutputSpec
 from lode.core.types import Component
-from lode.data import reading, shelf
+from lode.data import reading
 from lode.data.contracts import ROW
 from lode.data.ingest import Ingested, ingest
 from lode.data.place import Place
 from lode.data.preprocess import Preprocessor
 from lode.data.split import PARTS
+from lode.data.storage import shelf
 
 POSITIVE = {"y": {"type": "binary", "positive": "yes"}}
 

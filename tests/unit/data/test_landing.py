@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from lode.core.errors import DataError
-from lode.data import landing
-from lode.data.landing import Batch, ConnectionLostError, Feed, land
+from lode.data.access import landing
+from lode.data.access.landing import Batch, ConnectionLostError, Feed, land
 from lode.data.place import Place
 
 NUM_BATCHES = 5

@@ -14,10 +14,11 @@ from sklearn.metrics import roc_auc_score
 
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import crossing, drift, figures, quality, relation
 from lode.data.contracts import ROW
-from lode.data.figures import PART, Column
 from lode.data.folds import FOLD
+from lode.data.quality import crossing, drift, figures, relation
+from lode.data.quality import verdict as quality
+from lode.data.quality.figures import PART, Column
 from lode.data.split import PARTS
 from lode.testing.finding import snapshot_of
 
@@ -116,16 +117,16 @@ def test_a_table_of_empty_strange_and_endless_cells_is_no_trouble(tmp_path: Path
 
 
 def test_more_columns_than_are_looked_at_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lode.data.profile.MAX_COLUMNS", 3)
+    monkeypatch.setattr("lode.data.quality.profile.MAX_COLUMNS", 3)
     frame = pl.DataFrame({f"c{n}": [float(n), 1.0] * 20 for n in range(5)})
     found = profile_of(frame, dict.fromkeys(frame.columns, ("input", "number")), tmp_path)
     assert list(found["columns"]) == ["c0", "c1", "c2"] and found["not_looked_at"] == ["c3", "c4"]
 
 
 def test_long_columns_are_estimated_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("lode.data.figures._EXACT_ROWS", "lode.data.figures._COUNTED_VALUES"):
+    for name in ("lode.data.quality.figures._EXACT_ROWS", "lode.data.quality.figures._COUNTED_VALUES"):
         monkeypatch.setattr(name, 10)
-    monkeypatch.setattr("lode.data.figures._ROWS_AT_ONCE", 700)
+    monkeypatch.setattr("lode.data.quality.figures._ROWS_AT_ONCE", 700)
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({"x": rng.normal(size=3_000), "id": [f"i{n}" for n in range(3_000)], "k": rng.integers(0, 90, 3_000) / 2})
     words = {"x": ("input", "number"), "id": ("input", "category"), "k": ("input", "number")}
@@ -265,7 +266,7 @@ def test_copies_under_new_ids_are_copies(tmp_path: Path) -> None:
 
 
 def test_rows_that_meet_by_chance_are_no_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lode.data.crossing._ROWS_AT_ONCE", 150)
+    monkeypatch.setattr("lode.data.quality.crossing._ROWS_AT_ONCE", 150)
     rng = np.random.default_rng(0)
     x = np.append(rng.normal(size=500), np.repeat(rng.normal(size=50), 2))
     frame = pl.DataFrame({"x": x, "y": rng.choice(["a", "b"], 600)})

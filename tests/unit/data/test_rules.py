@@ -13,9 +13,9 @@ from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.changes import diff
 from lode.data.contracts import ROW, Cleaner
-from lode.data.dependencies import Votes
-from lode.data.rule_language import MAX_CHARS, RuleError, parse
-from lode.data.rule_meaning import holds
+from lode.data.mending.dependencies import Votes
+from lode.data.mending.rule_language import MAX_CHARS, RuleError, parse
+from lode.data.mending.rule_meaning import holds
 
 FRAME = pl.DataFrame(
     {

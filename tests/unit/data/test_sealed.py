@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("cryptography", reason="cryptography is not installed (lodeml[encryption])")
 
 from lode.core.errors import ArtifactError, DataError, LodeError, SpecError
-from lode.data import keys, sealed, snapshot
-from lode.data.keys import Key, new_key, read_key
+from lode.data import snapshot
 from lode.data.place import Place
+from lode.data.storage import keys, sealed
+from lode.data.storage.keys import Key, new_key, read_key
 from lode.data.store import Store
 
 KEY = Key(bytes(range(32)), {"key_env": "LODE_TEST_KEY"})

@@ -121,7 +121,7 @@ def test_lines_longer_than_a_chunk_and_odd_places_of_its_end_do_not_matter(tmp_p
     text = 'a,b\n"x, ""y""\n1",\u4f60\u597d\n\n3,"4\n\n"\n'
     expected = rows(tmp_path, text)
     for size in range(1, 12):
-        monkeypatch.setattr("lode.data.files.CHUNK_BYTES", size)
+        monkeypatch.setattr("lode.data.formats.files.CHUNK_BYTES", size)
         assert rows(tmp_path, text) == expected
         with pytest.raises(DataError, match="line 8 has 3 columns"):
             rows(tmp_path, text + "7,8,9\n", "y.csv")

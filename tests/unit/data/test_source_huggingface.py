@@ -16,7 +16,7 @@ import pytest
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import hub_files
+from lode.data.access import hub_files
 from lode.data.contracts import Source
 from lode.data.place import Place
 

@@ -21,7 +21,7 @@ from obstore.store import S3Store
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import fetch
+from lode.data.access import fetch
 from lode.data.contracts import Source
 from lode.data.place import Place
 from tests.unit.data.fake_servers import Served, serving

@@ -20,8 +20,8 @@ import soundfile
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import arrow_stream, files, json_records
 from lode.data.contracts import Source
+from lode.data.formats import arrow_stream, files, json_records
 from lode.data.place import Place
 
 

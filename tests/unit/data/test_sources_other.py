@@ -15,8 +15,8 @@ import pytest
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import pictures
 from lode.data.contracts import Source
+from lode.data.formats import pictures
 from lode.data.place import Place
 
 

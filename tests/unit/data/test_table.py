@@ -12,7 +12,7 @@ from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.contracts import ROW
 from lode.data.enums import cleaned, coded, enumerated, renamed
-from lode.data.shelf import Shelf
+from lode.data.storage.shelf import Shelf
 from lode.data.table import Table
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lode.data.typed_rows import common_schema, conform, frame_of
+from lode.data.access.typed_rows import common_schema, conform, frame_of
 
 HERE = timezone(timedelta(hours=2))
 

@@ -8,9 +8,9 @@ import pytest
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import written_dates, written_numbers
 from lode.data.changes import diff
 from lode.data.contracts import ROW, Cleaner
+from lode.data.mending import written_dates, written_numbers
 
 
 def types(**options: object) -> Cleaner:

@@ -10,7 +10,7 @@ import yaml
 
 from lode.core.errors import DataError
 from lode.core.types import Component
-from lode.data import watch
+from lode.data.access import watch
 from lode.data.place import Place
 from lode.pipeline import run as pipeline
 from lode.pipeline.run import Run

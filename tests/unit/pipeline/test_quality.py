@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from lode.cli import data as verb
-from lode.data import quality as findings_of
+from lode.data.quality import verdict as findings_of
 from lode.pipeline import quality
 from lode.testing.finding import snapshot_of
 

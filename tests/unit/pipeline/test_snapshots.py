@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 from lode.core.errors import ArtifactError, DataError
-from lode.data import blocks, snapshot
+from lode.data import snapshot
 from lode.data.changes import LOG_SCHEMA
 from lode.data.split import PARTS
+from lode.data.storage import blocks
 from lode.pipeline import gc as collector
 from lode.pipeline.artifact import artifact_folder
 from lode.pipeline.catalog import Catalog

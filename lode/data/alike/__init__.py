@@ -1,0 +1,1 @@
+"""Rows and keys that are equal or nearly so."""

@@ -1,0 +1,1 @@
+"""How features turn cells into numbers: tokens, curves, codes, directions."""

@@ -1,0 +1,1 @@
+"""The profile of a snapshot, from which findings judge. READ profile.py FIRST."""

@@ -1,0 +1,298 @@
+"""The figures of one column over all rows of a snapshot: missing, distinct, range, moments, distribution by part, most frequent.
+
+One streaming query for the plain figures of all columns, then one for each column's distribution. Read lode/data/quality/profile.py first.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image, UnidentifiedImageError
+
+from lode.data.contracts import ROW
+from lode.data.folds import FOLD
+from lode.data.split import PARTS
+
+PART = "__part__"
+"""Column of a profile's rows: the code of their part (lode.data.split.PARTS)."""
+
+NUM_BINS = 40
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+MAX_TOP = 50
+MAX_CHARS = 80
+"""Longer words are cut in a profile."""
+_EXACT_ROWS = 300_000
+"""Up to here different values are counted one by one, whatever they are."""
+_COUNTED_VALUES = 10_000
+"""Columns with fewer different values are counted value by value, exactly, however many rows there are."""
+_COLUMNS_AT_ONCE = 16
+_NEARLY_ALL = 0.7
+"""Columns of words or whole numbers with a larger share of different values (as estimated) may be ids: theirs are counted exactly."""
+_ROWS_AT_ONCE = 20_000_000
+_CLASSES = ("binary", "multiclass", "category")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the snapshot.
+
+    role: "input", "output" or "kept" (money, the split). word: of its feature or task.
+    kind: how it is looked at: "number", "date", "word", "text", "bytes" or "other" (only empty cells are counted).
+    """
+
+    name: str
+    role: str
+    word: str
+    dtype: pl.DataType
+    kind: str
+
+    @property
+    def value(self) -> pl.Expr:
+        """Its cells as they are compared: numbers that are finite, dates as microseconds, others as they are."""
+        cell = pl.col(self.name)
+        if self.kind == "number":
+            number = cell.cast(pl.Float64)
+            return pl.when(number.is_finite()).then(number)
+        if self.kind == "date":
+            return cell.cast(pl.Datetime("us")).cast(pl.Int64)
+        return cell
+
+    @property
+    def measure(self) -> pl.Expr:
+        """What is long or short about it: its number, moment, characters or bytes."""
+        if self.kind == "text":
+            return pl.col(self.name).str.len_chars().cast(pl.Float64)
+        return pl.col(self.name).bin.size().cast(pl.Float64) if self.kind == "bytes" else self.value.cast(pl.Float64)
+
+
+def columns_of(schema: Mapping[str, pl.DataType], known: Mapping[str, Mapping[str, Any]]) -> list[Column]:
+    """Outputs first, then inputs, then what else the snapshot keeps; each in the order of the snapshot."""
+    found = []
+    for name, dtype in schema.items():
+        if name in (ROW, PART, FOLD):
+            continue
+        entry = known.get(name, {"role": "kept", "type": "kept"})
+        found.append(Column(name, entry["role"], entry["type"], dtype, _kind(dtype, entry["type"])))
+    order = {"output": 0, "input": 1}
+    return sorted(found, key=lambda column: order.get(column.role, 2))
+
+
+def _kind(dtype: pl.DataType, word: str) -> str:
+    if dtype == pl.Binary:
+        return "bytes"
+    if isinstance(dtype, pl.Enum | pl.Categorical) or dtype in (pl.String, pl.Boolean):
+        return "text" if word == "text" and dtype == pl.String else "word"
+    if dtype.is_numeric():
+        return "word" if word in _CLASSES else "number"
+    return "date" if dtype == pl.Date or isinstance(dtype, pl.Datetime) else "other"
+
+
+def empty(column: Column) -> pl.Expr:
+    """Whether a cell holds nothing: null, or no finite number."""
+    return column.value.is_null()
+
+
+def basics(
+    scan: pl.LazyFrame, columns: Sequence[Column], num_rows: int, done: Callable[[int], None] = lambda count: None
+) -> dict[str, dict[str, Any]]:
+    """Column -> figures that need one pass and little memory. done: called with the number of columns that are through."""
+    found: dict[str, dict[str, Any]] = {}
+    # Every column that is read at the same time holds a few row groups in memory.
+    at_once = max(1, _COLUMNS_AT_ONCE // (1 + num_rows // _ROWS_AT_ONCE))
+    for start in range(0, len(columns), at_once):
+        done(start)
+        some = columns[start : start + at_once]
+        asked = [
+            expression.alias(f"{place}/{key}") for place, column in enumerate(some) for key, expression in _asked(column, num_rows)
+        ]
+        row = scan.select(asked).collect(engine="streaming").row(0, named=True)
+        for place, column in enumerate(some):
+            own = {key.split("/", 1)[1]: value for key, value in row.items() if key.split("/", 1)[0] == str(place)}
+            found[column.name] = _basic_record(column, own, num_rows)
+    return found
+
+
+def _asked(column: Column, num_rows: int) -> list[tuple[str, pl.Expr]]:
+    blank, part = empty(column), pl.col(PART)
+    asked = [(f"missing_{name}", (blank & (part == code)).sum()) for code, name in enumerate(PARTS)]
+    if column.kind == "other":
+        return asked
+    if column.kind != "bytes":
+        cells = column.value.drop_nulls()
+        asked.append(("distinct", cells.n_unique() if num_rows <= _EXACT_ROWS else cells.approx_n_unique()))
+    if column.kind == "word":
+        return asked
+    measure = column.measure
+    asked += [("low", measure.min()), ("high", measure.max()), ("mean", measure.mean()), ("std", measure.std())]
+    if column.kind == "date":
+        sides = ((name, pl.when(part == code).then(column.value)) for code, name in enumerate(PARTS))
+        asked += [(f"{side}_{name}", getattr(cells, side)()) for name, cells in sides for side in ("min", "max")]
+    if column.kind == "number":
+        asked += [("zeros", (measure == 0).sum()), ("whole", (measure == measure.floor()).all())]
+    return asked
+
+
+def _basic_record(column: Column, found: Mapping[str, Any], num_rows: int) -> dict[str, Any]:
+    missing = {name: int(found[f"missing_{name}"]) for name in PARTS}
+    total = sum(missing.values())
+    record: dict[str, Any] = {
+        "role": column.role, "type": column.word, "kind": column.kind, "stored": str(column.dtype).split("(")[0], "rows": num_rows,
+        "missing": {"rows": total, "share": total / max(num_rows, 1), **missing},
+    }  # fmt: skip
+    if "distinct" in found:
+        record["distinct"] = {"values": min(int(found["distinct"]), num_rows - total), "exact": num_rows <= _EXACT_ROWS}
+    if found.get("low") is not None:
+        record |= {key: _finite(found[key]) for key in ("low", "high", "mean", "std")}
+    if column.kind == "number":
+        record |= {"zeros": int(found["zeros"]), "whole": bool(found["whole"])}
+    if column.kind == "date":
+        record["by_part"] = {name: [found[f"min_{name}"], found[f"max_{name}"]] for name in PARTS}
+    return record
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def complete(scan: pl.LazyFrame, column: Column, record: dict[str, Any], sample: pl.Series | None) -> dict[str, Any]:
+    """Add quantiles, distribution and most frequent values to what `basics` found. sample: cells of the sample, None for bytes."""
+    if column.kind == "other" or record["missing"]["rows"] == record["rows"]:
+        return record
+    known = record["rows"] - record["missing"]["rows"]
+    if column.kind == "word" or record.get("whole"):
+        estimate = record["distinct"]
+        if not estimate["exact"] and estimate["values"] > _NEARLY_ALL * known:
+            record["distinct"] = {"values": _distinct(scan, column, record["rows"]), "exact": True}
+    few = column.kind not in ("text", "bytes", "date") and record["distinct"]["values"] <= _COUNTED_VALUES
+    if few:
+        _count_values(scan, column, record)
+    elif sample is not None:
+        _count_sample(column, sample, record)
+    if column.kind != "word":
+        measured = None if sample is None else sample.to_frame().select(column.measure).to_series().drop_nulls()
+        if measured is not None and len(measured):
+            record["quantiles"] = {str(q): float(np.quantile(measured.to_numpy(), q)) for q in QUANTILES}
+            record["quantiles_exact"] = len(sample) == record["rows"] if sample is not None else False
+        record["histogram"] = _histogram(scan, column, record)
+    return record
+
+
+def _distinct(scan: pl.LazyFrame, column: Column, num_rows: int) -> int:
+    """Different values, by their hashes of 64 bits, a share of these at a time: 8 bytes a row at most."""
+    hashes = scan.select(column.value.alias("value")).drop_nulls().select(pl.col("value").hash(1))
+    rounds = -(-num_rows // _ROWS_AT_ONCE)
+    found = 0
+    for turn in range(rounds):
+        some = hashes.filter(pl.col("value") % rounds == turn).collect(engine="streaming").to_series().to_numpy()
+        ordered = np.sort(some)
+        found += int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(len(ordered))
+    return found
+
+
+def _count_values(scan: pl.LazyFrame, column: Column, record: dict[str, Any]) -> None:
+    """Every different value, counted in every part."""
+    counted = scan.select(PART, column.value.alias("value")).drop_nulls("value").group_by(PART, "value").len()
+    wide = counted.collect(engine="streaming").pivot(PART, index="value", values="len", sort_columns=True)
+    for code in range(len(PARTS)):
+        if str(code) not in wide.columns:
+            wide = wide.with_columns(pl.lit(0, pl.UInt32).alias(str(code)))
+    wide = wide.fill_null(0) if wide["value"].dtype != pl.Float64 else wide.with_columns(pl.exclude("value").fill_null(0))
+    wide = wide.with_columns(total=pl.sum_horizontal(str(code) for code in range(len(PARTS)))).with_columns(
+        pl.col("value").cast(pl.String).alias("word")
+    )
+    ordered = wide.sort(["total", "word"], descending=[True, False])
+    record["distinct"] = {"values": wide.height, "exact": True}
+    record["top"] = [
+        {"value": shown(row["value"]), "rows": {name: row[str(code)] for code, name in enumerate(PARTS)}}
+        for row in ordered.head(MAX_TOP).iter_rows(named=True)
+    ]
+    record["top_exact"] = True
+    record["once"] = int((wide["total"] == 1).sum())
+    known = (wide["0"] > 0).to_numpy()
+    record["new"] = {
+        name: float(wide[str(code)].filter(pl.Series(~known)).sum() / max(int(wide[str(code)].sum()), 1))
+        for code, name in enumerate(PARTS)
+        if code
+    }
+
+
+def _count_sample(column: Column, sample: pl.Series, record: dict[str, Any]) -> None:
+    """The most frequent values of the sample; for texts the most frequent words."""
+    if column.kind == "date":
+        return
+    cells = sample.drop_nulls()
+    if column.kind == "text":
+        record["empty_texts"] = (cells.str.strip_chars() == "").sum() / max(len(cells), 1)
+        cells = cells.head(5_000).str.to_lowercase().str.extract_all(r"\p{L}[\p{L}\p{M}']*").list.explode(empty_as_null=False)
+        cells = cells.drop_nulls()
+    counted = cells.value_counts(name="rows").sort(["rows", sample.name], descending=[True, False]).head(MAX_TOP)
+    record["top"] = [{"value": shown(value), "rows": {"sample": rows}} for value, rows in counted.iter_rows() if rows > 1]
+    record["top_exact"] = False
+
+
+def shown(value: Any) -> str:
+    """A value as a profile has it: on at most MAX_CHARS characters."""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    text = str(value)
+    return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 3] + "..."
+
+
+def _histogram(scan: pl.LazyFrame, column: Column, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Rows of each part in equal bins. Where a few cells lie far out, the bins cover the middle and the rest is counted beside them.
+
+    edges: NUM_BINS + 1. below, above: rows outside, by part.
+    """
+    low, high = record.get("low"), record.get("high")
+    if low is None or high is None:
+        return None
+    q = record.get("quantiles")
+    if q:
+        reach = q["0.99"] - q["0.01"]
+        if reach > 0:
+            low, high = max(low, q["0.01"] - reach), min(high, q["0.99"] + reach)
+    num_bins = NUM_BINS
+    if record.get("whole") and high - low < NUM_BINS:
+        low, high = math.floor(low) - 0.5, math.floor(high) + 0.5
+        num_bins = max(1, round(high - low))
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    place = ((column.measure - low) * (num_bins / (high - low))).floor().clip(-1, num_bins)
+    # The highest value belongs to the last bin.
+    place = pl.when(column.measure == high).then(num_bins - 1).otherwise(place).cast(pl.Int16)
+    counted = scan.select(PART, place.alias("bin")).drop_nulls("bin").group_by(PART, "bin").len().collect(engine="streaming")
+    table = np.zeros((len(PARTS), num_bins + 2), dtype=np.int64)
+    table[counted[PART].to_numpy(), counted["bin"].to_numpy() + 1] = counted["len"].to_numpy()
+    return {
+        "edges": [float(edge) for edge in np.linspace(low, high, num_bins + 1)],
+        "rows": {name: table[code, 1:-1].tolist() for code, name in enumerate(PARTS)},
+        "below": {name: int(table[code, 0]) for code, name in enumerate(PARTS)},
+        "above": {name: int(table[code, -1]) for code, name in enumerate(PARTS)},
+    }
+
+
+def picture_sizes(scan: pl.LazyFrame, column: Column, num_rows: int, limit: int) -> dict[str, Any]:
+    """Width x height and formats of up to `limit` pictures, evenly drawn; only their headers are decoded."""
+    step = max(1, num_rows // limit)
+    places = pl.Series(np.arange(0, num_rows, step)[:limit], dtype=pl.UInt32)
+    chosen = scan.with_row_index("__place__").filter(pl.col("__place__").is_in(places.implode())).select(column.name)
+    sizes: dict[str, int] = {}
+    formats: dict[str, int] = {}
+    unreadable = 0
+    for batch in chosen.collect_batches(chunk_size=64):
+        for content in batch[column.name].drop_nulls():
+            try:
+                with Image.open(io.BytesIO(content)) as picture:
+                    size, word = f"{picture.width} x {picture.height}", f"{picture.format} {picture.mode}"
+            except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+                unreadable += 1
+                continue
+            sizes[size], formats[word] = sizes.get(size, 0) + 1, formats.get(word, 0) + 1
+    most = dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:20])
+    return {"looked_at": len(places), "sizes": most, "different_sizes": len(sizes), "formats": formats, "unreadable": unreadable}

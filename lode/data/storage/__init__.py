@@ -1,0 +1,1 @@
+"""Columns and snapshots on disk: scratch files, shared blocks, encryption."""
