@@ -1,7 +1,7 @@
 """Numbers and names that point to a person: where they stand in a text, and whether their check digits hold. Standard library only.
 
 Every pattern is bounded, so that the time of `find` grows with the length of the text and no faster. The checksums are the published
-ones; the tests hold them against python-stdnum (docs/decisions/0031-checksums-of-our-own.md). Used by lode/data/mending/personal.py.
+ones; the tests hold them against python-stdnum (docs/decisions/0008-checksums-of-our-own.md). Used by lode/data/mending/personal.py.
 """
 
 from __future__ import annotations
