@@ -351,7 +351,7 @@ def test_a_killed_fetch_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, web
     web.files["/rows.csv"], web.faults = ROWS.encode(), ["die", "busy", "busy"]
     script = (
         "import sys; from pathlib import Path; from lode.core.registry import REGISTRIES; from lode.core.types import Component\n"
-        "from lode.data import fetch; from lode.data.place import Place; import os\n"
+        "from lode.data.access import fetch; from lode.data.place import Place; import os\n"
         "fetch.time.sleep = lambda s: os.kill(os.getpid(), 9)\n"
         "real = fetch.Fetcher.__init__\n"
         "fetch.Fetcher.__init__ = lambda self, *a: real(self, *a, lambda s: os.kill(os.getpid(), 9))\n"
