@@ -41,10 +41,10 @@ def full_error(folder: Path, needed_bytes: int | None) -> DiskFullError:
 
 
 def size_text(num_bytes: int) -> str:
-    """`3.2 GB`, in steps of a thousand."""
-    size = float(num_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
+    """An amount of bytes for a reader, in steps of a thousand: "2.1 MB"."""
+    size, unit = float(num_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
         if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+            break
+        size, unit = size / 1000, larger
+    return f"{size:,.0f} B" if unit == "B" else f"{size:,.1f} {unit}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lode.core import disk
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
@@ -124,5 +125,5 @@ def _written_to(name: str, how: str) -> DataError:
 
 def _sizes(before: int, now: int, between: str) -> str:
     """`, 2.1 MB -> 2.3 MB` where both are known and look different."""
-    texts = watch.size_text(before), watch.size_text(now)
+    texts = disk.size_text(before), disk.size_text(now)
     return f"{between}{texts[0]} -> {texts[1]}" if before and now and texts[0] != texts[1] else ""

@@ -10,7 +10,6 @@ Read lode/data/access/pieces.py next: it reads them as one table.
 from __future__ import annotations
 
 import atexit
-import errno
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from lode.core import disk
 from lode.core.errors import DataError
 from lode.data.access.landing import write_whole
 from lode.data.access.remote import Remote
@@ -31,7 +31,6 @@ from lode.data.access.remote_file import LostError, RemoteFile
 from lode.data.place import Place
 
 _BACKOFF_S, _MAX_BACKOFF_S = 0.5, 30.0
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNSAFE = re.compile(r"[\x00-\x1f\\:]")
 T = TypeVar("T")
 
@@ -132,7 +131,7 @@ class Fetcher:
             try:
                 known = self._landed(remote, file, path)
             except OSError as error:
-                if error.errno not in _FULL:
+                if not disk.is_full(error):
                     raise
                 raise self._full(file) from error
             self.index[file.name] = known

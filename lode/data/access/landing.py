@@ -11,7 +11,6 @@ very bytes of an undisturbed one. The old landing stays until the new one is who
 from __future__ import annotations
 
 import atexit
-import errno
 import hashlib
 import io
 import json
@@ -27,16 +26,15 @@ from typing import Any
 
 import polars as pl
 
+from lode.core.disk import is_full, size_text
 from lode.core.errors import DataError
 from lode.data.access import typed_rows
-from lode.data.access.watch import size_text
 from lode.data.place import Place
 
 _FORMAT = 1
 LANDED = "landed.json"
 """Lies in a landing that is whole."""
 _STATE = "state.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ONE_AT_A_TIME = threading.Lock()
 """Reading asks a source for its fingerprint and its rows in two threads."""
 
@@ -124,7 +122,7 @@ def _landed(landings: Path, key: str, place: Place, feed: Feed) -> Path:
     try:
         return reader.read()
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
         raise reader.full() from error
 

@@ -85,13 +85,3 @@ def _named(value: Any, kind: OptionType) -> Iterator[str]:
 
 def _is_path(kind: OptionType) -> bool:
     return kind.name == "FilePath" or any(_is_path(item) for item in kind.items)
-
-
-def size_text(num_bytes: int) -> str:
-    """An amount of bytes for a reader: "2.1 MB"."""
-    size, unit = float(num_bytes), "B"
-    for larger in ("kB", "MB", "GB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:,.0f} B" if unit == "B" else f"{size:,.1f} {unit}"

@@ -8,8 +8,6 @@ from typing import Annotated, Any, ClassVar
 from lode.core.types import Range
 from lode.data.contracts import Finding, Observation
 
-_CHANCE = {"auc": 0.5, "r2": 0.0}
-
 
 class TimeLeak(Finding):
     """The output changes with a date, but the split mixes earlier and later rows: the model is tested on a past whose future it knows.

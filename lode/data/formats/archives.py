@@ -6,7 +6,6 @@ from front to back.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import lzma
 import os
@@ -18,10 +17,12 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from lode.core import disk
 from lode.core.errors import DataError, listed
 from lode.data.formats import files
 
@@ -264,13 +265,11 @@ def _plain(path: Path) -> BinaryIO:
     """A tar as it is, or unpacked."""
     if path.suffix.lower() == ".tar":
         return path.open("rb")
-    plain = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (open as long as its files may be read)
-    try:
+    with ExitStack() as opened:
+        plain = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))
         _unpack(path, plain)
-    except BaseException:
-        plain.close()
-        raise
-    plain.seek(0)
+        plain.seek(0)
+        opened.pop_all()  # it stays open as long as its files may be read
     return plain
 
 
@@ -283,7 +282,7 @@ def _unpack(path: Path, plain: BinaryIO) -> None:
             try:
                 plain.write(chunk)
             except OSError as error:
-                if error.errno != errno.ENOSPC:
+                if not disk.is_full(error):
                     raise
                 raise DataError(
                     f"{path}: no space left in {tempfile.gettempdir()}, where it is unpacked (more than {num_bytes >> 20:,} MiB are "

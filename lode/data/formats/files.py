@@ -9,10 +9,8 @@ import gzip
 import hashlib
 import lzma
 import os
-import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -78,47 +76,6 @@ def check_width(where: str, num_columns: int) -> None:
         raise DataError(
             f"{where}: found {num_columns:,} columns, at most {MAX_COLUMNS:,} are allowed. Keep those that are needed, or turn "
             "the table round if its columns are records."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What a file (or the files of a folder) looked like. num_bytes: all of them. newest_ns: last change. inode: which file."""
-
-    num_files: int
-    num_bytes: int
-    newest_ns: int
-    inode: int
-
-
-def stamp(path: Path) -> Stamp:
-    """The state of a file or folder, to hold against `unchanged` after reading; costs no reading."""
-    own = path.stat()
-    if not stat.S_ISDIR(own.st_mode):
-        return Stamp(1, own.st_size, own.st_mtime_ns, own.st_ino)
-    stats = [entry for root, _, names in os.walk(path) for name in names if (entry := _stat(Path(root, name))) is not None]
-    newest = max((entry.st_mtime_ns for entry in stats), default=0)
-    return Stamp(len(stats), sum(entry.st_size for entry in stats), newest, own.st_ino)
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None  # gone since the folder was listed; the counts tell
-
-
-def unchanged(path: Path, before: Stamp) -> None:
-    """Errors: DataError where a file has grown, shrunk or been replaced since `before` was taken: its rows would be of two states."""
-    try:
-        after = stamp(path)
-    except FileNotFoundError:
-        after = Stamp(0, 0, 0, 0)
-    if after != before:
-        files = f" in {after.num_files:,} files (before: {before.num_files:,})" if before.num_files != after.num_files else ""
-        raise DataError(
-            f"{path}: changed while it was read, from {before.num_bytes:,} to {after.num_bytes:,} bytes{files}. "
-            "Wait until it is complete, or read a copy."
         )
 
 

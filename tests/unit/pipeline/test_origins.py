@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lode.core import disk
 from lode.core.errors import DataError
 from lode.core.types import Component
 from lode.data.access import watch
@@ -112,6 +113,6 @@ def test_a_source_is_called_by_its_path_or_its_address_and_table(tmp_path: Path)
     assert watch.files_of(images, Place(tmp_path)) == [tmp_path / "x"]
 
 
-@pytest.mark.parametrize(("num_bytes", "text"), [(999, "999 B"), (2_100_000, "2.1 MB"), (3_000_000_000_000, "3,000.0 GB")])
+@pytest.mark.parametrize(("num_bytes", "text"), [(999, "999 B"), (2_100_000, "2.1 MB"), (3_000_000_000_000, "3.0 TB")])
 def test_sizes_are_for_readers(num_bytes: int, text: str) -> None:
-    assert watch.size_text(num_bytes) == text
+    assert disk.size_text(num_bytes) == text
