@@ -37,6 +37,7 @@ KINDS: Mapping[str, tuple[str, str, str]] = {
         "Augmentation",
         "Random change of training pictures: `inputs: {NAME: {type: image, augment: [...]}}`.",
     ),
+    "pretrain": ("pretrain", "Pretraining", "Learning from rows before their labels: `train: {pretrain: ...}`."),
     "family": ("families", "Models", "What is fitted: `model: ...`, a word of this page or `auto`."),
     "task": ("tasks", "Tasks", "What an output is: `outputs: {NAME: ...}`."),
     "metric": ("metrics", "Metrics", "Figures of merit. Each task names its own; the first of them selects models."),
@@ -55,6 +56,8 @@ SECTION_NOTES: Mapping[str, str] = {
     "train": "`train: ...`: the training loop of networks.",
     "evaluate": "`evaluate: ...`: the report.",
     "value": "`value: ...`: beside these, the options of a [policy](policies.md).",
+    "ensemble": "`model: {type: ensemble, members: [...]}`: several models that answer together, as one artifact.",
+    "tune": "`tune: ...`: what `lode tune` searches, and how; `lode run` does not read it.",
     "serve": "`serve: ...`: the server.",
 }
 

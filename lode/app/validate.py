@@ -24,6 +24,7 @@ _DTYPES: Mapping[str, Mapping[type, Dtype]] = {
     "boolean": {bool: "Boolean", str: "String", int: "Int64", float: "Float64"},
     "datetime": {str: "String"},
     "binary": {str: "Binary"},
+    "list": {list: "String", str: "String"},
 }
 """JSON type of a cell -> the type of its column, by the kind of the column. What is not listed is a problem."""
 
@@ -118,7 +119,7 @@ class Columns:
         self._taken = self._known.union(ignored)
         self._tables = tuple(_DTYPES[column.kind] for column in schema)
         self._empty = tuple(_EMPTY.get(column.kind, "String") for column in schema)
-        self._is_binary = tuple(column.kind == "binary" for column in schema)
+        self._is_settled = tuple(column.kind in ("binary", "list") for column in schema)
 
     def from_rows(self, rows: Sequence[Any]) -> Cells:
         """Rows of `{column: value}` become columns. Errors: RequestError 422 with every problem."""
@@ -136,7 +137,7 @@ class Columns:
             # One type in a column is the rule: one look-up. One row is the most frequent request: no set.
             found = type(cells[0]) if num_rows == 1 else _only(set(map(type, cells)))
             dtype = self._tables[position].get(found)
-            if dtype is None or dtype == "Int64" or self._is_binary[position]:
+            if dtype is None or dtype == "Int64" or self._is_settled[position]:
                 before = report.count
                 dtype = self.settle(position, columns, report)
                 if report.count > before:
@@ -170,6 +171,10 @@ class Columns:
         if column.kind == "binary":
             columns[column.name] = [_decoded(cell, row, column, report) for row, cell in enumerate(cells)]
             return "Binary"
+        if column.kind == "list":
+            # As JSON, which the features read: lists of any depth travel as text, and requests merge whatever they hold
+            columns[column.name] = [orjson.dumps(cell).decode() if type(cell) is list else cell for cell in cells]
+            return "String"
         found = {table[type(cell)] for cell in cells if cell is not None}
         if found == {"Int64"} and not all(cell is None or cell in _INT64 for cell in cells):
             found = {"Int64", "String"}

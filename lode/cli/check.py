@@ -13,6 +13,7 @@ from lode.core.signature import OptionType
 from lode.core.spec import Spec, load
 from lode.core.types import Component
 from lode.data.place import Place
+from lode.model.training import Training
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.words:
         return {"words": registry.describe()}
     spec = load(args.spec, args.data)
+    Training(**spec.train)  # options that contradict one another
     return {
         "file": str(spec.path),
         "name": spec.name,

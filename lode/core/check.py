@@ -20,7 +20,7 @@ from lode.core.yaml_lines import ExactFloat, Key
 _DECIMAL = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?$", re.ASCII)
 _ORDER = (
     *("Literal", "None", "bool", "int", "Decimal", "float", "ByteSize", "FilePath", "ColumnName", "str"),
-    *("SourceSpec", "FormatSpec", "list", "dict", "Any"),
+    *("SourceSpec", "FormatSpec", "EncoderSpec", "FamilySpec", "PretrainSpec", "list", "dict", "Any"),
 )
 """In a union the narrowest type is tried first, in whatever order the signature has them."""
 

@@ -19,8 +19,13 @@ _EXTRAS = {
     "huggingface_hub": "huggingface",
     "py3langid": "language",
     "tokenizers": "bpe",
+    "transformers": "pretrained",
     "cryptography": "encryption",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "alembic": "mlflow",
     "umap": "umap",
+    "optuna": "tune",
 }
 """Import name -> extra of lodeml."""
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}

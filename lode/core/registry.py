@@ -102,7 +102,7 @@ class Registry:
         signature = self.signature(component.type)
         made = {"type": component.type, **filled(component.options, signature)}
         for name, value in component.options.items():
-            made[name] = _resolved(value, signature.options[name].type)
+            made[name] = resolved(value, signature.options[name].type)
         return made
 
     def _own(self) -> tuple[str, ...]:
@@ -140,6 +140,7 @@ _FOLDERS = {
     "task": "model.tasks",
     "metric": "model.metrics",
     "augment": "model.augment",
+    "pretrain": "model.pretrain",
     "policy": "value.policies",
     "protocol": "app.protocols",
 }
@@ -156,7 +157,9 @@ SECTIONS: dict[str, tuple[Path, str]] = {
     "reduce": (ROOT / "data" / "reduce.py", "Reduce"),
     "store": (ROOT / "data" / "store.py", "Store"),
     "auto": (ROOT / "pipeline" / "choose.py", "Auto"),
+    "ensemble": (ROOT / "pipeline" / "choose.py", "Ensembling"),
     "train": (ROOT / "model" / "training.py", "Training"),
+    "tune": (ROOT / "pipeline" / "tune.py", "Tune"),
     "evaluate": (ROOT / "pipeline" / "evaluate.py", "Evaluation"),
     "value": (ROOT / "value" / "worth.py", "Worth"),
     "serve": (ROOT / "app" / "service.py", "ServeOptions"),
@@ -165,7 +168,7 @@ SECTIONS: dict[str, tuple[Path, str]] = {
 
 
 def section(name: str) -> Signature:
-    """The options of a section ("split", "bounds", "select", "reduce", "store", "auto", "train", "evaluate", "value", "serve")."""
+    """The options of a section ("split", "train", "tune", ...: the words of SECTIONS)."""
     return read_signature(*SECTIONS[name])
 
 
@@ -205,12 +208,12 @@ def _word_and_options(value: Any, key: Key) -> tuple[Any, Mapping[str, Any], Key
     return value, {}, key
 
 
-def _resolved(value: Any, kind: OptionType) -> Any:
+def resolved(value: Any, kind: OptionType) -> Any:
     """An option's value as JSON; components in it with their defaults, but for those options that the outer one gives."""
     if isinstance(value, list | tuple):
-        return [_resolved(item, kind) for item in value]
+        return [resolved(item, kind) for item in value]
     if isinstance(value, Mapping):
-        return {str(name): _resolved(item, kind) for name, item in value.items()}
+        return {str(name): resolved(item, kind) for name, item in value.items()}
     name = kind.nested()
     if not isinstance(value, Component) or name is None:
         return jsonable(value)

@@ -17,7 +17,10 @@ from typing import Any
 from lode.core.errors import SpecError
 from lode.core.types import Component, Range
 
-_PLAIN = ("int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None", "SourceSpec", "FormatSpec")
+_PLAIN = (
+    *("int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None"),
+    *("SourceSpec", "FormatSpec", "EncoderSpec", "FamilySpec", "PretrainSpec"),
+)
 _NUMERIC = ("int", "float", "Decimal")
 _PLAIN_WORDS = {
     "int": "a whole number",
@@ -32,9 +35,18 @@ _PLAIN_WORDS = {
     "None": "null",
     "SourceSpec": "a source",
     "FormatSpec": "a source without its path",
+    "EncoderSpec": "an encoder",
+    "FamilySpec": "a family",
+    "PretrainSpec": "a way to pretrain",
 }
 
-NESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {"SourceSpec": ("source", ()), "FormatSpec": ("source", ("path",))}
+NESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "SourceSpec": ("source", ()),
+    "FormatSpec": ("source", ("path",)),
+    "EncoderSpec": ("encoder", ()),
+    "FamilySpec": ("family", ()),
+    "PretrainSpec": ("pretrain", ()),
+}
 """Annotations that stand for another extension: its kind, and those of its options that the outer one gives."""
 
 
@@ -43,7 +55,7 @@ class OptionType:
     """What an option may be.
 
     name: "int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None", "SourceSpec", "FormatSpec",
-        "Literal", "list", "dict" or "union".
+        "EncoderSpec", "FamilySpec", "PretrainSpec", "Literal", "list", "dict" or "union".
     items: the element of a list, the key and the value of a dict, the members of a union.
     words: the values of a Literal.
     range: bounds of a number.

@@ -6,19 +6,33 @@ sections: `core.spec_rules`. Read `pipeline/run.py` next: it turns a Spec into a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lode.core.check import dotted
+from lode.core.check import Finding, dotted
 from lode.core.errors import SpecError
 from lode.core.registry import REGISTRIES
 from lode.core.spec_reader import SpecReader, policy_word
 from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, SourceSet, Spec, ValueSpec, resolve_model
 from lode.core.spec_rules import check_rules
+from lode.core.spec_tune import check_search
 from lode.core.types import Component
 from lode.core.yaml_lines import Document, read_yaml
 
-__all__ = ["DataSpec", "InputSpec", "OutputSpec", "SourceSet", "Spec", "ValueSpec", "load", "policy_for", "resolve_model"]
+__all__ = [
+    "DataSpec",
+    "InputSpec",
+    "OutputSpec",
+    "SourceSet",
+    "Spec",
+    "ValueSpec",
+    "from_tree",
+    "load",
+    "policy_for",
+    "resolve_model",
+    "tree_of",
+]
 
 
 def load(path: str | Path, data_folder: str | Path | None = None) -> Spec:
@@ -33,13 +47,34 @@ def load(path: str | Path, data_folder: str | Path | None = None) -> Spec:
         raise SpecError(_report(path, problems))
     if not isinstance(document.tree, dict):
         raise SpecError(_report(path, [((), 1, _not_a_mapping(document))]))
-    reader = SpecReader(document.tree)
-    parts = reader.read()
-    check_rules(parts, document.tree, reader.findings)
-    problems += [(item.key, document.line(item.key), item.text) for item in reader.findings]
+    parts, findings = _read(document.tree)
+    problems += [(item.key, document.line(item.key), item.text) for item in findings]
     if problems:
         raise SpecError(_report(path, problems))
     return Spec(path=path, data_folder=None if data_folder is None else Path(data_folder), **parts)
+
+
+def tree_of(path: str | Path) -> dict[str, Any]:
+    """What a file that `load` accepts says, as it says it."""
+    found: dict[str, Any] = read_yaml(_bytes(Path(path))).tree
+    return found
+
+
+def from_tree(path: Path, tree: Mapping[str, Any], data_folder: Path | None) -> Spec:
+    """The Spec of a changed file. path: of the file that it comes from. Errors: SpecError that holds every problem."""
+    parts, findings = _read(tree)
+    if findings:
+        raise SpecError(_report(path, [(item.key, 1, item.text) for item in findings]))
+    return Spec(path=path, data_folder=data_folder, **parts)
+
+
+def _read(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+    """The parts of a Spec, and everything that is wrong with them."""
+    reader = SpecReader(tree)
+    parts = reader.read()
+    check_rules(parts, tree, reader.findings)
+    check_search(tree, reader.findings)
+    return parts, reader.findings
 
 
 def policy_for(spec: Spec, task: str) -> Component | None:

@@ -11,11 +11,11 @@ from typing import Any
 
 from lode.core.check import Finding, check_options, shown, unknown_word
 from lode.core.registry import REGISTRIES, read_component, section
-from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, ValueSpec
+from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec
 from lode.core.types import Component
 from lode.core.yaml_lines import Key
 
-TOP = ("name", "data", "inputs", "outputs", "model", "train", "evaluate", "value", "serve")
+TOP = ("name", "data", "inputs", "outputs", "model", "train", "tune", "evaluate", "value", "serve")
 DATA = ("source", "clean", "split", "require", "select", "reduce", "store")
 PARTS = ("train", "validation", "test")
 ROW = "__row__"
@@ -42,6 +42,7 @@ class SpecReader:
             "outputs": outputs,
             "model": self._model(tree.get("model")),
             "train": self._section("train", tree.get("train"), ("train",)),
+            "tune": self._section("tune", tree.get("tune"), ("tune",)),
             "evaluate": self._section("evaluate", tree.get("evaluate"), ("evaluate",)),
             "value": self._value(tree.get("value"), outputs),
             "serve": self._section("serve", tree.get("serve"), ("serve",)),
@@ -67,7 +68,7 @@ class SpecReader:
     def _section(self, name: str, value: Any, key: Key) -> dict[str, Any]:
         signature = section(name)
         options = self._mapping(value, key, f"a mapping with {', '.join(signature.options)}")
-        return check_options(options, signature, key, self.findings)
+        return check_options(options, signature, key, self.findings, nested=read_component)
 
     def _name(self, tree: Mapping[str, Any]) -> str:
         name = tree.get("name")
@@ -197,7 +198,7 @@ class SpecReader:
         return tuple(made)
 
     def _model(self, value: Any) -> Component:
-        """Unnamed it is the network; `auto` is no family but a choice among them."""
+        """Unnamed it is the network; `auto` and `ensemble` are no families but made of them."""
         key: Key = ("model",)
         if isinstance(value, Mapping):
             word, at, options = value.get("type", "network"), (*key, "type"), {k: v for k, v in value.items() if k != "type"}
@@ -205,13 +206,13 @@ class SpecReader:
             word, at, options = "network" if value is None else value, key, {}
         registry = REGISTRIES["family"]
         if not isinstance(word, str):
-            self.find(at, f"found {shown(word)}, allowed: auto, {', '.join(registry.names())}, or a mapping with `type`.")
-        elif word == "auto":
-            return Component("auto", check_options(options, section("auto"), key, self.findings, ("type",)))
+            self.find(at, f"found {shown(word)}, allowed: {', '.join((*CHOICES, *registry.names()))}, or a mapping with `type`.")
+        elif word in CHOICES:
+            return Component(word, check_options(options, section(word), key, self.findings, ("type",), read_component))
         elif not registry.has(word):
-            self.find(at, registry.unknown(word, also=("auto",)))
+            self.find(at, registry.unknown(word, also=CHOICES))
         else:
-            return Component(word, check_options(options, registry.signature(word), key, self.findings, ("type",)))
+            return Component(word, check_options(options, registry.signature(word), key, self.findings, ("type",), read_component))
         return Component("")
 
     def _value(self, value: Any, outputs: tuple[OutputSpec, ...]) -> ValueSpec | None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lode.core.check import filled
-from lode.core.registry import REGISTRIES, section
+from lode.core.registry import REGISTRIES, resolved, section
 from lode.core.types import Component
+
+CHOICES = ("auto", "ensemble")
+"""Words of `model:` that are no family: what they mean, lode/pipeline/portfolio.py says."""
 
 SourceSet = Mapping[str, tuple[Component, ...]]
 """{"all": (...)} or {"train": (...), "validation": (...), "test": (...)}; several components are concatenated."""
@@ -66,7 +69,8 @@ class Spec:
 
     path: the file; relative paths in it are looked up in data_folder (`--data DIR`) first, then beside the file.
     inputs: None where every column that is no output is an input.
-    model: a family's word, or "auto".
+    model: a family's word, or "auto". tune: options of `lode.pipeline.tune.Tune`; they decide nothing in a run, so `resolved` leaves
+    them out.
     """
 
     path: Path
@@ -79,6 +83,7 @@ class Spec:
     evaluate: Mapping[str, Any]
     value: ValueSpec | None
     serve: Mapping[str, Any]
+    tune: Mapping[str, Any] = field(default_factory=dict)
     data_folder: Path | None = None
 
     def resolved(self) -> dict[str, Any]:
@@ -98,7 +103,7 @@ class Spec:
             "inputs": None if self.inputs is None else {item.name: _input(item) for item in self.inputs},
             "outputs": {item.name: _one("task", item.task) for item in self.outputs},
             "model": resolve_model(self.model),
-            "train": filled(self.train, section("train")),
+            "train": _section("train", self.train),
             "evaluate": filled(self.evaluate, section("evaluate")),
             "value": None if self.value is None else self._resolved_value(self.value),
             "serve": filled(self.serve, section("serve")),
@@ -109,10 +114,18 @@ class Spec:
 
 
 def resolve_model(component: Component) -> dict[str, Any]:
-    """A model section as JSON with its defaults: a family's, or those of `auto`."""
-    if component.type == "auto":
-        return {"type": "auto", **filled(component.options, section("auto"))}
+    """A model section as JSON with its defaults: a family's, or those of `auto` or `ensemble` and the families in it."""
+    if component.type in CHOICES:
+        signature = section(component.type)
+        made = {"type": component.type, **filled(component.options, signature)}
+        return made | {name: resolved(value, signature.options[name].type) for name, value in component.options.items()}
     return REGISTRIES["family"].resolve(component)
+
+
+def _section(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """With its defaults, also those of the components in it."""
+    signature = section(name)
+    return filled(options, signature) | {word: resolved(value, signature.options[word].type) for word, value in options.items()}
 
 
 def _one(kind: str, component: Component | None) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lode.core.check import Finding, shown, unknown_word
 from lode.core.registry import REGISTRIES
-from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, ValueSpec
+from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec
 from lode.core.types import CURRENCY, Component
 from lode.core.yaml_lines import Key
 
@@ -105,7 +105,7 @@ def _reduced(data: DataSpec, inputs: tuple[InputSpec, ...]) -> list[Finding]:
 
 def _unused_by_family(model: Component, inputs: tuple[InputSpec, ...], tree: Mapping[str, Any]) -> list[Finding]:
     """Options that the chosen family would not read. `auto` trains every family, so there everything is read."""
-    if model.type in ("", "auto"):
+    if model.type in ("", *CHOICES):
         return []
     registry = REGISTRIES["family"]
     found = []
@@ -124,8 +124,10 @@ def _unused_by_family(model: Component, inputs: tuple[InputSpec, ...], tree: Map
 
 
 def _candidates(model: Component) -> list[Finding]:
-    """The families that `auto` may package are words too."""
+    """The families that `auto` may package are words too, and an ensemble has members."""
     words = REGISTRIES["family"].names()
+    if model.type == "ensemble" and model.options.get("members") == []:
+        return [Finding(("model", "members"), f"found an empty list, allowed: {', '.join(words)}.")]
     written = model.options.get("candidates") if model.type == "auto" else None
     if not isinstance(written, list):
         return []

@@ -25,12 +25,17 @@ CURRENCY = re.compile(r"[A-Z]{3}")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Bounds of a numeric option: `width: Annotated[int, Range(1)] = 256`. Read from source by `core.signature`."""
+    """Bounds of a numeric option: `width: Annotated[int, Range(1)] = 256`. Read from source by `core.signature`.
+
+    search: from where to where `lode tune` tries it unless the file says otherwise; log: on a logarithmic scale.
+    """
 
     low: float | None = None
     high: float | None = None
     open_low: bool = False
     open_high: bool = False
+    search: tuple[float, float] | None = None
+    log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,15 @@ class Component:
 SourceSpec = NewType("SourceSpec", Component)
 """An option that is a source itself: a word, or a mapping with `type` and that source's options. It arrives as a Component."""
 
+EncoderSpec = NewType("EncoderSpec", Component)
+"""An option that is an encoder itself: a word, or a mapping with `type` and that encoder's options. It arrives as a Component."""
+
+FamilySpec = NewType("FamilySpec", Component)
+"""An option that is a family itself: a word, or a mapping with `type` and that family's options. It arrives as a Component."""
+
+PretrainSpec = NewType("PretrainSpec", Component)
+"""An option that says how to learn from rows before their labels: a word, or a mapping with `type` and that word's options."""
+
 FormatSpec = NewType("FormatSpec", Component)
 """An option that says how to read files that the outer source finds: a source without its `path`. It arrives as a Component."""
 
@@ -68,11 +82,15 @@ def _plain(value: Any) -> Any:
 class TensorSpec:
     """The array that a feature makes, one row of it.
 
-    dtype: "float32", "int32" or "uint8".
-    shape: per row, batch axis left out: () for a code, (k,) for numbers, (L,) for tokens, (H, W, C) for an image.
-    ragged: axes that are padded with 0 up to the longest row (texts: (0,)); a batch may be cut to its own longest row.
+    dtype: "float32", "int32", "uint8", or "int16" for a recording.
+    shape: per row, batch axis left out: () for a code, (k,) for numbers, (L,) for tokens, (H, W, C) for an image, (L,) int16 for a
+        recording, (T, C) for a series.
+    ragged: axes that are padded up to the longest row (texts: (0,)): codes with 0, float32 with NaN; a batch may be cut to its own
+        longest row.
     cardinality: codes run from 0 (unknown, missing or padding) to cardinality - 1; None for values that are not codes.
     offset, scale: per channel, applied on the device as (x - offset) * scale; empty where the array is ready as it is.
+    ordered: False where the order along a ragged axis says nothing (a set).
+    rate: samples per second of a recording; None for everything else.
     """
 
     dtype: str
@@ -81,14 +99,19 @@ class TensorSpec:
     cardinality: int | None = None
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    ordered: bool = True
+    rate: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without `ordered` and `rate` where they are what they mostly are: artifacts from before they were there stay the same."""
+        usual = {"ordered": True, "rate": None}
+        return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TensorSpec:
-        tuples = {key: tuple(record[key]) for key in ("shape", "ragged", "offset", "scale")}
-        return cls(dtype=record["dtype"], cardinality=record["cardinality"], **tuples)
+        tuples: dict[str, Any] = {key: tuple(record[key]) for key in ("shape", "ragged", "offset", "scale")}
+        later = {"ordered": record.get("ordered", True), "rate": record.get("rate")}
+        return cls(dtype=record["dtype"], cardinality=record["cardinality"], **tuples, **later)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +139,8 @@ class ColumnSchema:
     """One column of a request or of a prediction.
 
     type: the feature's or task's word ("number", "category", "image", ...).
-    kind: how a cell travels: "number", "string", "datetime", "binary" (base64 in JSON) or "boolean".
+    kind: how a cell travels: "number", "string", "datetime", "binary" (base64 in JSON), "boolean" or "list" (an array in JSON); an answer
+        may be a "vector" (an array of numbers) too.
     expects: what a cell must be, in words that end an error message ("a number", "a PNG, JPEG, GIF, BMP or WebP image").
     example: one cell of the training data, as JSON; None for images.
     """

@@ -15,6 +15,7 @@ from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import Component
 from lode.data import cells, infer
 from lode.data.table import Table
+from lode.data.targets import cells_of
 from lode.data.threads import side_by_side
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _output(column: pl.Series, item: OutputSpec, columns: Columns) -> Component:
         guess = infer.infer_output(column)
         assert guess.component is not None
         task, columns.why[item.name] = guess.component, guess.why
-    if task.type != "number":
+    if cells_of(task.type) == "words":
         _check_classes(column, task)
     return task
 

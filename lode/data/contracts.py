@@ -161,7 +161,7 @@ class Feature(ABC):
     The same code runs in training and on a request. Order of calls: parse, (cell cleaners), fit_transform or transform.
     """
 
-    kind: ClassVar[Literal["number", "string", "datetime", "binary", "boolean"]]
+    kind: ClassVar[Literal["number", "string", "datetime", "binary", "boolean", "list"]]
     """How a cell travels in a request and lies in Parquet."""
     expects: ClassVar[str]
     """What a cell must be, in words: "a number"."""
@@ -206,6 +206,10 @@ class Feature(ABC):
     @abstractmethod
     def spec(self) -> TensorSpec:
         """What `transform` gives; known after fitting."""
+
+    def words(self) -> Sequence[str]:
+        """What each code of the array stands for ("" for padding, missing, unknown); empty where codes have no names."""
+        return ()
 
     @property
     @abstractmethod

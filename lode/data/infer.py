@@ -27,7 +27,9 @@ _TEXT_CHARS = 20.0
 _SAMPLE = 2_000
 _FIRST_PICTURES = 100
 _PICTURES = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"\x93NUMPY")
-"""How the bytes of pictures start (WEBP says so a little later); other bytes are sounds, or anything else."""
+"""How the bytes of pictures start (WEBP says so a little later)."""
+_SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM")
+"""How the bytes of recordings start."""
 _CJK = "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]"
 
 Repair = Callable[[pl.Series, str], pl.Series]
@@ -70,14 +72,20 @@ def infer_input(column: pl.Series, repair: Repair | None = None) -> Guess:
     Errors: DataError where most cells, but not all, are numbers or dates.
     """
     dtype = column.dtype
+    if isinstance(dtype, pl.List | pl.Array):
+        return _lists(column)
     if dtype.is_nested() or dtype in (pl.Object, pl.Duration, pl.Time):
         return _ignored(f"holds {dtype}, which no feature reads")
     if column.null_count() == len(column):
         return _ignored("is empty")
     if dtype == pl.Binary:
         first = column.drop_nulls().head(_FIRST_PICTURES).to_list()
-        is_any = any(cell.startswith(_PICTURES) or cell[8:12] == b"WEBP" for cell in first)
-        return _as("image", "the cells are pictures") if is_any else _ignored("holds bytes that are no pictures")
+        if any(cell.startswith(_PICTURES) or cell[8:12] == b"WEBP" for cell in first):
+            return _as("image", "the cells are pictures")
+        is_any = any(cell.startswith(_SOUNDS) and cell[8:12] != b"AVI " for cell in first)
+        return (
+            _as("audio", "the cells are recordings") if is_any else _ignored("holds bytes that are no pictures and no recordings")
+        )
     if dtype == pl.Boolean:
         return _ignored("has the same value in every row") if _is_constant(column) else _as("binary", "the cells are true or false")
     if dtype.is_numeric():
@@ -117,6 +125,29 @@ def infer_output(column: pl.Series) -> Guess:
         f"outputs.{column.name}: {num_values:,} different values that are no numbers ({listed(found.values.head(4).to_list(), 4)}). "
         "Name the task: `{type: multiclass}` if they are classes."
     )
+
+
+def _lists(column: pl.Series) -> Guess:
+    """A column of lists: a set of words, a vector where all are of one length, else a series."""
+    lists = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
+    known = lists.filter(lists.list.len().fill_null(0) > 0)
+    inner: Any = lists.dtype.inner  # type: ignore[attr-defined]
+    if not len(known):
+        return _ignored("is empty")
+    if inner == pl.String:
+        return _as("set", "the cells are lists of words")
+    steps = isinstance(inner, pl.List | pl.Array)
+    if not (inner.inner if steps else inner).is_numeric():
+        return _ignored(f"holds {column.dtype}, which no feature reads")
+    if steps:
+        widths = known.explode(empty_as_null=False).drop_nulls()
+        sizes = (widths.arr.to_list() if isinstance(inner, pl.Array) else widths).list.len().unique()
+        if len(sizes) != 1:
+            return _ignored("holds lists of lists of different lengths, which no feature reads")
+        return _as("series", f"the cells are lists of steps with {sizes[0]} numbers each", {"channels": int(sizes[0])})
+    if known.list.len().n_unique() == 1:
+        return _as("vector", f"every cell is a list of {known.list.len()[0]} numbers")
+    return _as("series", "the cells are lists of numbers of different lengths")
 
 
 def _distinct(column: pl.Series) -> _Column:

@@ -22,12 +22,13 @@ from lode.data.bounds import Bounds
 from lode.data.changes import ChangeLog
 from lode.data.cleaning import Cleaning
 from lode.data.columns import Columns, check_names, resolve_inputs, resolve_outputs
-from lode.data.contracts import State
+from lode.data.contracts import Feature, State
 from lode.data.place import Place
 from lode.data.reading import Raw, Wanted, read
 from lode.data.split import PARTS, Split
 from lode.data.storage.shelf import Shelf
 from lode.data.table import Table
+from lode.data.targets import cells_of, joined, separator_of
 
 if TYPE_CHECKING:
     from lode.core.spec import DataSpec, InputSpec, OutputSpec
@@ -40,7 +41,9 @@ _NUM_SAMPLES = 5
 _WORDS = ("category", "binary")
 """Features whose few different cells are stored as an Enum."""
 _PATH = "path"
-"""Column of the source `images`; says which picture was rejected."""
+"""Column of the sources of pictures, sounds and texts; says which file was rejected."""
+_WHOLE = {"binary": "file", "list": "list"}
+"""Kinds of features whose cells are files or lists: no cleaner of cells sees them, and rows with one that cannot be read are dropped."""
 
 
 def no_progress(what: str, done: int, total: int, figures: dict[str, float]) -> None:
@@ -72,15 +75,17 @@ def ingest(
     progress: Progress = no_progress,
     *,
     extra: Sequence[str] = (),
+    keep_unlabelled: bool = False,
 ) -> Ingested:
     """Read the sources of a file and write a snapshot into `folder`.
 
     inputs: None infers every column. extra: columns to carry along as they are (money per row), inputs only if named.
+    keep_unlabelled: write rows without a label to a part of their own, `unlabelled.parquet` (train.pretrain learns from them).
     Errors: DataError, one line per problem.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return _Ingest(data, inputs, outputs, place, folder, progress, tuple(extra)).run()
+        return _Ingest(data, inputs, outputs, place, folder, progress, tuple(extra), keep_unlabelled).run()
     finally:
         Shelf(folder, 0).clear()
 
@@ -96,6 +101,8 @@ class _Ingest:
     folder: Path
     progress: Progress
     extra: tuple[str, ...]
+    keep_unlabelled: bool = False
+    unlabelled: np.ndarray | None = None
     columns: Columns = field(default_factory=Columns)
     notes: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
@@ -145,17 +152,21 @@ class _Ingest:
         names = [item.name for item in self.outputs]
         asked = [*((f"outputs.{name}", name) for name in names), *(("value", name) for name in self.extra)]
         asked += [("data.split", name) for name in self._split_columns]
+        asked += [("outputs", name) for name in self._carried if name not in (*self._split_columns, *self.extra)]
         asked += [(f"inputs.{item.name}", item.name) for item in self.inputs or ()]
-        words = {item.name for item in self.outputs if item.task is not None and item.task.type != "number"}
-        numbers = {item.name for item in self.outputs if item.task is not None and item.task.type == "number"}
+        words = {item.name for item in self.outputs if item.task is not None and cells_of(item.task.type) != "numbers"}
+        numbers = {item.name for item in self.outputs if item.task is not None and cells_of(item.task.type) == "numbers"}
+        lists: set[str] = set()
         for item in self.inputs or ():
             if item.feature is not None:
-                (numbers if item.feature.type == "number" else words).add(item.name)
+                is_list = _kind_of(item.feature) == "list"
+                (lists if is_list else numbers if item.feature.type == "number" else words).add(item.name)
         columns = None if self.inputs is None else tuple(dict.fromkeys([*(name for _, name in asked), _PATH]))
-        plain = frozenset(self._carried) - set(names)
+        plain = frozenset({*self._carried, *lists} - set(names))
         wanted = Wanted(columns, frozenset(numbers), frozenset(words), plain, number_hints=self.cleaning.leaves_numbers)
         raw = read(self.data.sources, self.place, wanted, self.shelf)
-        check_names(raw.available, asked)
+        free = {f"outputs.{item.name}" for item in self.outputs if _is_free(item)}
+        check_names(raw.available, [pair for pair in asked if pair[0] not in free])
         self.notes += raw.notes
         return raw
 
@@ -166,12 +177,13 @@ class _Ingest:
     @property
     def _carried(self) -> list[str]:
         """Columns that the split and the value need; inputs only if they are named."""
-        return [*self._split_columns, *self.extra]
+        groups = [item.task.options.get("group") for item in self.outputs if item.task is not None]
+        return [*self._split_columns, *self.extra, *(name for name in groups if name is not None)]
 
     @property
     def _cell_types(self) -> dict[str, str]:
-        """Inputs that cleaners of cells see: not pictures."""
-        return {name: item.type for name, item in self.columns.inputs.items() if item.type != "image"}
+        """Inputs that cleaners of cells see: not files and lists."""
+        return {name: item.type for name, item in self.columns.inputs.items() if _kind_of(item) not in _WHOLE}
 
     @property
     def kept(self) -> list[str]:
@@ -180,7 +192,7 @@ class _Ingest:
         return list(dict.fromkeys([*self.columns.inputs, *self.columns.outputs, *self._carried, *marks]))
 
     def _type(self, table: Table, names: Sequence[str]) -> None:
-        """Decide what each column is, mend raw cells, parse all; drop rows without a label or with a broken picture."""
+        """Decide what each column is, mend raw cells, parse all; drop rows without a label or with a broken file."""
         apart = {item.name for item in self.outputs} | set(self.extra)
         if self.split.by in ("group", "given") and self.split.column is not None:
             apart.add(self.split.column)
@@ -198,14 +210,14 @@ class _Ingest:
         self.notes += self.columns.notes()
 
     def _parse(self, table: Table, name: str, component: Component, names: Sequence[str]) -> str | None:
-        """Type one input. Returns what is wrong with its cells; rows with broken pictures are dropped instead."""
+        """Type one input. Returns what is wrong with its cells; rows with broken files or lists are dropped instead."""
         feature = REGISTRIES["feature"].create(component)
         before = table.typed.get(name)
         bad = table.type_as(name, feature, component.type in _WORDS)
         if not len(bad):
             return None
-        if component.type == "image":
-            self._drop_pictures(table, name, bad, names)
+        if feature.kind in _WHOLE:
+            self._drop_broken(table, name, feature, bad, names)
             return None
         samples = [_shown(value) for value in table.gather_of(name, before, bad[:_NUM_SAMPLES]).to_list()]
         self.rejected[name] = {"count": len(bad), "samples": samples}
@@ -214,16 +226,24 @@ class _Ingest:
             "Add `{type: types}` to data.clean, mend them, or name another type."
         )
 
-    def _drop_pictures(self, table: Table, name: str, bad: np.ndarray, names: Sequence[str]) -> None:
+    def _drop_broken(self, table: Table, name: str, feature: Feature, bad: np.ndarray, names: Sequence[str]) -> None:
         table.keep[bad] = False
-        self.dropped[f"{name}: not a readable picture"] = len(bad)
+        word = {"image": "picture", "audio": "recording"}.get(self.columns.inputs[name].type, _WHOLE[feature.kind])
+        self.dropped[f"{name}: not a readable {word}"] = len(bad)
         where = table.gather(_PATH, bad[:_NUM_SAMPLES]).to_list() if _PATH in names else bad[:_NUM_SAMPLES].tolist()
         self.rejected[name] = {"count": len(bad), "samples": where}
-        self.notes.append(f"{name}: {len(bad):,} pictures cannot be read and were dropped ({listed(str(item) for item in where)}).")
+        self.notes.append(f"{name}: {len(bad):,} {word}s cannot be read and were dropped ({listed(str(item) for item in where)}).")
 
     def _empty_labels(self, table: Table, problems: list[str]) -> None:
         """Rows without a label teach nothing. They are dropped before anything is decided about outputs."""
         for item in self.outputs:
+            if _is_free(item):
+                if item.name not in table.columns:  # nothing is labelled
+                    table.set(item.name, pl.Series(item.name, [None] * table.num_rows, dtype=pl.String))
+                continue
+            if item.task is not None and cells_of(item.task.type) == "lists":
+                table.set(item.name, joined(table.column(item.name), separator_of(item.task)))
+                continue  # no label is an answer too
             column = table.column(item.name)
             if column.dtype.is_float() and column.is_nan().any():
                 column = column.fill_nan(None)
@@ -235,16 +255,20 @@ class _Ingest:
                 continue
             empty = column.is_null().to_numpy()
             num_empty = int(np.count_nonzero(empty & table.keep))
+            if self.keep_unlabelled:
+                before = np.zeros(table.num_rows, bool) if self.unlabelled is None else self.unlabelled
+                self.unlabelled = before | (empty & table.keep)
             table.keep &= ~empty
             self.dropped[f"{item.name}: no label"] = num_empty
             if table.keep.any():
-                self.notes.append(f"outputs: {num_empty:,} rows without a label ({item.name}) were dropped.")
+                then = "are for pretraining only" if self.keep_unlabelled else "were dropped"
+                self.notes.append(f"outputs: {num_empty:,} rows without a label ({item.name}) {then}.")
             else:
                 problems.append(f"outputs.{item.name}: every cell is empty, there is nothing to learn. Name another column.")
 
     def _parse_output(self, table: Table, name: str, component: Component) -> str | None:
         """Numbers are parsed; classes keep the words that the data have."""
-        if component.type != "number":
+        if cells_of(component.type) != "numbers":
             table.keep_words(name)
             return None
         before = table.typed.get(name)
@@ -303,8 +327,8 @@ class _Ingest:
         self.has_folds = True
 
     def _warn_of_new_labels(self, frame: pl.DataFrame, codes: np.ndarray, targets: dict[str, str]) -> None:
-        name, word = next(iter(targets.items()))
-        if word == "number":
+        name = next(iter(targets))
+        if cells_of(self.columns.outputs[name].type) != "words":
             return
         train = frame[name].filter(pl.Series(codes == split.TRAIN)).unique()
         others = frame[name].filter(pl.Series(codes != split.TRAIN)).unique()
@@ -322,6 +346,8 @@ class _Ingest:
         self.notes += sentences
         for part, mask in masks.items():
             snapshot.write_rows(table.lazy(self.kept, mask), self.folder / f"{part}.parquet")
+        if self.unlabelled is not None:
+            snapshot.write_rows(table.lazy(self.kept, self.unlabelled), self.folder / f"{snapshot.UNLABELLED}.parquet")
         self.cleaning.cells(table, self._cell_types, masks)
         return {part: int(np.count_nonzero(mask)) for part, mask in masks.items()}
 
@@ -338,6 +364,17 @@ class _Ingest:
             "borders": self.borders, "rejected": self.rejected, "notes": self.notes, "raw": raw.raw,
         }  # fmt: skip
         snapshot.write_json(report, self.folder / "report.json")
+
+
+def _kind_of(component: Component) -> str:
+    """How the cells of a feature travel."""
+    feature: type[Feature] = REGISTRIES["feature"].get(component.type)
+    return feature.kind
+
+
+def _is_free(item: OutputSpec) -> bool:
+    """Whether the output needs no column: its labels, if there are any, only judge."""
+    return item.task is not None and cells_of(item.task.type) == "flags"
 
 
 def _shown(value: Any) -> str:

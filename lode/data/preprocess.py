@@ -8,7 +8,6 @@ Read lode/data/contracts.py first; lode/data/arrays.py writes and reads the arra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import polars as pl
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnSchema, Component, FlatSpec, Problem, TensorSpec
-from lode.data import cells
+from lode.data import cells, quoting
 from lode.data.arrays import Progress, no_progress, write_chunks
 from lode.data.contracts import ROW, Cleaner, Feature, State
 from lode.data.encoding.directions import Directions, check, numbers
@@ -30,8 +29,6 @@ from lode.data.threads import Together, side_by_side, team
 if TYPE_CHECKING:
     from scipy import sparse
 
-_MAX_FOUND_CHARS = 60
-_MAX_EXAMPLE_CHARS = 80
 _CHUNK_BYTES = 64 * 2**20
 _MAX_CHUNK_ROWS = 100_000
 
@@ -84,7 +81,7 @@ class Preprocessor:
             cleaner.restore(self._learnt[place]) if self._learnt else cleaner.fit(frame.lazy(), types)
             frame = cleaner.apply(frame)
         columns = self._parsed(frame)
-        self._examples = {name: _example(column) for name, column in columns.items()}
+        self._examples = {name: quoting.example(column) for name, column in columns.items()}
         if self._typed_cleaners:
             frame = frame.with_columns(columns.values())
             for cleaner in self._typed_cleaners:
@@ -139,6 +136,10 @@ class Preprocessor:
     def inputs(self) -> tuple[str, ...]:
         """The columns that a request must have."""
         return tuple(self._features)
+
+    def words(self, name: str) -> Sequence[str]:
+        """What each code of an input's array stands for; empty where codes have no names."""
+        return self._features[name].words()
 
     @property
     def specs(self) -> dict[str, TensorSpec]:
@@ -234,7 +235,8 @@ class Preprocessor:
                 continue
             cells_given = frame.get_column(name)
             found += [
-                Problem(int(row), name, _shown(cells_given[int(row)]), feature.expects) for row in cells.rejected(before, after)
+                Problem(int(row), name, quoting.shown(cells_given[int(row)]), feature.expects)
+                for row in cells.rejected(before, after)
             ]
         return found
 
@@ -377,22 +379,3 @@ def _frames(rows: pl.DataFrame | Path, inputs: Sequence[str], chunk_rows: int) -
     wanted = [name for name in (*inputs, ROW) if name in have]
     num_rows = int(scan.select(pl.len()).collect().item())
     return num_rows, scan.select(wanted).collect_batches(chunk_size=chunk_rows, maintain_order=True)
-
-
-def _shown(cell: Any) -> str:
-    """The repr of a cell, cut to 60 characters."""
-    text = repr(cell[:_MAX_FOUND_CHARS] if isinstance(cell, str | bytes) else cell)
-    too_long = len(text) > _MAX_FOUND_CHARS or (isinstance(cell, str | bytes) and len(cell) > _MAX_FOUND_CHARS)
-    return text[: _MAX_FOUND_CHARS - 3] + "..." if too_long else text
-
-
-def _example(column: pl.Series) -> Any:
-    """The first cell that is not null, as JSON; None for pictures."""
-    if column.dtype == pl.Binary:
-        return None
-    first = column.first(ignore_nulls=True)
-    if isinstance(first, float):
-        return int(first) if first.is_integer() and abs(first) < 2**53 else first
-    if isinstance(first, datetime):
-        return first.date().isoformat() if first.time() == time() else first.isoformat()
-    return first[:_MAX_EXAMPLE_CHARS] if isinstance(first, str) else first

@@ -25,6 +25,8 @@ from lode.data.storage.keys import Key
 
 CHANGES = "changes"
 FILES = (*PARTS, CHANGES)
+UNLABELLED = "unlabelled"
+"""A part of rows without a label, which only pretraining reads; most snapshots have none."""
 """What `scan` reads: the parts, and what cleaners changed."""
 WITHHELD = "(not kept: the snapshot is encrypted)"
 _ROW_GROUP_ROWS = 1 << 17
@@ -44,6 +46,12 @@ def scan(folder: Path, part: str) -> pl.LazyFrame:
         blocks.unpack(blocks.list_of(path), path, store_of(folder))
         blocks.list_of(path).unlink(missing_ok=True)
     return pl.scan_parquet(path, glob=False)
+
+
+def read_unlabelled(folder: Path) -> pl.DataFrame | None:
+    """The rows without a label, where the snapshot has kept some."""
+    path = folder / f"{UNLABELLED}.parquet"
+    return read(folder, UNLABELLED) if path.is_file() or sealed_path(path).is_file() else None
 
 
 def read(folder: Path, part: str) -> pl.DataFrame:

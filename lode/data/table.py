@@ -57,6 +57,11 @@ class Table:
             return stored.dtype
         return (self.raw if stored is None else stored).lazy().collect_schema()[name]
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of all columns."""
+        return frozenset([*self.raw.lazy().collect_schema().names(), *self.typed])
+
     def column(self, name: str) -> pl.Series:
         """All cells of a column (N,), typed if it was typed."""
         return series(self.typed[name]) if name in self.typed else self.raw_column(name)

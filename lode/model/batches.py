@@ -7,13 +7,14 @@ Small data move to a GPU once; large ones are gathered on the host, in the order
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from lode.core.types import TensorSpec
 from lode.model.contracts import Examples
+from lode.model.parallel import Team
 
 _CHUNK_BYTES = 16 << 20
 _CHUNK_BATCHES = 64
@@ -22,22 +23,33 @@ _SORT_BYTES = 1 << 30
 
 @dataclass(slots=True)
 class Batch:
-    """inputs: (B, *shape) by input; targets: (B,) by output.
+    """inputs: (B, *shape) by input; targets: (B, ...) by output.
 
     keep: for outputs where some rows have no target, the positions (int64) of those that have one; others are absent.
+    mix: where rows are mixed with others (mixup, cutmix): partner_B (int64) and the own share, float32 (); inputs are mixed already.
+    share: of a piece of a larger batch, how many of its rows it has; the loop multiplies the loss with it.
+    balance: of a piece, for outputs where some rows have no target, what makes the output's mean over the piece's rows with a target
+        count for as many as there are (the network multiplies the output's loss with it); others are absent.
     """
 
     inputs: dict[str, torch.Tensor]
     targets: dict[str, torch.Tensor]
     keep: dict[str, torch.Tensor]
     num_rows: int
+    mix: tuple[torch.Tensor, torch.Tensor] | None = None
+    share: float = 1.0
+    balance: dict[str, float] = field(default_factory=dict)
 
 
 class Rows:
     """The rows of one split, ready to be cut into batches."""
 
-    def __init__(self, examples: Examples, specs: Mapping[str, TensorSpec], device: str) -> None:
+    def __init__(
+        self, examples: Examples, specs: Mapping[str, TensorSpec], device: str, together: tuple[np.ndarray, int] | None = None
+    ) -> None:
+        """together: a code for each row (N,), and how many rows of one code are kept side by side."""
         self.num_rows = examples.num_rows
+        self._together = together
         self.device = torch.device(device)
         self._host = {name: examples.arrays[name] for name in specs} | dict(examples.targets)
         self._inputs = tuple(specs)
@@ -56,29 +68,73 @@ class Rows:
     def trainable(self) -> np.ndarray:
         """Rows (int64) with at least one target."""
         if len(self._missing) < len(self._outputs) or not self._outputs:
-            return np.arange(self.num_rows)
-        return np.flatnonzero(~np.logical_and.reduce(list(self._missing.values())))
+            found = np.arange(self.num_rows)
+        else:
+            found = np.flatnonzero(~np.logical_and.reduce(list(self._missing.values())))
+        return found if self._together is None else found[np.argsort(self._together[0][found], kind="stable")]
 
     def chunk_batches(self, batch: int) -> int:
         """How many batches to gather at once: up to 16 MiB, 64 at most."""
         row_bytes = max(1, self.num_bytes // max(self.num_rows, 1))
         return int(min(_CHUNK_BATCHES, max(1, _CHUNK_BYTES // (row_bytes * batch))))
 
-    def batches(self, index: np.ndarray, batch: int) -> Iterator[Batch]:
-        """Consecutive batches of the rows at `index` (int64). Texts are cut to the longest row of their batch."""
+    def batches(self, index: np.ndarray, batch: int, like: np.ndarray | None = None) -> Iterator[Batch]:
+        """Consecutive batches of the rows at `index` (int64). Texts are cut to the longest row of their batch, or of the rows `like`."""
         gathered = {name: self._gather(name, index) for name in self._host}
         pieces = {name: tensor.split(batch) for name, tensor in gathered.items()}
         for number, start in enumerate(range(0, len(index), batch)):
             rows = index[start : start + batch]
             inputs = {name: pieces[name][number] for name in self._inputs}
             for name, lengths in self._lengths.items():
-                inputs[name] = inputs[name][:, : max(1, int(lengths[rows].max()))]
+                inputs[name] = inputs[name][:, : max(1, int(lengths[rows if like is None else like].max()))]
             targets = {name: pieces[name][number] for name in self._outputs}
             keep = {name: self._keep(gaps[rows]) for name, gaps in self._missing.items() if gaps[rows].any()}
             yield Batch(inputs, targets, keep, len(rows))
 
+    def pieces(self, index: np.ndarray, batch: int, number: int, team: Team | None = None) -> Iterator[list[Batch]]:
+        """The same batches, each cut into `number` pieces (fewer for a small last batch) whose losses add up to the batch's.
+
+        No piece has one row alone, where that can be helped, because batch norm needs two. team: the processes that share each batch;
+        this one gets the pieces of its own rows, as long as the longest row of the whole batch.
+        """
+        if team is not None and not team.is_alone:
+            yield from self._shared_pieces(index, batch, number, team)
+            return
+        if number == 1:
+            for whole in self.batches(index, batch):
+                yield [whole]
+            return
+        size = -(-batch // number)
+        for start in range(0, len(index), batch):
+            rows = index[start : start + batch]
+            ends = list(range(size, len(rows), size))
+            if ends and len(rows) - ends[-1] == 1 and size > 1:
+                ends.pop()
+            yield [self._piece(piece, rows) for piece in np.split(rows, ends)]
+
+    def _piece(self, rows: np.ndarray, of: np.ndarray) -> Batch:
+        piece = next(self.batches(rows, len(rows), of))
+        piece.share = len(rows) / len(of)
+        for name, gaps in self._missing.items():
+            known, known_of = int((~gaps[rows]).sum()), int((~gaps[of]).sum())
+            if known < len(rows) or known_of < len(of):
+                piece.balance[name] = (known / max(known_of, 1)) / piece.share
+        return piece
+
+    def _shared_pieces(self, index: np.ndarray, batch: int, number: int, team: Team) -> Iterator[list[Batch]]:
+        for start in range(0, len(index), batch):
+            rows = index[start : start + batch]
+            own = [part for part in np.array_split(team.cut(rows), number) if len(part)]
+            pieces = [self._piece(part, rows) for part in own]
+            if not team.counts(len(rows)):
+                for piece in pieces:
+                    piece.share = 0.0
+            yield pieces
+
     def by_length(self, order: np.ndarray, batch: int, random: np.random.Generator) -> np.ndarray:
         """The same rows with texts of like length in one batch: sorted within windows of 32 batches, batches shuffled again."""
+        if self._together is not None:
+            return _side_by_side(order, *self._together, random)
         if not self._lengths:
             return order
         length = np.max(np.stack(list(self._lengths.values())), axis=0)
@@ -124,18 +180,35 @@ def _take(array: np.ndarray, index: np.ndarray) -> np.ndarray:
     return taken
 
 
+def _side_by_side(order: np.ndarray, code_N: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+    """The same rows, `size` of one code following one another, these parties in random order (a batch may cut one at its end)."""
+    by = order[np.argsort(code_N[order], kind="stable")]
+    code = code_N[by]
+    starts = np.concatenate([[True], code[1:] != code[:-1]])
+    place = np.arange(len(by)) - np.maximum.accumulate(np.where(starts, np.arange(len(by)), 0))
+    party = np.cumsum(starts | (place % size == 0)) - 1
+    return by[np.argsort(random.permutation(int(party[-1]) + 1)[party], kind="stable")]
+
+
 def _gaps(target: tuple[str, np.ndarray]) -> tuple[str, np.ndarray | None]:
-    """Rows (bool) whose target is missing: -1 of codes, NaN of numbers. None where there is none."""
+    """Rows (bool) whose target is missing: -1 of codes, NaN of numbers; of several codes all, of several numbers any. None: no row."""
     name, values = target
     gaps = np.isnan(values) if values.dtype.kind == "f" else values < 0
+    if gaps.ndim > 1:
+        axes = tuple(range(1, gaps.ndim))
+        gaps = gaps.any(axis=axes) if values.dtype.kind == "f" else gaps.all(axis=axes)
     return name, gaps if gaps.any() else None
 
 
-def _lengths(tokens_NL: np.ndarray) -> np.ndarray:
-    """Position behind the last token that is not padding, per row, int64 (N,), read a piece at a time."""
-    lengths = np.zeros(len(tokens_NL), np.int64)
-    for start in range(0, len(tokens_NL), 8192):
-        used = np.asarray(tokens_NL[start : start + 8192]) != 0
+def _lengths(ragged: np.ndarray) -> np.ndarray:
+    """Position behind the last token or step that is not padding, per row, int64 (N,), read a piece at a time.
+
+    ragged: codes (N, L), padded with 0, or steps (N, T, C), padded with NaN.
+    """
+    lengths = np.zeros(len(ragged), np.int64)
+    for start in range(0, len(ragged), 8192):
+        piece = np.asarray(ragged[start : start + 8192])
+        used = piece != 0 if piece.ndim == 2 else ~np.isnan(piece[:, :, 0])
         last = used.shape[1] - used[:, ::-1].argmax(axis=1)
         lengths[start : start + 8192] = np.where(used.any(axis=1), last, 0)
     return lengths

@@ -6,7 +6,6 @@ Shape letters: B batch, T tokens, D width, H W C image, K scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import nn
@@ -14,21 +13,25 @@ from torch.nn import functional
 
 from lode.core.types import TensorSpec
 
-Activation = Literal["relu", "gelu", "silu"]
-Norm = Literal["none", "layer", "batch"]
-
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
     "silu": functional.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "leaky_relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "selu": functional.selu,
+    "mish": functional.mish,
+    "softplus": functional.softplus,
+    "hardswish": functional.hardswish,
 }
 
 
 def norm_layer(norm: str, width: int) -> nn.Module | None:
-    """The normalisation of vectors (B, width), or None for "none"."""
-    if norm == "layer":
-        return nn.LayerNorm(width)
-    return nn.BatchNorm1d(width) if norm == "batch" else None
+    """The normalisation of vectors (B, width), or None for "none". rms: Zhang and Sennrich 2019, arXiv 1910.07467."""
+    makers: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d, "rms": nn.RMSNorm}
+    return makers[norm](width) if norm in makers else None
 
 
 class Mlp(nn.Module):
@@ -119,6 +122,25 @@ def is_tokens(spec: TensorSpec) -> bool:
 def is_codes(spec: TensorSpec) -> bool:
     """Whether rows are codes: one () or a fixed number of them (k,)."""
     return spec.cardinality is not None and not spec.ragged and len(spec.shape) <= 1
+
+
+def is_waveform(spec: TensorSpec) -> bool:
+    """Whether rows are recordings (L,) of 16-bit samples."""
+    return spec.dtype == "int16" and len(spec.shape) == 1
+
+
+def is_series(spec: TensorSpec) -> bool:
+    """Whether rows are series (T, C) in their order, padded with NaN at the end."""
+    return _is_steps(spec) and spec.ordered
+
+
+def is_set(spec: TensorSpec) -> bool:
+    """Whether rows are sets: of vectors (S, k), padded with NaN, or of codes (S,), padded with 0."""
+    return not spec.ordered and (_is_steps(spec) or is_tokens(spec))
+
+
+def _is_steps(spec: TensorSpec) -> bool:
+    return spec.dtype == "float32" and spec.ragged == (0,) and len(spec.shape) == 2
 
 
 def is_numbers(spec: TensorSpec) -> bool:

@@ -43,7 +43,8 @@ def intervals(
     """The metric over these rows, and the 2.5 % and 97.5 % points of its bootstrap distribution.
 
     prediction: P(positive) (N,), P (N, K) or numbers (N,); target: codes or numbers (N,); resamples: number of draws of N rows.
-    Resamples in which the metric is undefined (one class only) are left out.
+    Resamples in which the metric is undefined (one class only) are left out. A metric that has `units` is drawn by them: so a group of
+    rows is drawn as a whole.
     """
     make = _maker(metric)
     drawn_R = np.array(list(_resampled(make, prediction, target, resamples, seed)))
@@ -79,7 +80,12 @@ def _resampled(
     num_rows = len(target)
     if num_rows == 0:
         return
-    order_N = np.argsort(-prediction if prediction.ndim == 1 else -prediction[:, 0], kind="stable")
+    units_US = make().units(prediction, target)
+    if units_US is not None:
+        for drawn_U in draws(len(units_US), resamples, seed):
+            yield make().of(drawn_U @ units_US)
+        return
+    order_N = np.argsort(-prediction if prediction.ndim == 1 else -prediction.reshape(num_rows, -1)[:, 0], kind="stable")
     prediction, target = prediction[order_N], target[order_N]
     for drawn_N in draws(num_rows, resamples, seed):
         metric = make()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,40 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     record = json.dumps({"format": FORMAT, **checkpoint.record}, sort_keys=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     write_bytes(folder / FILE, save(_unshared(tensors), {"record": record}))
+
+
+class Writer:
+    """Writes checkpoints in a thread, one at a time, while training goes on. An error there is raised here, at the next call."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def submit(self, checkpoint: Checkpoint) -> None:
+        """Start writing. The tensors must be copies that nobody changes; errors of an earlier write are raised."""
+        self.wait()
+        self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until everything is on disk. Errors: whatever the write raised (a full disk)."""
+        self.join()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def join(self) -> None:
+        """As `wait`, but raises nothing: for the way out of another error."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        try:
+            write(self.folder, checkpoint)
+        except BaseException as error:  # noqa: BLE001 - handed over to the thread that trains, whatever it is
+            self._error = error
 
 
 def read(folder: Path) -> Checkpoint | None:

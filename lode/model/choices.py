@@ -1,6 +1,7 @@
-"""What `train:` leaves open, decided by fixed rules from rows, size and chip; never by timing, so that a rerun decides the same.
+"""What `train:` leaves open, decided: the user's word, then the model's own recipe, then fixed rules on rows, size and chip.
 
-Written to `choices.json` before they are used, and read again when a fit resumes. Loads torch only to ask what the machine has.
+Written to `choices.json` before they are used, and read again when a fit resumes. Where training takes long, `lode/model/measure.py`
+then replaces the rules' number of threads and their word on compiling by what it measures.
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lode.core.errors import ModelError
 from lode.model.contracts import Context
-from lode.model.training import Training
+from lode.model.training import FP16_ON_CPU, Training
 
 # One thread below this many floating-point operations in a step: waking a second thread costs more than it saves.
 # Measured on 2 cores (Zen 5): 784-128-10 at batch 32 (1e7) is slower with two threads, a 64-channel picture step (1e10) 1.6x faster.
@@ -23,11 +26,25 @@ _ONE_THREAD_FLOPS = 2e8
 # bf16 on a CPU with avx512_bf16 or AMX: a residual network trains 1.6x, a large matrix product runs 4x faster (one Zen 5 core);
 # below this many operations in a step the casts cost more than they save.
 _BF16_FLOPS = 1e9
+# What is measured must be worth it: about 10 minutes of training for threads (seconds to measure), 30 for compiling (a minute or two).
+_THREADS_S, _COMPILE_S = 600.0, 1800.0
+_FLOPS_PER_S = {
+    ("cpu", "fp32"): 1e11,
+    ("cpu", "bf16"): 1e12,
+    ("cuda", "fp32"): 2e13,
+    ("cuda", "bf16"): 2e14,
+    ("cuda", "fp16"): 2e14,
+}
+"""Orders of magnitude, for that question alone; numbers of the machine itself would differ from one run to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Everything the loop needs to know, nothing left open. patience 0: never stop early."""
+    """Everything the loop needs to know, nothing left open.
+
+    patience 0: never stop early. steps: updates that fit into the time given, 0 for all of `epochs`.
+    accumulate: pieces of each batch. measure: which of the fields above a measurement should still replace.
+    """
 
     batch: int
     epochs: int
@@ -38,6 +55,23 @@ class Choices:
     precision: str
     device: str
     seed: int
+    optimizer: str = "adamw"
+    decay_schedule: str = "constant"
+    momentum: float = 0.0
+    nesterov: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    decay: float = 0.1
+    decay_epochs: int = 1
+    cooldown: float = 0.2
+    accumulate: int = 1
+    clip: float | None = None
+    ema: float | None = None
+    compile: bool = False
+    steps: int = 0
+    measure: tuple[str, ...] = ()
 
     @classmethod
     def read_or_write(cls, folder: Path | None, fresh: Choices) -> Choices:
@@ -46,12 +80,19 @@ class Choices:
             return fresh
         path = folder / "choices.json"
         if path.exists():
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(asdict(fresh), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{**record, "measure": tuple(record.get("measure", ()))})
+        fresh.write(folder)
         return fresh
+
+    def write(self, folder: Path | None) -> None:
+        """Replace what the folder holds."""
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "choices.tmp"
+        partial.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(partial, folder / "choices.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +100,75 @@ class Workload:
     """What a model says of itself. flops_per_row: of one forward pass.
 
     max_batch: the largest batch that the rules may choose; learning_rate: what suits the model with adam and adamw.
+    defaults: what the model's own recipe wants of `Training` where the user left an option open (see `training_defaults`).
     """
 
     num_rows: int
     flops_per_row: int
     max_batch: int = 1024
     learning_rate: float = 2e-3
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def merged(defaults: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """`training_defaults` of several parts of one model: the first word counts, of learning rates the smallest."""
+    found: dict[str, Any] = {}
+    for part in defaults:
+        for name, value in part.items():
+            found[name] = min(found.get(name, value), value) if name == "learning_rate" else found.get(name, value)
+    return found
 
 
 def decide(training: Training, context: Context, work: Workload) -> Choices:
-    """Fill in what the user left open."""
+    """Fill in what the user and the model's recipe left open."""
+    training = training.filled(work.defaults)
     device = _device(training, context)
-    batch = training.batch or min(work.max_batch, batch_for(work.num_rows))
+    batch = work.num_rows if training.batch == "all" else training.batch or min(work.max_batch, batch_for(work.num_rows))
     batch = min(batch, work.num_rows)
     epochs = context.rounds or training.epochs or epochs_for(work.num_rows, batch)
-    flops = 3.0 * work.flops_per_row * batch
-    threads = training.threads or (1 if flops < _ONE_THREAD_FLOPS else available_threads())
+    step_flops = 3.0 * work.flops_per_row * batch
+    precision = _precision(training, device, step_flops)
+    processes = 1 if context.team is None else context.team.size
+    rule = training.optimizer or "adamw"
+    schedule = training.schedule or "cosine"
+    momentum = _or(training.momentum, {"sgd": 0.9, "muon": 0.95}.get(rule, 0.0))
+    seconds = step_flops / max(batch, 1) * work.num_rows * epochs / _FLOPS_PER_S.get((device.split(":")[0], precision), 1e11)
     return Choices(
         batch=batch,
         epochs=epochs,
         patience=0 if context.rounds else training.patience or max(5, epochs // 3),
-        learning_rate=training.learning_rate or _learning_rate(training.optimizer, work),
-        weight_decay=_weight_decay(training),
-        threads=threads,
-        precision=_precision(training, device, flops),
+        optimizer=rule,
+        learning_rate=training.learning_rate or _learning_rate(rule, work),
+        weight_decay=_or(training.weight_decay, _WEIGHT_DECAY[rule]),
+        decay_schedule=training.decay_schedule or "constant",
+        momentum=momentum,
+        nesterov=_or(training.nesterov, rule in ("sgd", "muon")) and momentum > 0,
+        beta1=_or(training.beta1, 0.9),
+        beta2=_or(training.beta2, 0.99 if rule in ("lion", "rmsprop") else 0.999),
+        schedule=schedule,
+        warmup=_or(training.warmup, {"one_cycle": 0.3, "coslog4": 0.0}.get(schedule, 0.05)),
+        decay=training.decay or 0.1,
+        decay_epochs=training.decay_epochs or (2 if schedule == "plateau" else max(1, epochs // 3)),
+        cooldown=_or(training.cooldown, 0.2),
+        accumulate=min(training.accumulate, batch),
+        clip=training.clip,
+        ema=training.ema,
+        threads=training.threads or (1 if step_flops < _ONE_THREAD_FLOPS else max(1, available_threads() // processes)),
+        precision=precision,
+        compile=training.compile is True,
         device=device,
         seed=context.seed * 1_000_003 + training.seed,
+        measure=_measured(training, device, seconds),
     )
+
+
+def _measured(training: Training, device: str, seconds: float) -> tuple[str, ...]:
+    """What a measurement at the start should decide."""
+    if training.deterministic or training.devices != 1:
+        return ()
+    threads = training.threads is None and device == "cpu" and available_threads() > 1 and seconds >= _THREADS_S
+    compiles = training.compile == "auto" and seconds >= _COMPILE_S
+    return ("threads",) * threads + ("compile",) * compiles
 
 
 def batch_for(num_rows: int) -> int:
@@ -104,6 +187,10 @@ def available_threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def _or(value: Any, rule: Any) -> Any:
+    return rule if value is None else value
+
+
 def _device(training: Training, context: Context) -> str:
     device = context.device if training.device == "auto" else training.device
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -113,22 +200,23 @@ def _device(training: Training, context: Context) -> str:
     return device
 
 
-def _learning_rate(optimizer: str, work: Workload) -> float:
-    return 0.05 if optimizer == "sgd" else work.learning_rate
+_WEIGHT_DECAY = {"sgd": 5e-4, "rmsprop": 0.0, "adagrad": 0.0, "adam": 0.0, "adamw": 0.1, "lion": 0.5, "muon": 0.1}
 
 
-def _weight_decay(training: Training) -> float:
-    if training.weight_decay is not None:
-        return training.weight_decay
-    return {"adam": 0.0, "adamw": 0.1, "sgd": 5e-4}[training.optimizer]
+def _learning_rate(rule: str, work: Workload) -> float:
+    """Lion's steps are signs, so that it takes a fifth (Chen 2023, arXiv 2302.06675, section 5: a third to a tenth)."""
+    fixed = {"sgd": 0.05, "rmsprop": 0.5 * work.learning_rate, "adagrad": 0.02, "lion": 0.2 * work.learning_rate}
+    return fixed.get(rule, work.learning_rate)
 
 
-def _precision(training: Training, device: str, flops: float) -> str:
+def _precision(training: Training, device: str, step_flops: float) -> str:
+    if training.precision == "fp16" and not device.startswith("cuda"):
+        raise ModelError(FP16_ON_CPU)
     if training.precision != "auto":
         return training.precision
     if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) and flops >= _BF16_FLOPS else "fp32"
-    if device != "cpu" or flops < _BF16_FLOPS:
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) and step_flops >= _BF16_FLOPS else "fp32"
+    if device != "cpu" or step_flops < _BF16_FLOPS:
         return "fp32"
     features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return "bf16" if features.get("amx_bf16") or features.get("avx512_bf16") else "fp32"

@@ -9,27 +9,45 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
-from lode.core.errors import ModelError
+from lode.core.errors import ArtifactError, ModelError
 from lode.model import checkpoint as files
-from lode.model import optim
+from lode.model import explain, machine, memory, schedules
+from lode.model.allocator import kept_memory
+from lode.model.average import Average
 from lode.model.batches import Batch, Rows
 from lode.model.choices import Choices
 from lode.model.contracts import Context, Fitted
+from lode.model.logs import Logs
+from lode.model.loop_state import LoopState
+from lode.model.measure import settle
+from lode.model.optim import Optimizer, inner_weights
+from lode.model.parallel import Team
+from lode.model.parts import Parts
+from lode.model.recompute import blocks_again
+from lode.model.scaling import Scaler
 from lode.model.training import Training
 
 Augmentation = Callable[[Batch, torch.Generator], None]
 
+_STRETCH_STEPS, _STRETCH_S = 64, 0.5
+"""The host looks at the losses after so many steps, or so many seconds: it waits for the device then, never in a step."""
+_GOOD_STEPS = 256
+"""A state to go back to is copied at most so often."""
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One loss and the parameters that it moves, every so many steps. Most families have one, an adversarial one has two."""
+    """One loss and the parameters that it moves, every so many steps. Most families have one, an adversarial one has two.
+
+    loss: the mean over a batch; where the batch is a piece of a larger one, of the piece (see `Batch.share`).
+    """
 
     parameters: Sequence[torch.nn.Parameter]
     loss: Callable[[Batch], torch.Tensor]
@@ -38,7 +56,10 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be fitted, and on what. augment changes a batch in place; layer_name says a submodule's name in an error."""
+    """What is to be fitted, and on what. augment changes a batch in place; layer_name says a submodule's name in an error.
+
+    on_progress: told the share of the steps done, before each of them (for a dropout that falls, and the like).
+    """
 
     module: torch.nn.Module
     objectives: Sequence[Objective]
@@ -47,81 +68,110 @@ class Job:
     rows_per_forward: int = 1024
     augment: Augmentation | None = None
     layer_name: Callable[[str], str] = str
+    on_progress: Callable[[float], None] | None = None
 
 
 def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fitted:
     """Fit `job.module` in place and leave it in its best state: the one with the least loss on the stop rows, else the last.
 
-    Resumes from `context.folder`. Errors: ModelError where a loss is not finite, naming epoch, batch and layer.
+    Resumes from `context.folder`. Errors: ModelError where a loss is not finite, naming epoch, batch and layer, and where memory does
+    not suffice for one row; ArtifactError where the folder's checkpoint is of another network.
     """
-    with _threads(choices.threads), _own_randomness(choices.device):
+    with ExitStack() as stack:
+        stack.enter_context(kept_memory())
+        stack.enter_context(machine.own_randomness(choices.device, training.deterministic))
+        if training.checkpoint_activations:
+            stack.enter_context(blocks_again(job.module))
+        team = context.team or Team()
+        place = context if team.is_first else replace(context, folder=None)
+        choices = settle(choices, place, _steps_per_epoch(job, choices), lambda tried, number: _try(job, tried, training, number))
+        choices = replace(choices, steps=team.first_number(choices.steps))
+        stack.enter_context(machine.running(job.module, choices))
         loop = _Loop(job, choices, training, context)
-        loop.resume()
-        while loop.state.epoch < choices.epochs and not loop.state.stopped:
-            loop.train_epoch()
-            loop.judge_epoch()
-            loop.checkpoint_if_due()
-        loop.keep_best()
+        loop.run()
     state = loop.state
-    return Fitted(state.best_epoch or state.epoch, tuple(state.history), asdict(choices))
-
-
-@dataclass(slots=True)
-class _State:
-    """Where the loop is; with the tensors, all that a checkpoint holds. epoch: epochs done; position: rows done in this one."""
-
-    epoch: int = 0
-    position: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    loss_rows: int = 0
-    best_epoch: int | None = None
-    best_loss: float = math.inf
-    stopped: bool = False
-    history: list[dict[str, float]] = field(default_factory=list)
+    done = {**asdict(choices), "measure": list(choices.measure), "steps": state.step, "accumulate": state.pieces}
+    return Fitted(state.best_epoch or state.epoch, tuple(state.history), done)
 
 
 class _Loop:
     def __init__(self, job: Job, choices: Choices, training: Training, context: Context) -> None:
         self.job, self.choices, self.training, self.context = job, choices, training, context
-        self.state = _State()
+        self.team: Team = context.team or Team()
+        self.state = LoopState(pieces=choices.accumulate)
         self.best: dict[str, torch.Tensor] = {}
-        self.optimizers = [
-            optim.build(objective.parameters, training, weight_decay=choices.weight_decay) for objective in job.objectives
-        ]
+        inner = inner_weights(job.module) if choices.optimizer == "muon" else ()
+        self.optimizers = [Optimizer(objective.parameters, choices, inner) for objective in job.objectives]
+        self.average = None if choices.ema is None else Average(job.module, choices.ema)
+        self.scaler = Scaler(choices.device) if choices.precision == "fp16" else None
+        self.parts = Parts(job.module, self.optimizers, self.average, self.scaler, self.team)
         self.parameters = list(job.module.parameters())
         self.index = job.train.trainable
         if not len(self.index):
             raise ModelError("training: no training row has a target, at least one is needed. Check the output's column.")
         self.stop = job.stop if job.stop is not None and len(job.stop.trainable) else None
-        # One row alone has no spread, which batch norm needs: a last batch of one row is left out
-        alone = len(self.index) > 1 and len(self.index) % choices.batch == 1 and choices.batch > 1
-        self.num_rows = len(self.index) - int(alone)
+        self.num_rows = _rows_used(len(self.index), choices.batch)
         self.steps_per_epoch = math.ceil(self.num_rows / choices.batch)
+        self.steps = choices.steps or self.steps_per_epoch * choices.epochs
+        self.least_rows = memory.least_rows(job.module, choices.batch)
         self.chunk_rows = job.train.chunk_batches(choices.batch) * choices.batch
         self.generator = torch.Generator(device=choices.device)
-        self.saved_at = time.monotonic()
+        self.autocast = machine.autocast(choices)
+        self.writer = None if context.folder is None else files.Writer(context.folder)
+        self.logs = Logs((training.log or ()) if self.team.is_first else (), context.log_folder)
+        self.good: files.Checkpoint | None = None
+        self.started_s = self.saved_s = time.monotonic()
+
+    def run(self) -> None:
+        """All that is left of the fit."""
+        self.resume()
+        try:
+            while not self.state.stopped and self.state.step < self.steps:
+                self.train_epoch()
+                self.judge_epoch()
+                self.checkpoint_if_due()
+        except BaseException:
+            if self.writer is not None:
+                self.writer.join()
+            raise
+        finally:
+            self.logs.close()
+        if self.writer is not None:
+            self.writer.wait()
+        self.keep_best()
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint, if there is one."""
         found = files.read(self.context.folder) if self.context.folder else None
-        if found is not None:
-            self.restore(found)
+        if found is None:
+            return
+        try:
+            self.restore(self.parts.divided(found))
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{self.context.folder}: found a checkpoint of another network ({error}), allowed is one of this file. "
+                "Delete it to train from the start."
+            ) from error
 
     def train_epoch(self) -> None:
-        """The rest of an epoch, a chunk of batches at a time. The host waits for the device once a chunk, never in a step."""
+        """The rest of an epoch, a stretch of steps at a time."""
         order = self.order(self.state.epoch)
         self.job.module.train()
-        while self.state.position < self.num_rows:
-            before = self.capture()
-            losses, rows = self.train_chunk(order)
-            values = torch.stack(losses).tolist()
-            if not all(map(math.isfinite, values)):
-                self.restore(before)
-                self.explain(order)
-            self.state.loss_sum += sum(value * count for value, count in zip(values, rows, strict=True))
-            self.state.loss_rows += sum(rows)
-            self.report(values[-1])
+        self.good = None
+        while self.state.position < self.num_rows and self.state.step < self.steps and not self.state.stopped:
+            if self.good is None or self.state.step - self.good.record["step"] >= _GOOD_STEPS:
+                self.good = self.parts.capture(asdict(self.state))
+            try:
+                losses, rows = self.train_stretch(order)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out(error) or not self.team.is_alone:
+                    raise
+                del error  # and with it the frames that hold what filled the memory
+                self.cut_batches()
+                continue
+            self.look_at(losses, rows, order)
+            if self.context.deadline_s is not None:
+                self.state.stopped = self.team.agrees(time.monotonic() - self.started_s >= self.context.deadline_s)
             if self.state.position < self.num_rows:
                 self.checkpoint_if_due()
 
@@ -131,201 +181,204 @@ class _Loop:
         order = self.index[random.permutation(len(self.index))][: self.num_rows]
         return self.job.train.by_length(order, self.choices.batch, random)
 
-    def train_chunk(self, order: np.ndarray) -> tuple[list[torch.Tensor], list[int]]:
-        """Steps over the next chunk: losses (on the device) and rows of each."""
-        state = self.state
-        rows = order[state.position : state.position + self.chunk_rows]
-        self.reseed()
-        losses, counts = [], []
-        for batch in self.job.train.batches(rows, self.choices.batch):
-            losses.append(self.train_step(batch))
-            counts.append(batch.num_rows)
-            state.step += 1
-        state.position += len(rows)
+    def train_stretch(self, order: np.ndarray) -> tuple[list[torch.Tensor], list[int]]:
+        """Steps over the next chunks: losses (on the device) and rows of each. Ends with a chunk."""
+        losses: list[torch.Tensor] = []
+        counts: list[int] = []
+        until_s = time.monotonic() + _STRETCH_S
+        while self.state.position < self.num_rows and self.state.step < self.steps:
+            for batch in self.chunk(order):
+                losses.append(self.train_step(batch))
+                counts.append(min(self.choices.batch, self.num_rows - self.state.position))
+                self.state.step += 1
+                self.state.position += counts[-1]
+            if self.team.agrees(len(losses) >= _STRETCH_STEPS or time.monotonic() >= until_s):
+                break
         return losses, counts
 
-    def train_step(self, batch: Batch) -> torch.Tensor:
+    def chunk(self, order: np.ndarray) -> Iterator[list[Batch]]:
+        """The next batches, each as a list of its pieces. Dropout and augmentation depend on where they are, not on what came before."""
+        state, choices = self.state, self.choices
+        num_rows = min(self.chunk_rows, (self.steps - state.step) * choices.batch)
+        # Each process drops and augments its rows in its own way
+        place = [choices.seed, state.step] + [self.team.rank] * (self.team.rank > 0)
+        machine.seed_all(int(np.random.SeedSequence(place).generate_state(2, np.uint32)[0]), self.generator)
+        return self.job.train.pieces(order[state.position : state.position + num_rows], choices.batch, state.pieces, self.team)
+
+    def train_step(self, batch: Sequence[Batch]) -> torch.Tensor:
         """One update of every objective whose turn it is; the first objective's loss."""
-        if self.job.augment is not None:
-            self.job.augment(batch, self.generator)
         step, first = self.state.step, None
-        rate = self.learning_rate(step)
+        if self.job.augment is not None:
+            for piece in batch:
+                self.job.augment(piece, self.generator)
+        if self.job.on_progress is not None:
+            self.job.on_progress(step / self.steps)
         for objective, optimizer in zip(self.job.objectives, self.optimizers, strict=True):
             if step % objective.every:
                 continue
-            with self.autocast():
-                loss = objective.loss(batch)
-            loss.backward()
-            if self.training.clip is not None:
-                torch.nn.utils.clip_grad_norm_(objective.parameters, self.training.clip, foreach=True)
-            optimizer.step(rate)
-            self.clear_gradients()
-            first = loss.detach() if first is None else first
+            loss = self.backward(objective, batch)
+            self.update(optimizer, step)
+            first = loss if first is None else first
+        if self.average is not None:
+            self.average.update(step)
         assert first is not None, "the first objective takes part in every step"
         return first
 
-    def clear_gradients(self) -> None:
-        """Also of parameters that another objective's loss has reached."""
+    def backward(self, objective: Objective, batch: Sequence[Batch]) -> torch.Tensor:
+        """Gradients of a batch's loss, summed over its pieces; the loss."""
+        total = None
+        for number, piece in enumerate(batch, 1):
+            with self.team.adding_up(self.job.module, is_last=number == len(batch)):
+                with self.autocast():
+                    loss = objective.loss(piece)
+                if piece.share != 1.0:
+                    loss = loss * piece.share
+                # Gradients are averaged over the processes, and each has its share of the loss
+                scaled = loss if self.team.is_alone else loss * self.team.size
+                (scaled if self.scaler is None else scaled * self.scaler.scale).backward()
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None, "a batch has a piece"
+        return total
+
+    def update(self, optimizer: Optimizer, step: int) -> None:
+        """Penalties, clipping and the step itself; no gradient is left, also not where another objective's loss has reached."""
+        training, choices = self.training, self.choices
+        found_inf = None if self.scaler is None else self.scaler.unscale(optimizer.gradients())
+        if training.l1 or training.l2:
+            optimizer.add_penalties(training.l1, training.l2)
+        if choices.clip is not None or training.clip_value is not None:
+            optimizer.clip(choices.clip, training.clip_value)
+        rate = self.state.rate_factor * schedules.learning_rate(step, self.steps, self.steps_per_epoch, choices)
+        optimizer.step(rate, schedules.decay_share(step, self.steps, choices.decay_schedule), found_inf)
+        if self.scaler is not None:
+            self.scaler.update()
         for parameter in self.parameters:
             parameter.grad = None
 
-    def learning_rate(self, step: int) -> float:
-        steps = self.steps_per_epoch * self.choices.epochs
-        training = self.training
-        return optim.learning_rate(step, steps, peak=self.choices.learning_rate, schedule=training.schedule, warmup=training.warmup)
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        if self.choices.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(torch.device(self.choices.device).type, torch.bfloat16)
-
-    def reseed(self) -> None:
-        """Dropout and augmentation of the next chunk depend on where it is, not on what came before."""
-        seed = int(np.random.SeedSequence([self.choices.seed, self.state.step]).generate_state(2, np.uint32)[0])
-        torch.default_generator.manual_seed(seed)
-        if self.choices.device.startswith("cuda"):
-            torch.cuda.manual_seed(seed)
-        self.generator.manual_seed(seed)
+    def look_at(self, losses: list[torch.Tensor], rows: list[int], order: np.ndarray) -> None:
+        """The losses of a stretch, on the host. Errors: ModelError where one is not finite or exploded."""
+        state = self.state
+        values = self.team.sum(torch.stack(losses)).tolist()
+        if any(map(state.is_lost, values)):
+            self.explain(order)
+        state.add(values, rows)
+        self.context.progress("train", state.step, self.steps, {"epoch": state.epoch + 1, "loss": values[-1]})
+        self.logs.write(state.step, {"loss": values[-1]})
 
     def judge_epoch(self) -> None:
         """Loss on the stop rows; a copy of the best state; the end after `patience` epochs without a better one."""
         state = self.state
-        state.epoch += 1
-        entry = {"epoch": state.epoch, "train_loss": state.loss_sum / max(1, state.loss_rows)}
-        state.position, state.loss_sum, state.loss_rows = 0, 0.0, 0
+        entry = state.close_epoch()
         if self.stop is not None:
-            entry["stop_loss"] = loss = self.stop_loss(self.stop)
-            if loss < state.best_loss:
-                state.best_loss, state.best_epoch = loss, state.epoch
-                self.best = _copied(self.job.module.state_dict())
-            waited = state.epoch - (state.best_epoch or 0)
-            state.stopped = 0 < self.choices.patience <= waited
-        state.history.append(entry)
+            with nullcontext() if self.average is None else self.average.in_place():
+                entry["stop_loss"] = memory.smaller(self.job.rows_per_forward, partial(self.stop_loss, self.stop))
+                if state.is_best(entry["stop_loss"], self.choices.patience):
+                    self.best = machine.copied(self.job.module.state_dict())
+            if self.context.watch is not None and self.context.watch(state.epoch, entry["stop_loss"]):
+                state.stopped = True
+        if self.choices.schedule == "plateau":
+            watched = entry.get("stop_loss", entry["train_loss"])
+            state.drop_rate(watched, self.choices.decay, self.choices.decay_epochs)
+        self.logs.write(state.step, {name: value for name, value in entry.items() if name != "epoch"})
 
     @torch.inference_mode()
-    def stop_loss(self, rows: Rows) -> float:
-        """Mean of the first objective's loss over the stop rows."""
+    def stop_loss(self, rows: Rows, size: int) -> float:
+        """Mean of the first objective's loss over the stop rows, `size` at a time."""
         self.job.module.eval()
-        index, size = rows.trainable, self.job.rows_per_forward
+        index = rows.trainable
         losses, counts = [], []
-        for start in range(0, len(index), size):
+        for start, is_own in self.team.turns(range(0, len(index), size)):
             for batch in rows.batches(index[start : start + size], size):
                 with self.autocast():
                     losses.append(self.job.objectives[0].loss(batch).float())
-                counts.append(batch.num_rows)
+                counts.append(batch.num_rows * is_own)
         values = torch.stack(losses).tolist()
-        return sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)
+        own = [sum(value * count for value, count in zip(values, counts, strict=True)), float(sum(counts))]
+        total, number = self.team.sum(torch.tensor(own, dtype=torch.float64)).tolist()
+        return total / number
 
     def keep_best(self) -> None:
         """The module gets its best state back and is ready to predict."""
         if self.best:
             self.job.module.load_state_dict(self.best)
+        elif self.average is not None:
+            self.average.put(self.average.means)
         self.job.module.eval()
 
-    def report(self, loss: float) -> None:
-        steps = self.steps_per_epoch * self.choices.epochs
-        figures = {"epoch": self.state.epoch + 1, "loss": loss}
-        self.context.progress("train", self.state.step, steps, figures)
-
-    def capture(self) -> files.Checkpoint:
-        """A copy of everything that the next chunk changes."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.job.module.state_dict().items()}
-        for number, optimizer in enumerate(self.optimizers):
-            tensors |= {f"optimizer{number}.{name}": tensor for name, tensor in optimizer.state().items()}
-        return files.Checkpoint(_copied(tensors), asdict(self.state))
-
     def restore(self, found: files.Checkpoint) -> None:
-        """Back to what `capture` copied or a file holds."""
-        self.job.module.load_state_dict(found.part("model"))
-        for number, optimizer in enumerate(self.optimizers):
-            optimizer.restore(found.part(f"optimizer{number}"))
+        """Back to what was captured or a file holds."""
+        self.parts.restore(found)
         self.best = found.part("best") or self.best
-        self.state = _State(**found.record)
+        self.state = LoopState(**found.record)
 
     def checkpoint_if_due(self) -> None:
-        """A file every `checkpoint_seconds`; where exactly has no influence on the result."""
-        if self.context.folder is None or time.monotonic() - self.saved_at < self.training.checkpoint_seconds:
+        """A file every `checkpoint_seconds`, and when time is up; where exactly has no influence on the result."""
+        due = self.state.stopped or time.monotonic() - self.saved_s >= self.training.checkpoint_seconds
+        if self.writer is None or not self.team.agrees(due):
             return
-        found = self.capture()
-        best = {f"best.{name}": tensor for name, tensor in self.best.items()}
-        files.write(self.context.folder, files.Checkpoint({**found.tensors, **best}, found.record))
-        self.saved_at = time.monotonic()
+        found = self.parts.capture(asdict(self.state), whole=True)
+        # The best state is replaced as a whole and never changed, so that the writer needs no copy of it
+        best = {f"best.{name}": tensor for name, tensor in self.team.whole(self.best).items()}
+        if self.team.is_first:
+            self.writer.submit(files.Checkpoint({**found.tensors, **best}, found.record))
+        self.saved_s = time.monotonic()
+
+    def cut_batches(self) -> None:
+        """Out of memory: go back to the last good state and on with twice as many pieces, kept in checkpoints from here on."""
+        assert self.good is not None, "a state is captured before every stretch"
+        pieces = memory.more_pieces(self.choices.batch, self.state.pieces, self.least_rows)
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.restore(self.good)
+        self.state.pieces, self.good = pieces, None
+        if self.choices.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        said = f"train (out of memory: each batch of {self.choices.batch} rows in {pieces} pieces)"
+        self.context.progress(said, self.state.step, self.steps, {"accumulate": pieces})
 
     def explain(self, order: np.ndarray) -> None:
-        """Repeat the chunk, looking at each step, and say where the first value that is not finite came up."""
+        """Repeat the steps since the last good state, looking at each, and say where the first wrong value came up."""
+        assert self.good is not None, "a state is captured before every stretch"
+        self.restore(self.good)
         state = self.state
-        rows = order[state.position : state.position + self.chunk_rows]
-        self.reseed()
-        for batch in self.job.train.batches(rows, self.choices.batch):
-            layers = _Watch(self.job.module)
-            try:
-                loss = self.train_step(batch)
-            finally:
-                layers.close()
-            number = state.step % self.steps_per_epoch + 1
-            state.step += 1
-            if not math.isfinite(loss.item()):
-                where = f"epoch {state.epoch + 1}, batch {number} of {self.steps_per_epoch}"
-                raise ModelError(
-                    f"training: the loss is not finite in {where}; {_source(batch, layers.first, self.job.layer_name)}. "
-                    "Try a lower train.learning_rate, train.clip: 1.0, or look for extreme values in the inputs."
-                )
+        while state.position < self.num_rows and state.step < self.steps:
+            for batch in self.chunk(order):
+                watch = explain.Watch(self.job.module)
+                try:
+                    own = self.train_step(batch).item()
+                finally:
+                    watch.close()
+                loss = self.team.sum(torch.tensor(own, dtype=torch.float64)).item()
+                if state.is_lost(loss):
+                    self.team.speaks(not math.isfinite(own))
+                    where = f"epoch {state.epoch + 1}, batch {state.step % self.steps_per_epoch + 1} of {self.steps_per_epoch}"
+                    raise ModelError(explain.message(loss, where, batch, watch.first, self.job.layer_name))
+                state.add([loss], [0])
+                state.step += 1
+                state.position += min(self.choices.batch, self.num_rows - state.position)
         raise ModelError(f"training: the loss is not finite in epoch {state.epoch + 1}, and finite when the steps are repeated.")
 
 
-class _Watch:
-    """Forward hooks on the innermost modules; `first` is the name of the first one whose output is not finite."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.first: str | None = None
-        inner = [(name, child) for name, child in module.named_modules() if not any(child.children())]
-        self.hooks = [child.register_forward_hook(self._hook(name)) for name, child in inner]
-
-    def _hook(self, name: str) -> Callable[..., None]:
-        def look(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-            finite = not isinstance(output, torch.Tensor) or bool(torch.isfinite(output).all())
-            if not finite and self.first is None:
-                self.first = name
-
-        return look
-
-    def close(self) -> None:
-        for hook in self.hooks:
-            hook.remove()
+def _try(job: Job, choices: Choices, training: Training, number: int) -> list[float]:
+    """Seconds of each of some steps on the first rows; afterwards everything is as it was."""
+    with machine.running(job.module, choices):
+        loop = _Loop(job, choices, replace(training, log=None), Context())
+        before = loop.parts.capture(asdict(loop.state))
+        job.module.train()
+        seconds, rows = [], loop.index[: choices.batch]
+        for _ in range(number):
+            start_s = time.perf_counter()
+            batch = next(job.train.pieces(rows, choices.batch, choices.accumulate))
+            loop.train_step(batch).item()
+            seconds.append(time.perf_counter() - start_s)
+        loop.restore(before)
+    return seconds
 
 
-def _source(batch: Batch, layer: str | None, layer_name: Callable[[str], str]) -> str:
-    """What was found first: an input, a layer's output, or nothing before the loss itself."""
-    for name, tensor in batch.inputs.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            return f'input "{name}" holds values that are not finite'
-    return "every layer's output was finite" if layer is None else f"first in {layer_name(layer)}"
+def _rows_used(num_rows: int, batch: int) -> int:
+    """One row alone has no spread, which batch norm needs: a last batch of one row is left out."""
+    return num_rows - int(num_rows > 1 and num_rows % batch == 1 and batch > 1)
 
 
-def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _own_randomness(device: str) -> Iterator[None]:
-    """Leaves torch's own generators as they were, whatever dropout draws; a GPU takes its repeatable kernels where it has them."""
-    on_gpu = device.startswith("cuda")
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    if on_gpu:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with torch.random.fork_rng(devices=[torch.device(device)] if on_gpu else []):
-            yield
-    finally:
-        if on_gpu:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+def _steps_per_epoch(job: Job, choices: Choices) -> int:
+    return math.ceil(_rows_used(len(job.train.trainable), choices.batch) / choices.batch)

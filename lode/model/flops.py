@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class FlopCounter(TorchFunctionMode):
-    """Counts matrix products, convolutions and attention of the code inside `with FlopCounter() as counter:`."""
+    """Counts matrix products, convolutions, attention and recurrent layers of the code inside `with FlopCounter() as counter:`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,11 +50,20 @@ def _attention(result: torch.Tensor, args: tuple) -> int:
     return 2 * math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
-_COUNTS: dict[Any, Callable[[torch.Tensor, tuple], int]] = {
+def _recurrent(result: tuple[torch.Tensor, ...], args: tuple) -> int:
+    """Each step of each row multiplies with every matrix once; result, args: as of torch.lstm on a batch (or torch.gru)."""
+    steps = result[0].shape[0] * result[0].shape[1]
+    return sum(2 * steps * weight.numel() for weight in args[2] if weight.dim() == 2)
+
+
+_COUNTS: dict[Any, Callable[[Any, tuple], int]] = {
     functional.linear: _linear,
+    functional.conv1d: _convolution,
     functional.conv2d: _convolution,
     torch.matmul: _matmul,
     torch.bmm: _matmul,
     torch.baddbmm: _baddbmm,
     functional.scaled_dot_product_attention: _attention,
+    torch.lstm: _recurrent,
+    torch.gru: _recurrent,
 }

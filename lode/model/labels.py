@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -131,3 +131,20 @@ def need_two_classes(values: dict[str, tuple[Label, int]]) -> None:
     if len(values) == 1:
         only = describe(values)
         raise DataError(f"output: only the label {only} found, at least two are needed. There is nothing to learn from it")
+
+
+def words(cell: object, separator: str) -> list[str]:
+    """The canonical words of a cell that holds several: a list of them, or a text; none of an empty or missing cell."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return []
+    parts = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    return [word for word in map(canonical, parts) if word is not None]
+
+
+def lists(rows: Iterable[Sequence[object]]) -> np.ndarray:
+    """An object array (N,) of lists, however long they are."""
+    found = [list(row) for row in rows]
+    out = np.empty(len(found), dtype=object)
+    for place, row in enumerate(found):
+        out[place] = row
+    return out

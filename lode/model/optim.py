@@ -1,34 +1,52 @@
-"""The update rules and the learning rate of a step: one fused kernel per group of parameters, on CPU and GPU.
+"""Parameters in groups that one kernel call moves, their slots, and what happens to gradients before: L1, L2, clipping.
 
-They call torch's kernels without `torch.optim`, whose first use loads torch._dynamo (over a second) and whose every step costs as much
-as the arithmetic of a small network. A test compares them with `torch.optim`.
+A parameter may carry `rate_factor: float` (multiplies the learning rate) and `decay_factor: float` (multiplies the weight decay; without
+it matrices have 1, biases, norms and other vectors 0). The rules are in `lode/model/rules.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
+from torch import nn
 
-from lode.model.training import Training
+from lode.model.choices import Choices
+from lode.model.parallel import locals_of
+from lode.model.rules import RULES, Move, Rule, Tensors
 
 Parameters = Sequence[torch.nn.Parameter]
 
 
 class Optimizer:
-    """Moves parameters along their gradients. `slots` are the tensors that it keeps for each parameter, by name."""
+    """Moves parameters along their gradients."""
 
-    slot_names: tuple[str, ...] = ()
-
-    def __init__(self, parameters: Parameters, *, weight_decay: float) -> None:
-        self.groups = [_Group(group, decay, self.slot_names) for group, decay in _decayed(parameters, weight_decay)]
-        device = parameters[0].device
-        self.count = torch.zeros((), device=device)
+    def __init__(self, parameters: Parameters, choices: Choices, inner: Collection[int] = ()) -> None:
+        """inner: ids of the parameters that muon moves; it leaves the others to adamw."""
+        own, rest = RULES[choices.optimizer](choices), RULES["adamw" if choices.optimizer == "muon" else choices.optimizer](choices)
+        groups: dict[tuple[bool, float, float], list[torch.nn.Parameter]] = {}
+        for parameter in parameters:
+            decay = choices.weight_decay * getattr(parameter, "decay_factor", float(parameter.ndim >= 2))
+            key = (id(parameter) in inner, float(getattr(parameter, "rate_factor", 1.0)), decay)
+            groups.setdefault(key, []).append(parameter)
+        self.groups = [
+            _Group(members, own if is_inner else rest, rate_factor, decay)
+            for (is_inner, rate_factor, decay), members in groups.items()
+        ]
+        self.matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
+        self.parameters = list(parameters)
+        self.skips = all(group.rule.skips for group in self.groups)
+        self.count = torch.zeros((), device=parameters[0].device)
+        self.is_divided = hasattr(parameters[0], "to_local")
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """One update; parameters without a gradient stay as they are. rate: the learning rate."""
+    def step(self, rate: float, decay_share: float = 1.0, found_inf: torch.Tensor | None = None) -> None:
+        """One update; parameters without a gradient stay as they are.
+
+        rate: the learning rate. decay_share: what is left of the weight decay. found_inf: float32 (1,), 1 where no update may happen.
+        """
+        if found_inf is not None and not self.skips and bool(found_inf):
+            return  # the one place where the host waits for the device: fp16 with a rule whose kernel cannot skip
         self.count += 1
         for group in self.groups:
             parameters, slots = group.parameters, group.slots
@@ -37,18 +55,40 @@ class Optimizer:
                 used = [at for at, gradient in enumerate(gradients) if gradient is not None]
                 parameters, gradients = [parameters[at] for at in used], [gradients[at] for at in used]
                 slots = [[slot[at] for at in used] for slot in slots]
+            if self.is_divided:
+                parameters, gradients, slots = locals_of(parameters), locals_of(gradients), [locals_of(slot) for slot in slots]
             if parameters:
-                self.update(parameters, gradients, slots, rate, group.weight_decay)
+                move = Move(rate * group.rate_factor, decay_share * group.decay, self.count, found_inf)
+                group.rule.update(parameters, gradients, slots, move)
+        if found_inf is not None and self.skips:
+            self.count -= found_inf.squeeze()
 
-    def update(self, parameters: list, gradients: list, slots: list[list], rate: float, weight_decay: float) -> None:
-        """The kernel. slots: one list of tensors for each of `slot_names`."""
-        raise NotImplementedError
+    @torch.no_grad()
+    def add_penalties(self, l1: float, l2: float) -> None:
+        """Add the gradient of l1 * sum |w| + l2 * sum w^2 over the matrices."""
+        used: Tensors = [parameter for parameter in self.matrices if parameter.grad is not None]
+        gradients: Tensors = [parameter.grad for parameter in used]  # type: ignore[misc]
+        if l2 and used:
+            torch._foreach_add_(gradients, used, alpha=2.0 * l2)
+        if l1 and used:
+            torch._foreach_add_(gradients, torch._foreach_sign(used), alpha=l1)
+
+    def clip(self, norm: float | None, value: float | None) -> None:
+        """Bound each number of the gradients by `value`, then their common norm by `norm`."""
+        if value is not None:
+            nn.utils.clip_grad_value_(self.parameters, value, foreach=True)
+        if norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, norm, foreach=True)
+
+    def gradients(self) -> Tensors:
+        """Those that there are."""
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that a resumed run needs."""
         tensors = {"count": self.count}
         for number, group in enumerate(self.groups):
-            for name, slot in zip(self.slot_names, group.slots, strict=True):
+            for name, slot in zip(group.rule.slot_names, group.slots, strict=True):
                 tensors |= {f"{number}.{name}.{at}": tensor for at, tensor in enumerate(slot)}
         return tensors
 
@@ -60,75 +100,14 @@ class Optimizer:
 
 
 class _Group:
-    def __init__(self, parameters: Parameters, weight_decay: float, slot_names: Sequence[str]) -> None:
-        self.parameters = list(parameters)
-        self.weight_decay = weight_decay
-        self.slots = [[torch.zeros_like(p, memory_format=torch.preserve_format) for p in parameters] for _ in slot_names]
+    def __init__(self, parameters: Parameters, rule: Rule, rate_factor: float, decay: float) -> None:
+        self.parameters: list = list(parameters)
+        self.rule, self.rate_factor, self.decay = rule, rate_factor, decay
+        self.slots = [[torch.zeros_like(p, memory_format=torch.preserve_format) for p in parameters] for _ in rule.slot_names]
 
 
-class _Adam(Optimizer):
-    """Kingma and Ba 2015, arXiv 1412.6980."""
-
-    slot_names = ("mean", "square")
-
-    def update(self, parameters: list, gradients: list, slots: list[list], rate: float, weight_decay: float) -> None:
-        self._kernel(parameters, gradients, slots, rate, weight_decay, torch._fused_adam_)
-
-    def _kernel(self, parameters: list, gradients: list, slots: list, rate: float, weight_decay: float, kernel) -> None:  # type: ignore[no-untyped-def]
-        counts = [self.count] * len(parameters)
-        kernel(
-            parameters, gradients, slots[0], slots[1], [], counts,
-            lr=rate, beta1=0.9, beta2=0.999, weight_decay=weight_decay, eps=1e-8, amsgrad=False, maximize=False,
-        )  # fmt: skip
-
-
-class _AdamW(_Adam):
-    """Decoupled weight decay: Loshchilov and Hutter 2019, arXiv 1711.05101."""
-
-    def update(self, parameters: list, gradients: list, slots: list[list], rate: float, weight_decay: float) -> None:
-        self._kernel(parameters, gradients, slots, rate, weight_decay, torch._fused_adamw_)
-
-
-class _Sgd(Optimizer):
-    """Nesterov momentum, as Sutskever 2013 has it; plain gradient descent where momentum is 0."""
-
-    slot_names = ("momentum",)
-
-    def __init__(self, parameters: Parameters, *, weight_decay: float, momentum: float) -> None:
-        super().__init__(parameters, weight_decay=weight_decay)
-        self.momentum = momentum
-
-    def update(self, parameters: list, gradients: list, slots: list[list], rate: float, weight_decay: float) -> None:
-        torch._fused_sgd_(
-            parameters, gradients, slots[0] if self.momentum else [],
-            weight_decay=weight_decay, momentum=self.momentum, lr=rate, dampening=0.0,
-            nesterov=self.momentum > 0, maximize=False, is_first_step=False,
-        )  # fmt: skip
-
-
-def build(parameters: Parameters, training: Training, *, weight_decay: float) -> Optimizer:
-    """The update rule of `train.optimizer`; biases, norms and other vectors get no weight decay."""
-    if training.optimizer == "sgd":
-        return _Sgd(parameters, weight_decay=weight_decay, momentum=training.momentum)
-    rule = _Adam if training.optimizer == "adam" else _AdamW
-    return rule(parameters, weight_decay=weight_decay)
-
-
-def learning_rate(step: int, steps: int, *, peak: float, schedule: str, warmup: float) -> float:
-    """Rate of step 0 to steps - 1: linear up to `peak` in the first `warmup` share, then constant or a half cosine to 0."""
-    rising = math.ceil(warmup * steps)
-    if step < rising:
-        return peak * (step + 1) / rising
-    if schedule == "constant":
-        return peak
-    done = (step - rising) / max(1, steps - rising)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _decayed(parameters: Parameters, weight_decay: float) -> list[tuple[list[torch.nn.Parameter], float]]:
-    """Groups of parameters with their decay. One group is one kernel call a step, so there are no more than needed."""
-    if not weight_decay:
-        return [(list(parameters), 0.0)]
-    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
-    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
-    return [(group, decay) for group, decay in ((matrices, weight_decay), (vectors, 0.0)) if group]
+def inner_weights(module: nn.Module) -> set[int]:
+    """Ids of the weights of linear layers and convolutions but for the heads: what muon is for."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
+    found = {name: child for name, child in module.named_modules() if isinstance(child, kinds)}
+    return {id(child.weight) for name, child in found.items() if not {"head", "heads"} & set(name.split("."))}

@@ -15,13 +15,17 @@ class Rows:
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> None:
-        """prediction: (N,) or (N, K); target: int64 codes or numbers (N,); weight: (N,), 1 where None."""
+        """prediction, target: (N, ...), a target int64 codes or numbers; weight: (N,), 1 where None."""
         prediction_f = np.asarray(prediction, dtype=np.float64)
         target_N = np.asarray(target)
         weight_N = np.ones(len(target_N)) if weight is None else np.asarray(weight, dtype=np.float64)
         if not len(prediction_f) == len(target_N) == len(weight_N):
             raise ValueError(f"{len(prediction_f)} predictions, {len(target_N)} targets, {len(weight_N)} weights")
-        known_N = target_N >= 0 if np.issubdtype(target_N.dtype, np.integer) else ~np.isnan(target_N)
+        is_codes = np.issubdtype(target_N.dtype, np.integer)
+        known_N = target_N >= 0 if is_codes else ~np.isnan(target_N)
+        if known_N.ndim > 1:  # a row of tags ends somewhere, a row of numbers is whole
+            axes = tuple(range(1, known_N.ndim))
+            known_N = known_N.any(axis=axes) if is_codes else known_N.all(axis=axes)
         kept_N = known_N & (weight_N > 0)
         if not kept_N.all():
             prediction_f, target_N, weight_N = prediction_f[kept_N], target_N[kept_N], weight_N[kept_N]
@@ -35,6 +39,18 @@ class Rows:
             return self._parts[0]
         prediction, target, weight = zip(*self._parts, strict=True)
         return np.concatenate(prediction), np.concatenate(target), np.concatenate(weight)
+
+
+def added(units_NS: np.ndarray | None, weight_N: np.ndarray) -> np.ndarray:
+    """The sums (S,) of rows as often as they are weighted; what `Metric.of` takes where the units are rows."""
+    assert units_NS is not None, "the metric has units"
+    total_S: np.ndarray = weight_N @ units_NS
+    return total_S
+
+
+def ratio(part: float, whole: float) -> float:
+    """A share; NaN of nothing."""
+    return float(part) / float(whole) if whole > 0 else float("nan")
 
 
 def mean(values_N: np.ndarray, weight_N: np.ndarray) -> float:

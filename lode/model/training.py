@@ -2,50 +2,90 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
-from lode.core.errors import SpecError, near_miss
-from lode.core.types import Range
+from lode.core.errors import SpecError, listed, near_miss
+from lode.core.types import PretrainSpec, Range
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How models with a training loop are fitted. Whatever is left open is decided from the rows by fixed rules, never by timing.
+    """How models with a training loop are fitted. Whatever is left open, the model's own recipe or fixed rules decide (docs/decisions).
 
     Args:
-        optimizer: The update rule: adam, adamw (decoupled weight decay) or sgd (Nesterov momentum).
+        optimizer: The update rule; left open, adamw or what the model's recipe wants.
         learning_rate: Peak learning rate; left open, a good one for the optimizer and the model.
-        weight_decay: Weight decay of matrices (biases and norms have none); left open, by optimizer.
-        momentum: Momentum of sgd.
+        weight_decay: Weight decay of matrices (biases and norms have none), decoupled with adamw, lion and muon; left open, by optimizer.
+        decay_schedule: Weight decay over the steps: constant, or flat_cos: constant for half of them, then a half cosine to 0.
+        momentum: Momentum of sgd (left open, 0.9), rmsprop (0) and muon (0.95).
+        nesterov: Whether the momentum of sgd and muon looks ahead; left open, it does.
+        beta1: Memory of the mean gradient, with adam, adamw, lion and muon (left open, 0.9).
+        beta2: Memory of the squared gradient, with adam, adamw and muon (left open, 0.999), lion and rmsprop (0.99).
+        l1: Adds l1 times the sum of the absolute weights of matrices to the loss (its gradient; the reported loss leaves it out).
+        l2: Adds l2 times the sum of the squared weights of matrices to the loss (its gradient; the reported loss leaves it out).
         epochs: Passes over the training rows; left open, decided from the rows, with early stopping.
-        batch: Rows per step; left open, decided from the rows.
-        schedule: Learning rate after the warm-up: cosine goes to 0 at the last step, constant stays.
-        warmup: Share of the steps during which the learning rate rises from 0.
+        batch: Rows per step, or all; left open, decided from the rows.
+        accumulate: Pieces into which each batch is cut to save memory: their gradients are summed, the step is that of the whole batch.
+        schedule: Learning rate after the warm-up; left open, cosine (to 0 at the last step).
+        warmup: Share of the steps in which the learning rate rises; left open, 0.05 (one_cycle 0.3, coslog4 0).
+        decay: What a drop leaves of the learning rate, with step, exponential and plateau.
+        decay_epochs: Epochs from drop to drop (step, exponential; left open, a third of all), or without a better loss (plateau; 2).
+        cooldown: Share of the steps, at the end, in which the learning rate falls to 0, with wsd.
         stop: `{patience: 3}` stops after three epochs without a better loss on the stop rows; left open, by epochs.
-        precision: fp32, bf16, or auto: bf16 where the chip is fast at it and the model is large.
-        threads: Processor threads; left open, one for small steps and all of them for large ones.
+        ema: Memory of a running mean of the weights, which is then what is judged and kept (0.999); left open, there is none.
         clip: Largest norm of the gradient; left open, gradients are not clipped.
+        clip_value: Largest absolute value of each number in the gradient; left open, gradients are not clipped.
+        precision: fp32, bf16, fp16 (GPU only), or auto: bf16 where the chip is fast at it and the model is large.
+        threads: Processor threads; left open, one for small steps, all for large ones, measured where training takes long.
+        compile: Whether torch.compile makes the step faster; auto measures it where training takes long, and never does otherwise.
+        checkpoint_activations: Keep only what goes into each block and compute the rest again: less memory, a third more time.
+        deterministic: Only operations that repeat bit for bit (an error where there is none), and nothing decided by measuring.
         device: Where to train: cpu, cuda, or auto (what the run chose).
-        compile: Compile the step with torch.compile; pays for large models and long runs only.
+        devices: Processes that share each batch, one for each GPU (or part of the processor); auto is every GPU, else one process.
+        strategy: What the processes share: ddp, each holds the whole model; fsdp, each holds a part of it.
+        pretrain: Learn from the inputs of all rows first, those without a label too: masked, contrastive; left open, not at all.
+        budget: Time for training, such as 10m or 2h: `model: auto` tries what fits into it; left open, there is no limit.
+        log: Where to write losses while training: tensorboard, mlflow; files in the run's folder.
         checkpoint_seconds: Seconds between two checkpoints of the training state.
         seed: Changes everything random in training.
     """
 
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    learning_rate: Annotated[float, Range(0, open_low=True)] | None = None
-    weight_decay: Annotated[float, Range(0)] | None = None
-    momentum: Annotated[float, Range(0, 1, open_high=True)] = 0.9
+    optimizer: Literal["sgd", "rmsprop", "adagrad", "adam", "adamw", "lion", "muon"] | None = None
+    learning_rate: Annotated[float, Range(0, open_low=True, search=(1e-4, 2e-2), log=True)] | None = None
+    weight_decay: Annotated[float, Range(0, search=(1e-4, 0.5), log=True)] | None = None
+    decay_schedule: Literal["constant", "flat_cos"] | None = None
+    momentum: Annotated[float, Range(0, 1, open_high=True)] | None = None
+    nesterov: bool | None = None
+    beta1: Annotated[float, Range(0, 1, open_high=True)] | None = None
+    beta2: Annotated[float, Range(0, 1, open_high=True)] | None = None
+    l1: Annotated[float, Range(0)] = 0.0
+    l2: Annotated[float, Range(0)] = 0.0
     epochs: Annotated[int, Range(1)] | None = None
-    batch: Annotated[int, Range(1)] | None = None
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: Annotated[float, Range(0, 1)] = 0.05
+    batch: Annotated[int, Range(1)] | Literal["all"] | None = None
+    accumulate: Annotated[int, Range(1)] = 1
+    schedule: Literal["constant", "step", "exponential", "cosine", "linear", "one_cycle", "wsd", "plateau", "coslog4"] | None = None
+    warmup: Annotated[float, Range(0, 1)] | None = None
+    decay: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None = None
+    decay_epochs: Annotated[int, Range(1)] | None = None
+    cooldown: Annotated[float, Range(0, 1)] | None = None
     stop: dict[Literal["patience"], Annotated[int, Range(1)]] | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: Annotated[int, Range(1)] | None = None
+    ema: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None = None
     clip: Annotated[float, Range(0, open_low=True)] | None = None
+    clip_value: Annotated[float, Range(0, open_low=True)] | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: Annotated[int, Range(1)] | None = None
+    compile: bool | Literal["auto"] = "auto"
+    checkpoint_activations: bool = False
+    deterministic: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    compile: bool = False
+    devices: Annotated[int, Range(1)] | Literal["auto"] = 1
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    pretrain: PretrainSpec | None = None
+    budget: str | None = None
+    log: list[Literal["tensorboard", "mlflow"]] | None = None
     checkpoint_seconds: Annotated[float, Range(0)] = 30.0
     seed: int = 0
 
@@ -55,8 +95,80 @@ class Training:
                 raise SpecError(f'train.stop: unknown key "{key}", allowed is patience.{near_miss(key, ["patience"])}')
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise SpecError(f"train.stop.patience: found {value!r}, allowed is a whole number of at least 1.")
+        for option, (word, users) in ONLY_WITH.items():
+            found = getattr(self, word)
+            if getattr(self, option) is not None and found not in users:
+                raise SpecError(
+                    f"train.{option}: found beside {word}: {found or '(left open)'}, which may not use it, "
+                    f"allowed with {word}: {', '.join(users)}. Write one of them, or remove {option}."
+                )
+        self._check_pairs()
+        self.budget_s  # noqa: B018 a span that cannot be read is told at once
+
+    @property
+    def budget_s(self) -> float | None:
+        """Seconds of the budget; None without one. Errors: SpecError for what is no span of time."""
+        if self.budget is None:
+            return None
+        found = _SPAN.fullmatch(self.budget.strip())
+        if found is None or float(found[1]) <= 0:
+            raise SpecError(f"train.budget: found {self.budget!r}, allowed is a span of time such as 90s, 10m or 2h.")
+        return float(found[1]) * _SECONDS[found[2]]
+
+    def _check_pairs(self) -> None:
+        """Options that contradict one another."""
+        if isinstance(self.batch, int) and self.accumulate > self.batch:
+            raise SpecError(
+                f"train.accumulate: found {self.accumulate} pieces of batches of {self.batch} rows, "
+                f"allowed is at most {self.batch}. Make batch larger."
+            )
+        if self.nesterov and self.momentum == 0:
+            raise SpecError("train.nesterov: found beside momentum: 0, allowed is momentum above 0. Remove one of them.")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise SpecError(FP16_ON_CPU)
+        if self.deterministic and self.compile is True:
+            raise SpecError("train.compile: found beside deterministic: true, allowed is one of them. Remove one.")
+        if (self.warmup or 0) + (self.cooldown or 0) > 1:
+            raise SpecError(f"train.cooldown: found {self.cooldown} beside warmup: {self.warmup}, allowed is a sum of at most 1.")
+        if len(set(self.log or ())) < len(self.log or ()):
+            raise SpecError(f"train.log: found {listed(self.log or ())}, allowed is each word once.")
 
     @property
     def patience(self) -> int | None:
         """Epochs without a better loss on the stop rows before training ends; None where the file leaves it open."""
         return (self.stop or {}).get("patience")
+
+    def filled(self, defaults: Mapping[str, Any]) -> Training:
+        """With a model's own defaults where the user left an option open and the user's other words do not speak against it."""
+        made = self
+        own = defaults.get("optimizer")
+        other_rule = self.optimizer is not None and own != self.optimizer and {own, self.optimizer} != {"adam", "adamw"}
+        for option in sorted(defaults, key=lambda name: name not in ("optimizer", "schedule")):
+            assert hasattr(self, option), f"training_defaults: there is no option train.{option}"
+            if getattr(self, option) not in (None, "auto"):
+                continue
+            word, users = ONLY_WITH.get(option, ("", ()))
+            fits = not word or getattr(made, word) in users
+            if fits and not (other_rule and option in ("learning_rate", "weight_decay")):
+                made = replace(made, **{option: defaults[option]})
+        return made
+
+
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smh])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "momentum": ("optimizer", ("sgd", "rmsprop", "muon")),
+    "nesterov": ("optimizer", ("sgd", "muon")),
+    "beta1": ("optimizer", ("adam", "adamw", "lion", "muon")),
+    "beta2": ("optimizer", ("adam", "adamw", "lion", "muon", "rmsprop")),
+    "decay": ("schedule", ("step", "exponential", "plateau")),
+    "decay_epochs": ("schedule", ("step", "exponential", "plateau")),
+    "cooldown": ("schedule", ("wsd",)),
+}
+"""Option -> the option, and its words, without which it would do nothing."""
+
+FP16_ON_CPU = (
+    "train.precision: found fp16 on a processor without a GPU, allowed are auto, fp32 and bf16 there. "
+    "Write precision: auto, or train on a GPU (device: cuda)."
+)

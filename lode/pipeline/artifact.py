@@ -4,6 +4,7 @@ artifact.json          format version, what was built (inputs, outputs, family a
 preprocess.json/.safetensors    cleaners and features, fitted
 tasks.json             classes, scalings
 model/                 the family's own files
+preprocess-0.json ..., members/, ensemble.json, meta/    instead of preprocess and model, where it is an ensemble (format 2)
 parity.parquet, parity.safetensors    held-out rows and the scores of the model as it was in training
 card.json, lineage.json, hash.json    what is known about it, where it comes from, what it must hash to
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,24 @@ from lode.core.errors import ArtifactError, DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnSchema, Component, Problem
 from lode.data.preprocess import Preprocessor
-from lode.model.contracts import Examples, Family, Shapes, Task
+from lode.model.contracts import Cost, Examples, Family, Task
+from lode.pipeline import assets
 from lode.pipeline.catalog import Catalog
+from lode.pipeline.ensemble import Ensemble
 from lode.pipeline.manifest import hash_file, hash_json
+from lode.pipeline.member import build, examples
 from lode.pipeline.scoring import figures, kind_of
 from lode.pipeline.state import load_state, read_json, save_state, write_bytes, write_json
 from lode.value.contracts import Policy
 
-FORMAT = 1
-"""Format version of the folder. A lode that knows format N reads every format up to N."""
+FORMAT = 2
+"""Latest format of the folder: 1 holds one model, 2 an ensemble. A lode that knows format N reads every format up to N."""
 
 TOLERANCE = 1e-5
 """Largest difference of a probability or a standardised number where devices, versions or batch shapes differ (promise 2)."""
+
+_LISTS: Mapping[str, pl.DataType] = {"list": pl.List(pl.String), "vector": pl.List(pl.Float64)}
+"""Answers that are lists, by the kind of their column: an empty list must not leave the type open."""
 
 _NOT_HASHED = frozenset(
     {"card.json", "lineage.json", "hash.json", "parity.parquet", "parity.safetensors", "report.html", "report.json"}
@@ -44,7 +51,7 @@ _NOT_HASHED = frozenset(
 
 @dataclass(slots=True)
 class Model:
-    """A fitted model with its preprocessing: frames in, frames out.
+    """A fitted model with its preprocessing: frames in, frames out. Of an ensemble, `preprocessor` is its first member's.
 
     recipe: what was built, as JSON: {"outputs": [{"output", "task"}], "family", "encoders", "augments", "policy"}.
     temperatures: output -> temperature that its scores are divided by.
@@ -52,7 +59,7 @@ class Model:
     """
 
     preprocessor: Preprocessor
-    family: Family
+    family: Family | None
     tasks: Mapping[str, Task]
     recipe: Mapping[str, Any]
     temperatures: dict[str, float] = field(default_factory=dict)
@@ -63,17 +70,20 @@ class Model:
     hash: str = ""
     card: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    ensemble: Ensemble | None = None
 
     @property
     def columns(self) -> tuple[ColumnSchema, ...]:
         """Columns of a request."""
-        return self.preprocessor.columns
+        return self.preprocessor.columns if self.ensemble is None else self.ensemble.columns
 
     @property
     def ignored(self) -> frozenset[str]:
         """Columns that a request may have and nothing reads: inputs that `data.select` left out."""
         selection = self.preprocessor.selection
-        return frozenset() if selection is None else frozenset(selection["scores"]) - frozenset(selection["kept"])
+        if selection is None:
+            return frozenset()
+        return frozenset(selection["scores"]) - {column.name for column in self.columns}
 
     @property
     def answers(self) -> tuple[ColumnSchema, ...]:
@@ -81,10 +91,9 @@ class Model:
         found: list[ColumnSchema] = []
         words = {entry["output"]: entry["task"]["type"] for entry in self.recipe["outputs"]}
         for name, task in self.tasks.items():
-            kind = "number" if task.kind == "number" else "string"
-            found.append(ColumnSchema(name, words[name], kind, "a number" if kind == "number" else "a class"))
             found += [
-                ColumnSchema(f"{name}.probability.{word}", "probability", "number", "a number from 0 to 1") for word in task.classes
+                replace(column, name=f"{name}.{column.name}" if column.name else name, type=column.type or words[name])
+                for column in task.answers()
             ]
             decides = self.policy is not None and name == self._first
             if kind_of(task) == "binary":
@@ -99,7 +108,7 @@ class Model:
 
     def problems(self, frame: pl.DataFrame) -> list[Problem]:
         """Everything that keeps rows from being predicted: cells, missing and unknown columns."""
-        return self.preprocessor.problems(frame)
+        return self.preprocessor.problems(frame) if self.ensemble is None else self.ensemble.problems(frame)
 
     def unseen(self, frame: pl.DataFrame) -> dict[str, int]:
         """Per input, how many cells hold a value that training never saw."""
@@ -107,13 +116,22 @@ class Model:
 
     def examples(self, frame: pl.DataFrame) -> Examples:
         """The rows as the family's arrays."""
-        if self.family.needs == "flat":
-            return Examples(frame.height, {}, self.preprocessor.flat(frame))
-        return Examples(frame.height, self.preprocessor.arrays(frame), None)
+        assert self.family is not None, "an ensemble makes the arrays of each of its members"
+        return examples(frame, self.preprocessor, self.family.needs)
 
     def scores(self, frame: pl.DataFrame) -> dict[str, np.ndarray]:
         """Raw scores, float32 (N, K) per output."""
+        if self.ensemble is not None:
+            return self.ensemble.scores(frame)
+        assert self.family is not None, "a model has a family or is an ensemble"
         return self.family.predict(self.examples(frame))
+
+    def cost(self) -> Cost:
+        """What a row takes; of an ensemble the sum over its members."""
+        if self.ensemble is not None:
+            return self.ensemble.cost()
+        assert self.family is not None, "a model has a family or is an ensemble"
+        return self.family.cost()
 
     def predict(self, frame: pl.DataFrame, *, check: bool = True) -> pl.DataFrame:
         """Columns `<output>`, `<output>.probability.<class>`, `<output>.decision`; one row for each row of `frame`.
@@ -137,8 +155,11 @@ class Model:
         columns: dict[str, Any] = {}
         for name, task in self.tasks.items():
             answers = task.decode(scores[name], self.temperatures.get(name, 1.0))
+            kinds = {column.name: column.kind for column in task.answers()}
             for part, values in answers.items():
-                columns[f"{name}.{part}" if part else name] = values.tolist() if values.dtype.hasobject else values
+                title, dtype = f"{name}.{part}" if part else name, _LISTS.get(kinds[part])
+                plain = values.tolist() if values.dtype.hasobject else values
+                columns[title] = plain if dtype is None else pl.Series(title, plain, dtype=dtype)
             policy = self.policy if name == self._first else None
             if kind_of(task) == "binary":
                 positive = answers[f"probability.{task.classes[1]}"]
@@ -154,14 +175,18 @@ class Model:
     def save(self, folder: Path) -> str:
         """Write what is hashed; returns the content hash. Same state, same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_state(self.preprocessor.state(), folder, "preprocess")
         save_state({name: task.state() for name, task in self.tasks.items()}, folder, "tasks")
-        (folder / "model").mkdir(exist_ok=True)
-        self.family.save(folder / "model")
+        if self.ensemble is not None:
+            self.ensemble.save(folder)
+        else:
+            assert self.family is not None, "a model has a family or is an ensemble"
+            save_state(assets.nameless_features(self.preprocessor.state()), folder, "preprocess")
+            (folder / "model").mkdir(exist_ok=True)
+            self.family.save(folder / "model")
         policy = None if self.policy is None else {**self.recipe["policy"], "state": self.policy.state()}
         record = {
-            "format": FORMAT,
-            "recipe": {**self.recipe, "policy": policy},
+            "format": 1 if self.ensemble is None else FORMAT,
+            "recipe": {**assets.nameless(self.recipe), "policy": policy},
             "temperatures": self.temperatures,
             "currency": self.currency,
             "columns": [column.to_json() for column in self.columns],
@@ -192,7 +217,8 @@ class Model:
         for name, scores in expected.items():
             with np.errstate(invalid="ignore"):
                 difference = np.abs(self.figures(found, name) - self.figures({name: scores}, name))
-            spread = float(np.std(self.figures({name: scores}, name))) if self.tasks[name].kind == "number" else 1.0
+            # Numbers in the data's unit are held against their spread, probabilities and codes are as they are.
+            spread = 1.0 if self.tasks[name].classes else float(np.std(self.figures({name: scores}, name)))
             # np.maximum, unlike max, lets no NaN pass for a small number.
             largest = float(np.maximum(largest, np.max(difference, initial=0.0) / (spread or 1.0)))
         if not bitwise and not largest <= TOLERANCE:
@@ -203,34 +229,25 @@ class Model:
         return {"rows": rows.height, "largest_difference": largest, "bitwise": bitwise}
 
 
-def build(recipe: Mapping[str, Any], preprocessor: Preprocessor, tasks: Mapping[str, Task]) -> Family:
-    """An unfitted family for a fitted preprocessor."""
-    specs = preprocessor.specs  # an input that `select` left out needs no encoder
-    encoders = {name: Component.from_json(record) for name, record in recipe.get("encoders", {}).items() if name in specs}
-    augments = {
-        name: tuple(Component.from_json(entry) for entry in entries)
-        for name, entries in recipe.get("augments", {}).items()
-        if name in specs
-    }
-    shapes = Shapes(specs, preprocessor.flat_spec, encoders, augments)
-    family: Family = REGISTRIES["family"].create(Component.from_json(recipe["family"]), shapes, tasks)
-    return family
-
-
 def read(folder: Path) -> Model:
     """Load a model folder. Errors: ArtifactError where it is damaged, incomplete or of a later format."""
     record = read_json(folder / "artifact.json")
     if record.get("format", 0) > FORMAT:
         raise ArtifactError(f"{folder}: artifact format {record['format']}, this lode reads up to {FORMAT}. Upgrade lode.")
     recipe = record["recipe"]
-    preprocessor = Preprocessor.from_state(load_state(folder, "preprocess"))
     tasks: dict[str, Task] = {
         entry["output"]: REGISTRIES["task"].create(Component.from_json(entry["task"])) for entry in recipe["outputs"]
     }
     for name, state in load_state(folder, "tasks").items():
         tasks[name].restore(state)
-    family = build(recipe, preprocessor, tasks)
-    family.load(folder / "model")
+    family, ensemble = None, None
+    if record["format"] == 1:
+        preprocessor = Preprocessor.from_state(load_state(folder, "preprocess"))
+        family = build(recipe, preprocessor, tasks)
+        family.load(folder / "model")
+    else:
+        ensemble = Ensemble.load(folder, recipe, tasks)
+        preprocessor = ensemble.preprocessors[0]
     policy: Policy | None = None
     if recipe.get("policy"):
         options = {key: value for key, value in recipe["policy"].items() if key != "state"}
@@ -239,7 +256,7 @@ def read(folder: Path) -> Model:
         recipe = {**recipe, "policy": options}
     return Model(
         preprocessor, family, tasks, recipe, dict(record["temperatures"]), policy, record["currency"],
-        hash=content_hash(folder), folder=folder,
+        hash=content_hash(folder), folder=folder, ensemble=ensemble,
     )  # fmt: skip
 
 

@@ -1,42 +1,59 @@
 """Choosing among candidates: by value where the file has a `value:` block, else by the task's first metric.
 
-Packaged is the cheapest candidate whose paired 95 % interval of the difference to the best one reaches zero.
+Recommended is the cheapest candidate whose paired 95 % interval of the difference to the best one reaches zero.
+`lode/pipeline/portfolio.py` says which candidates there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from lode.core.types import Component
+from lode.core.errors import SpecError
+from lode.core.types import FamilySpec, Range
 from lode.model.contracts import Cost
-
-BASELINES = ("constant", "linear", "trees")
-"""Always trained beside the model (promise 5)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Auto:
-    """`model: auto`: baselines and a network, judged on rows that none of them saw; the cheapest that reaches the best is packaged.
+    """`model: auto`: baselines, networks, trees of several settings and an ensemble of them, judged on rows that none of them saw.
 
     Args:
-        candidates: families that may be packaged.
+        candidates: families that are tried and may be packaged; left open, by the data, and by whether there is a `train.budget`.
+        choose: what is packaged: the "cheapest" candidate whose interval reaches the best one, or the "best".
+        ensemble: whether the greedy ensemble of the candidates is one of them.
+        rounds: candidate -> on how many folds it is fitted, instead of what a budget allows; a run with a budget records what fitted
+            (`fitted` in the result of `lode train --json`), and with that here another run repeats it exactly.
     """
 
-    candidates: list[str] = ("constant", "linear", "trees", "network")  # type: ignore[assignment]
+    candidates: list[FamilySpec] | None = None
+    choose: Literal["cheapest", "best"] = "cheapest"
+    ensemble: bool = True
+    rounds: dict[str, Annotated[int, Range(1)]] | None = None
 
 
-def candidates(model: Component) -> tuple[list[Component], list[str]]:
-    """What is trained, cheapest kind first, and the words that may be packaged."""
-    if model.type == "auto":
-        words = list(Auto(**model.options).candidates)
-        names = [*BASELINES, *(word for word in words if word not in BASELINES)]
-        return [Component(word) for word in names], words
-    chosen = [Component(word) for word in BASELINES if word != model.type]
-    return [*chosen, model], [model.type]
+@dataclass(frozen=True, kw_only=True)
+class Ensembling:
+    """`model: ensemble`: several families that answer as one, packaged as one.
+
+    Args:
+        members: families that take part, each with options of its own if it has any.
+        method: "greedy" weights (Caruana 2004) and "stacking" (a linear model over the members' scores) are found on rows that the
+            members did not see; "bagging" and "voting" weigh them alike.
+        folds: into how many parts the rows are cut: each member is fitted on all but one of them in turn, and answers with the mean
+            of these models. With "voting" the folds only judge, and each member is one model, fitted on all rows.
+    """
+
+    members: list[FamilySpec]
+    method: Literal["greedy", "voting", "bagging", "stacking"] = "greedy"
+    folds: Annotated[int, Range(2, 20)] = 5
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise SpecError("model.members: found an empty list, allowed: one family or more.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +75,17 @@ def best_of(judgements: Sequence[Judgement], allowed: Sequence[str], higher_is_b
 
 
 def select(
-    judgements: Sequence[Judgement], allowed: Sequence[str], best: str, differences: Mapping[str, tuple[float, float]]
+    judgements: Sequence[Judgement],
+    allowed: Sequence[str],
+    best: str,
+    differences: Mapping[str, tuple[float, float]],
+    *,
+    package_best: bool = False,
 ) -> tuple[str, list[dict[str, Any]]]:
     """The word to package, and the table of reasons.
 
-    differences: per word, the paired 95 % interval of (candidate - best), better counted positive.
+    differences: per word, the paired 95 % interval of (candidate - best), better counted positive. package_best: the file says
+    `choose: best`; the table still marks the cheapest that reaches it as recommended.
     """
     table = []
     for entry in judgements:
@@ -73,10 +96,11 @@ def select(
             "parameters": entry.cost.parameters, "flops_per_row": entry.cost.flops_per_row, "allowed": entry.word in allowed,
         })  # fmt: skip
     reaching = [row for row in table if row["reaches_best"] and row["allowed"]]
-    chosen = min(reaching, key=lambda row: (row["flops_per_row"], row["parameters"]))
+    cheapest = min(reaching, key=lambda row: (row["flops_per_row"], row["parameters"]))
+    chosen = next(row for row in reaching if row["candidate"] == best) if package_best else cheapest
     for row in table:
-        row["chosen"] = row is chosen
-        row["reason"] = _reason(row, best, str(chosen["candidate"]), len(allowed) == 1)
+        row["chosen"], row["recommended"] = row is chosen, row is cheapest
+        row["reason"] = _reason(row, best, str(cheapest["candidate"]), len(allowed) == 1)
     return str(chosen["candidate"]), table
 
 
@@ -85,11 +109,15 @@ def _reason(row: Mapping[str, Any], best: str, chosen: str, named: bool) -> str:
     if row["chosen"]:
         if named:
             return "named in the file"
-        return "best" if word == best else f"cheapest whose interval reaches the best ({best})"
+        if word == best:
+            return "best" if row["recommended"] else f"best, as the file asks; {chosen} reaches it and costs less"
+        return f"cheapest whose interval reaches the best ({best})"
     if not row["allowed"]:
         if named:
             return "baseline"
         return "has learnt nothing, others have" if word == "constant" else "not among model.candidates"
+    if row["recommended"]:
+        return f"recommended: cheapest whose interval reaches the best ({best})"
     if row["reaches_best"]:
         return (
             f"reaches the best, but {chosen} costs less"

@@ -84,10 +84,13 @@ def _thin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def calibration(task: Task, scores_NK: np.ndarray, target_N: np.ndarray, temperature: float) -> dict[str, Any]:
     """Expected calibration error with and without the model's temperature, and the bins of the reliability picture.
 
-    Of a binary output the probability of the positive class is judged, of several classes that of the likeliest one.
+    Of a binary output the probability of the positive class is judged, of several classes that of the likeliest one, of several labels a
+    row that of each label.
     """
     said = scoring.figures(task, scores_NK, temperature)
     plain = said if temperature == 1.0 else scoring.figures(task, scores_NK)
+    if task.kind == "labels":
+        said, plain, target_N = said.ravel(), plain.ravel(), target_N.ravel().astype(np.int64)
     bins = calibrate.reliability(said, target_N, NUM_BINS)
     return {
         "error": calibrate.expected_calibration_error(said, target_N),

@@ -22,7 +22,7 @@ from lode.core.types import ColumnName, Range
 from lode.data.contracts import ROW
 from lode.model import bootstrap
 from lode.model.contracts import Task
-from lode.pipeline import diagnosis, scoring, slices, valuation, wording
+from lode.pipeline import diagnosis, kinds, scoring, slices, valuation, wording
 from lode.pipeline.importance import importance
 from lode.pipeline.scoring import Predictor, Truth
 
@@ -38,6 +38,8 @@ class Evaluation:
     """How a model is judged on the test rows.
 
     Args:
+        folds: judge every candidate on so many folds of the training and validation rows too, cut as the split is (at random, by group, by
+            time), each row by a model that never saw it; the report shows these figures beside those of the test rows.
         resamples: bootstrap resamples behind every 95 % interval.
         slices: columns whose groups are judged one by one; without it every category or binary input of 2 to 20 values.
         importance: whether each input is shuffled to see what the model loses without it.
@@ -48,6 +50,7 @@ class Evaluation:
         seed: everything random here derives from it.
     """
 
+    folds: Annotated[int, Range(2, 100)] | None = None
     resamples: Annotated[int, Range(100, 100000)] = 1000
     slices: list[ColumnName] | None = None
     importance: bool = True
@@ -60,7 +63,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class _Contest:
-    """One output: the M labelled rows, the model's raw scores, and what it and every baseline said, (M,) or (M, K)."""
+    """One output: the M labelled rows, the model's raw scores, and what it and every baseline said, (M, ...)."""
 
     task: Task
     truth: Truth
@@ -164,15 +167,18 @@ def _judge(model: Predictor, contest: _Contest, test: pl.DataFrame, options: Eva
     row_M = (test[ROW].to_numpy() if ROW in test.columns else np.arange(test.height))[truth.rows]
     if truth.kind == "number":
         record |= diagnosis.numbers(contest.prediction, truth.target, np.random.default_rng([options.seed, 103]))
+    elif truth.kind not in ("binary", "multiclass"):
+        record |= kinds.details(truth.kind, task, contest.prediction, truth.target)
     else:
         answer_M, threshold = _answers(model, contest)
         record["threshold"] = threshold
         record["confusion"] = diagnosis.confusion(truth.target, answer_M, task.classes)
+    if truth.kind in ("binary", "multiclass", "labels"):
         temperature = model.temperatures.get(truth.name, 1.0)
         record["calibration"] = diagnosis.calibration(task, contest.scores, truth.target, temperature)
     if truth.kind == "binary":
         record["curves"] = diagnosis.curves(contest.prediction, truth.target)
-    record["worst"] = diagnosis.worst(contest.prediction, truth.target, row_M, task.classes)
+    record["worst"] = kinds.worst(truth.kind, task, contest.prediction, truth.target, row_M)
     record["sentence"] = wording.sentence(truth.name, record)
     return record
 
@@ -217,7 +223,9 @@ def _constant(contest: _Contest, options: Evaluation) -> dict[str, Any]:
     """
     word, truth = contest.task.metrics[0], contest.truth
     other = contest.baselines.get("constant")
-    if other is None and truth.kind == "number":
+    if other is None and truth.kind not in ("number", "binary", "multiclass"):
+        other = contest.prediction  # only a packaged `constant` has no such baseline beside it
+    elif other is None and truth.kind == "number":
         other = np.full(len(truth.target), truth.target.mean())
     elif other is None:
         shares = np.bincount(truth.target, minlength=len(contest.task.classes)) / len(truth.target)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from lode.core.errors import ModelError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.model.bootstrap import difference, draws, intervals
@@ -19,7 +20,7 @@ from lode.value.contracts import Outcomes, Policy, money
 from lode.value.curve import points, policy_curve
 
 VALUE = "value per 1,000"
-_RESAMPLES = 1000
+_RESAMPLES, _FEWEST_RESAMPLES, _DRAWN_ROWS = 1000, 200, 4_000_000
 
 
 class Judged:
@@ -30,19 +31,20 @@ class Judged:
     worth: money of each row (M,) under a policy that was fitted on the other folds; float, for intervals only.
     """
 
-    def __init__(self, scores: Sequence[Mapping[str, np.ndarray]], development: Development, policy: Component | None):
-        plan, first = development.plan, development.first
+    def __init__(self, scores: Mapping[str, np.ndarray], development: Development, policy: Component | None):
+        """scores: per output (J, K), of the first J judged rows: a candidate that ran out of time has judged some rounds only."""
+        first = development.first
         self.task = development.tasks[first]
-        known = self.task.known(development.targets[first][plan.judged])
-        self.rows, self.fold = plan.judged[known], plan.cross_fold[known]
+        judged, fold = development.judged(len(scores[first]))
+        known = self.task.known(development.targets[first][judged])
+        self.rows, self.fold = judged[known], fold[known]
         self.temperatures: dict[str, float] = {}
         for name, task in development.tasks.items():
-            own = np.concatenate([part[name] for part in scores])
-            target = development.targets[name][plan.judged]
-            self.temperatures[name] = 1.0 if task.kind == "number" else temperature(own, target)
+            own, target = scores[name], development.targets[name][judged]
+            self.temperatures[name] = fitted_temperature(task, own, target)
             if name == first:
                 self.scores, self.target = own[known], target[known]
-        self.truth = natural(self.task, self.target)
+        self.truth = self.task.natural(self.target)
         self.crossed = self._cross_calibrated()
         self.metric = self.task.metrics[0]
         self.policy: Policy | None = None
@@ -54,11 +56,11 @@ class Judged:
 
     def _cross_calibrated(self) -> np.ndarray:
         found = figures(self.task, self.scores, 1.0)
-        if self.task.kind == "number":
+        if self.task.trials(self.scores[:0], self.target[:0]) is None:
             return found
         for number in np.unique(self.fold):
             inside = self.fold == number
-            fitted = temperature(self.scores[~inside], self.target[~inside])
+            fitted = fitted_temperature(self.task, self.scores[~inside], self.target[~inside])
             found[inside] = figures(self.task, self.scores[inside], fitted)
         return found
 
@@ -84,37 +86,49 @@ class Judged:
         """The figure that selects, with its 95 % interval."""
         if self.worth is not None:
             return _mean_interval(self.worth, seed)
-        return tuple(intervals(self.metric, self.crossed, self.truth, _RESAMPLES, seed))  # type: ignore[return-value]
+        return tuple(intervals(self.metric, self.crossed, self.truth, resamples_for(len(self.rows)), seed))  # type: ignore[return-value]
 
     def gain(self, other: Judged, seed: int) -> tuple[float, float]:
-        """Paired 95 % interval of the difference in the figure that selects, better counted positive."""
+        """Paired 95 % interval of the difference in the figure that selects, better counted positive, on the rows that both judged."""
         if self.worth is not None and other.worth is not None:
-            return _mean_interval(self.worth - other.worth, seed)[1:]
+            both = min(len(self.worth), len(other.worth))
+            return _mean_interval(self.worth[:both] - other.worth[:both], seed)[1:]
         return self.metric_gain(other, seed)
 
     def metric_gain(self, other: Judged, seed: int) -> tuple[float, float]:
         """The same in the task's first metric."""
-        low, high = difference(self.task.metrics[0], self.crossed, other.crossed, self.truth, _RESAMPLES, seed)
+        both = min(len(self.rows), len(other.rows))
+        pair = self.crossed[:both], other.crossed[:both], self.truth[:both]
+        low, high = difference(self.task.metrics[0], *pair, resamples_for(both), seed)
         return (low, high) if higher_is_better(self.task.metrics[0]) else (-high, -low)
 
 
 def select(
-    judged: Mapping[str, Judged], costs: Mapping[str, Cost], allowed: list[str], seed: int
+    judged: Mapping[str, Judged], costs: Mapping[str, Cost], allowed: list[str], seed: int, *, best: bool = False
 ) -> tuple[str, list[dict[str, Any]]]:
-    """The word to package, and the table of reasons (`lode.pipeline.choose`)."""
+    """The word to package, and the table of reasons (`lode.pipeline.choose`). best: package the best, whatever it costs."""
     first = next(iter(judged.values()))
+    if len(allowed) > 1 and first.task.kind == "anomaly" and not (first.truth == 1).any():
+        raise ModelError(
+            f"model: nothing is labelled, so nothing says which of {listed(allowed)} finds anomalies best. Name one of them as `model`, or "
+            "name a column of labels as the output, with the `positive` one."
+        )
     eligible = _useful(judged, allowed, seed)
     judgements = [choose.Judgement(word, *entry.interval(seed), costs[word]) for word, entry in judged.items()]
-    best = choose.best_of(judgements, eligible, first.worth is not None or higher_is_better(first.task.metrics[0]))
-    differences = {word: entry.gain(judged[best], seed) for word, entry in judged.items() if word != best}
-    return choose.select(judgements, eligible, best, differences)
+    top = choose.best_of(judgements, eligible, first.worth is not None or higher_is_better(first.task.metrics[0]))
+    differences = {word: entry.gain(judged[top], seed) for word, entry in judged.items() if word != top}
+    return choose.select(judgements, eligible, top, differences, package_best=best)
 
 
-def natural(task: Task, target: np.ndarray) -> np.ndarray:
-    """Encoded targets in the units of `figures`: codes as they are, numbers in the data's units."""
-    if task.kind == "classes":
-        return target
-    return np.asarray(task.decode(target[:, None].astype(np.float32))[""], np.float64)
+def resamples_for(num_rows: int) -> int:
+    """Bootstrap resamples: the interval of many rows is narrow, and fewer draws tell it."""
+    return max(_FEWEST_RESAMPLES, min(_RESAMPLES, _DRAWN_ROWS // max(num_rows, 1)))
+
+
+def fitted_temperature(task: Task, scores_NK: np.ndarray, target: np.ndarray) -> float:
+    """The temperature of an output's probabilities; 1.0 where it has none."""
+    trials = task.trials(scores_NK, target)
+    return 1.0 if trials is None else temperature(*trials)
 
 
 def _useful(judged: Mapping[str, Judged], allowed: list[str], seed: int) -> list[str]:

@@ -71,7 +71,7 @@ def _card(
     trained, data = manifests["train"], manifests["data"]
     result = trained.result["models"][trained.result["chosen"]]
     return {
-        "name": name, "version": version, "hash": model.hash, "format": artifact.FORMAT, "run": run,
+        "name": name, "version": version, "hash": model.hash, "format": 1 if model.ensemble is None else artifact.FORMAT, "run": run,
         "created": datetime.now(UTC).isoformat(timespec="seconds"), "headline": report["headline"],
         "family": trained.result["chosen"], "chosen_because": next(row["reason"] for row in trained.result["table"] if row["chosen"]),
         "inputs": [column.to_json() for column in model.columns], "outputs": [column.to_json() for column in model.answers],

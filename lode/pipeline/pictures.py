@@ -78,7 +78,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Pictur
     right = sum(row[code] for code, row in enumerate(matrix))
     total = sum(map(sum, matrix))
     alt = f"Confusion matrix of {len(classes)} classes: {right:,} of {total:,} rows on the diagonal."
-    return Picture(_draw((side * 1.25, side), paint), alt + _cells(matrix, classes))
+    return Picture(draw((side * 1.25, side), paint), alt + _cells(matrix, classes))
 
 
 def _counts(axes: Axes, matrix: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> None:
@@ -105,7 +105,7 @@ def roc(curve: Mapping[str, Sequence[float]], area: float | None) -> Picture:
         axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.legend(loc="lower right")
 
-    return Picture(_draw(SIZE_INCHES, paint), f"ROC curve; area under it {short(area)}, chance is 0.5.")
+    return Picture(draw(SIZE_INCHES, paint), f"ROC curve; area under it {short(area)}, chance is 0.5.")
 
 
 def precision_recall(curve: Mapping[str, Sequence[float]], prevalence: float) -> Picture:
@@ -118,7 +118,7 @@ def precision_recall(curve: Mapping[str, Sequence[float]], prevalence: float) ->
         axes.legend(loc="lower left")
 
     alt = f"Precision against recall; chance is the share of positives, {short(prevalence)}."
-    return Picture(_draw(SIZE_INCHES, paint), alt)
+    return Picture(draw(SIZE_INCHES, paint), alt)
 
 
 def reliability(bins: Sequence[Mapping[str, float]], error: float | None, what: str) -> Picture:
@@ -141,7 +141,7 @@ def reliability(bins: Sequence[Mapping[str, float]], error: float | None, what: 
 
     points = "; ".join(f"{short(item['confidence'])} said, {short(item['share'])} seen" for item in bins)
     alt = f"Reliability: expected calibration error {short(error)}. {points}."
-    return Picture(_draw(SIZE_INCHES, paint), alt)
+    return Picture(draw(SIZE_INCHES, paint), alt)
 
 
 def predicted_against_true(points: Mapping[str, Sequence[float]], r2: float | None) -> Picture:
@@ -163,7 +163,7 @@ def predicted_against_true(points: Mapping[str, Sequence[float]], r2: float | No
         axes.set(xlabel="truth", ylabel="prediction")
 
     fit = "" if r2 is None else f"; R2 {short(r2)}"
-    return Picture(_draw(SIZE_INCHES, paint), f"Prediction against truth of {len(points['truth']):,} test rows{fit}.")
+    return Picture(draw(SIZE_INCHES, paint), f"Prediction against truth of {len(points['truth']):,} test rows{fit}.")
 
 
 def residuals(histogram: Mapping[str, Sequence[float]], quantiles: Mapping[str, float]) -> Picture:
@@ -176,7 +176,7 @@ def residuals(histogram: Mapping[str, Sequence[float]], quantiles: Mapping[str, 
 
     alt = f"Errors (prediction minus truth): median {short(quantiles.get('0.5'))}, "
     alt += f"nine in ten between {short(quantiles.get('0.05'))} and {short(quantiles.get('0.95'))}."
-    return Picture(_draw(SIZE_INCHES, paint), alt)
+    return Picture(draw(SIZE_INCHES, paint), alt)
 
 
 def importance(items: Sequence[Mapping[str, Any]], metric: str) -> Picture:
@@ -194,7 +194,7 @@ def importance(items: Sequence[Mapping[str, Any]], metric: str) -> Picture:
 
     words = "; ".join(f"{label(item['input'], 40)} {short(item['loss'])}" for item in shown)
     height = max(1.6, 0.7 + 0.26 * len(shown))
-    return Picture(_draw((6.4, height), paint), f"Loss of {metric} when one input is shuffled: {words}.")
+    return Picture(draw((6.4, height), paint), f"Loss of {metric} when one input is shuffled: {words}.")
 
 
 def profit(curves: Mapping[str, Sequence[Mapping[str, float]]], threshold: float | None, unit: str) -> Picture:
@@ -214,7 +214,7 @@ def profit(curves: Mapping[str, Sequence[Mapping[str, float]]], threshold: float
 
     tops = {name: max(points, key=lambda point: point["value"]) for name, points in curves.items()}
     best = "; ".join(f"{name}: most {short(top['value'])} at {short(top['threshold'])}" for name, top in tops.items())
-    return Picture(_draw((6.4, 3.2), paint), f"Profit curve in {unit}. {best}. Chosen threshold {short(threshold)}.")
+    return Picture(draw((6.4, 3.2), paint), f"Profit curve in {unit}. {best}. Chosen threshold {short(threshold)}.")
 
 
 def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str, title: str) -> Picture:
@@ -237,7 +237,7 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name:
         axes.legend()
 
     ends = "; ".join(f"{label(name)} from {short(y[0])} to {short(y[-1])}" for name, (_, y) in series.items() if len(y))
-    return Picture(_draw(SIZE_INCHES, paint), f"{title}: {ends}.")
+    return Picture(draw(SIZE_INCHES, paint), f"{title}: {ends}.")
 
 
 def plane(points: Mapping[str, Any]) -> Picture:
@@ -259,10 +259,10 @@ def plane(points: Mapping[str, Any]) -> Picture:
             axes.legend(markerscale=2, loc="best")
         axes.set(xticks=[], yticks=[])
 
-    return Picture(_draw((5.6, 4.4), paint), f"{len(values):,} test rows in two dimensions, coloured by {label(points['output'])}.")
+    return Picture(draw((5.6, 4.4), paint), f"{len(values):,} test rows in two dimensions, coloured by {label(points['output'])}.")
 
 
-def _draw(size: tuple[float, float], paint: Callable[[Axes], None]) -> str:
+def draw(size: tuple[float, float], paint: Callable[[Axes], None]) -> str:
     """The data address of an SVG. size: inches."""
     with _style():
         from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -28,15 +28,16 @@ def plane(model: Model, test: pl.DataFrame, by: str, rows: int, seed: int) -> di
     """
     name, task = next(iter(model.tasks.items()))
     truth = scoring.truth_of(name, task, test)
+    coloured = task.strata(truth.target) if task.classes else truth.target.reshape(len(truth.target), -1)[:, 0]
     if len(truth.rows) < _MIN_ROWS:
         return None
     generator = np.random.default_rng([seed, 107])
     chosen = np.sort(generator.choice(len(truth.rows), min(rows, len(truth.rows)), replace=False))
     frame = scoring.inputs_of(model, test[truth.rows[chosen]])
     points_N2 = _flattened(_few(model.preprocessor.flat_spec, model.preprocessor.flat(frame), seed), by, seed)
-    classes = None if truth.kind == "number" else list(task.classes)
+    classes = [*task.classes, *["none"] * (truth.kind == "labels")] if task.classes else None
     x, y = np.round(points_N2.astype(np.float64), 3).T.tolist()
-    return {"by": by, "output": name, "classes": classes, "x": x, "y": y, "value": truth.target[chosen].tolist()}
+    return {"by": by, "output": name, "classes": classes, "x": x, "y": y, "value": coloured[chosen].tolist()}
 
 
 def _few(spec: Any, flat: Any, seed: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -44,7 +45,7 @@ def predict_file(
 ) -> dict[str, Any]:
     """Predict every row of a source into `output` (its suffix decides the format); whole or not at all.
 
-    keep: the input columns (but pictures) go into the output beside the answers. Rows are numbered by their position in the
+    keep: the input columns (but files and lists) go into the output beside the answers. Rows are numbered by their position in the
         source (`__row__`).
     Rejected rows: `<output>.rejected.<suffix>` with row, column, found, allowed.
     Returns {"rows", "predicted", "rejected", "output", "rejected_output", "unseen"}.
@@ -78,8 +79,13 @@ def predict_file(
 def _beside(frame: pl.DataFrame, model: Model, keep: bool) -> pl.DataFrame:
     """What goes beside the answers: the row number, the path of a picture, and with `keep` the inputs that a table can hold."""
     inputs = {column.name for column in model.columns}
-    names = [name for name in frame.columns if name not in inputs or (keep and frame[name].dtype != pl.Binary)]
+    names = [name for name in frame.columns if name not in inputs or (keep and _is_plain(frame[name].dtype))]
     return frame.select(names)
+
+
+def _is_plain(dtype: pl.DataType) -> bool:
+    """Whether every format that we write can hold such cells."""
+    return dtype != pl.Binary and not dtype.is_nested()
 
 
 def _chunks(frames: pl.LazyFrame, model: Model) -> Iterator[pl.DataFrame]:
@@ -123,6 +129,13 @@ def _suffix(output: Path) -> str:
     return output.suffix
 
 
+def _listless(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lists as JSON texts: a CSV has no place for them."""
+    lists = [name for name, dtype in frame.schema.items() if dtype == pl.List]
+    texts = [pl.Series(name, [json.dumps(cell, ensure_ascii=False) for cell in frame[name].to_list()]) for name in lists]
+    return frame.with_columns(texts)
+
+
 class _Writer:
     """A table written chunk by chunk under a temporary name; it gets its own name when all went well, and only if it has rows.
 
@@ -153,7 +166,7 @@ class _Writer:
         else:
             with self.temporary.open("ab") as file:
                 if self.suffix == ".csv":
-                    frame.write_csv(file, include_header=self.chunks == 0)
+                    _listless(frame).write_csv(file, include_header=self.chunks == 0)
                 else:
                     frame.write_ndjson(file)
         self.chunks += 1

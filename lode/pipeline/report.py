@@ -25,8 +25,11 @@ def render(report: Mapping[str, Any], folder: Path) -> Path:
     return folder / "report.html"
 
 
-def html(report: Mapping[str, Any]) -> str:
-    """The page. Every word of the data is escaped; pictures are inside; no script, nothing to fetch."""
+def page(parts: Mapping[str, Any]) -> str:
+    """A page of sections. Every word of the data is escaped; pictures are inside; no script, nothing to fetch.
+
+    parts: title, headline, learnt, facts, warnings, sections, footer.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -36,17 +39,27 @@ def html(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = {
-        "title": f"{report['name']}: evaluation" if report["name"] else "Evaluation",
-        "headline": report["headline"],
-        "learnt": report["learnt"],
-        "facts": _facts(report),
-        "warnings": report["warnings"],
-        "sections": sections(report),
-        "resamples": f"{report['resamples']:,}",
-        "seed": report["seed"],
-    }
-    return environment.get_template("report.html.jinja").render(page=page)
+    return environment.get_template("report.html.jinja").render(page=parts)
+
+
+def html(report: Mapping[str, Any]) -> str:
+    """The page of an evaluation."""
+    footer = (
+        f"Intervals are 95 % bootstrap intervals over the test rows ({report['resamples']:,} resamples, seed {report['seed']}). "
+        "A difference between models is paired: both are judged on the same resampled rows. "
+        "The same figures, for programs, are in report.json."
+    )
+    return page(
+        {
+            "title": f"{report['name']}: evaluation" if report["name"] else "Evaluation",
+            "headline": report["headline"],
+            "learnt": report["learnt"],
+            "facts": _facts(report),
+            "warnings": report["warnings"],
+            "sections": sections(report),
+            "footer": footer,
+        }
+    )
 
 
 def summary(report: Mapping[str, Any]) -> str:

@@ -31,9 +31,11 @@ from lode.data.storage.keys import Key
 from lode.data.store import Store
 from lode.model.contracts import Progress, no_progress
 from lode.model.training import Training
-from lode.pipeline import artifact, development, package, train
+from lode.pipeline import artifact, package, train
+from lode.pipeline.assets import Assets
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.evaluate import Evaluation, evaluate
+from lode.pipeline.fitting import Fitting, fitting
 from lode.pipeline.manifest import Manifest, hash_json, lock, perform, read_manifest, stage_folder, stage_key
 from lode.pipeline.origins import Origins, last_data
 from lode.pipeline.plane import plane
@@ -122,21 +124,31 @@ def run(
     spec = specs.load(Path(path), None if data is None else Path(data))
     folder = Path(runs) if runs is not None else spec.path.parent / "runs"
     with lock(folder, f"lode run {spec.path}"):
-        return _Work(spec, folder, None if data is None else Path(data), progress, say).until(until)
+        return Work(spec, folder, None if data is None else Path(data), progress, say).until(until)
 
 
-class _Work:
+def begin(path: Path, data: Path | None, runs: Path, progress: Progress, say: Callable[[str], None]) -> Work:
+    """The work of a file whose data stage is done, without its lock; `Work.fitting` goes on from here."""
+    work = Work(specs.load(path, data), runs, data, progress, say)
+    with lock(runs, f"lode tune {path}"):
+        work.until("data")
+    return work
+
+
+class Work:
     """The stages of one run, in order. Each method reads the ones before through `self.run`."""
 
     def __init__(self, spec: Spec, runs: Path, data: Path | None, progress: Progress, say: Callable[[str], None]):
         self.spec, self.progress, self.say = spec, progress, say
         # Made here, so that a mistake that only these see is told before hours are spent.
         self.training, self.evaluation = Training(**spec.train), Evaluation(**spec.evaluate)
-        select, reduce = spec.data.select, spec.data.reduce
-        self.reshaping = None if select is None else Select(**select), None if reduce is None else Reduce(**reduce)
+        worth = None if spec.value is None else spec.value.options
+        for make, options in ((Select, spec.data.select), (Reduce, spec.data.reduce), (Worth, worth)):
+            if options is not None:
+                make(**options)
         self.store = Store(**spec.data.store)
-        self.currency = None if spec.value is None else Worth(**spec.value.options).currency
         self.place = Place(spec.path.parent, data, runs / "landing", progress)
+        self.assets = Assets(spec.inputs or (), self.place)
         self.resolved = artifact.canonical(spec.resolved())
         self.origins = Origins(spec.data.sources, self.place)
         self.sources = self.origins.fingerprints
@@ -206,11 +218,17 @@ class _Work:
         data = {word: part for word, part in self.resolved["data"].items() if word not in _NO_MATTER}
         inputs = {"data": data, "inputs": self._features(), "outputs": self.resolved["outputs"], "sources": self.sources,
                   "extra": self._value_columns()}  # fmt: skip
+        pretrains = self.training.pretrain is not None
+        if pretrains:
+            inputs["unlabelled"] = "kept"
 
         def work(folder: Path) -> Mapping[str, Any]:
             snapshots.begin(folder, key)
             try:
-                made = ingest(spec.data, spec.inputs, spec.outputs, self.place, folder, self.progress, extra=self._value_columns())
+                made = ingest(
+                    spec.data, spec.inputs, spec.outputs, self.place, folder, self.progress, extra=self._value_columns(),
+                    keep_unlabelled=pretrains,
+                )  # fmt: skip
             except (DataError, pl.exceptions.PolarsError, OSError):
                 self.origins.check_unchanged()  # a file that somebody writes to explains the rest
                 raise
@@ -257,34 +275,21 @@ class _Work:
         for line in run.changed:
             self.say(f"data: {line}: {then}")
 
+    def fitting(self, spec: Spec) -> Fitting:
+        """What the train stage is made of, for this file or one with other options of training."""
+        assets = self.assets if spec is self.spec else Assets(spec.inputs or (), self.place)
+        logs = self.run.runs / "runs" / self.run.id / "logs"
+        return fitting(spec, self.run.manifests["data"].result, self.run.folders["data"], assets, logs)
+
     def _train(self) -> tuple[Path, Manifest]:
         """Snapshot -> fitted candidates, the chosen one, its temperature and threshold."""
-        snapshot, recipe = self.run.manifests["data"].result, self._recipe()
-        features = {name: self._wanted(name, Component.from_json(entry)) for name, entry in snapshot["inputs"].items()}
-        outputs = {entry["output"]: Component.from_json(entry["task"]) for entry in recipe["outputs"]}
-        cleaners = [component for component in self.spec.data.clean if REGISTRIES["cleaner"].create(component).scope == "cells"]
-        policy = self._policy()
-        inputs = {
-            "snapshot": snapshot["content_hash"], "inputs": _json(features), "cleaners": [component.to_json() for component in cleaners],
-            "learnt": snapshot["learnt"], "recipe": recipe, "model": self.resolved["model"], "train": self.resolved["train"],
-            "device": train.default_device(self.training.device), "currency": self.currency,
-            "policy": None if policy is None else policy.to_json(), "split": self.resolved["data"]["split"],
-            "select": self.resolved["data"]["select"], "reduce": self.resolved["data"]["reduce"],
-        }  # fmt: skip
-        plan = train.Plan(
-            self.spec.model, self.training, recipe, policy, self.currency, train.default_device(self.training.device), self.training.seed,
-        )  # fmt: skip
+        made, rows = self.fitting(self.spec), self.run.manifests["data"].result["rows"]
 
         def work(folder: Path) -> Mapping[str, Any]:
-            self.say(f"train: {self.spec.model.type} on {snapshot['rows']['train']:,} rows, with baselines")
-            split = self.resolved["data"]["split"]
-            select, reduce = self.reshaping
-            rows = development.read(
-                self.run.folders["data"], features, cleaners, outputs, split, self.training.seed, select, reduce, snapshot["learnt"]
-            )
-            return train.train(rows, self._test(), plan, folder, self.progress)
+            self.say(f"train: {self.spec.model.type} on {rows['train']:,} rows, with baselines")
+            return train.train(made.read(), self._test(), made.plan, folder, self.progress)
 
-        return self._perform("train", inputs, {"data": self.run.manifests["data"].key}, self.training.seed, work)
+        return self._perform("train", made.inputs, {"data": self.run.manifests["data"].key}, self.training.seed, work)
 
     def _evaluate(self) -> tuple[Path, Manifest]:
         """Test rows -> metrics with intervals beside the baselines, value, report."""
@@ -327,27 +332,6 @@ class _Work:
             return None
         return {entry.name: None if entry.feature is None else entry.feature.to_json() for entry in self.spec.inputs}
 
-    def _recipe(self) -> dict[str, Any]:
-        outputs = self.run.manifests["data"].result["outputs"]
-        chosen = {entry.name: entry for entry in self.spec.inputs or ()}
-        return {
-            "outputs": [{"output": entry.name, "task": outputs[entry.name]} for entry in self.spec.outputs],
-            "encoders": {name: entry.encoder.to_json() for name, entry in chosen.items() if entry.encoder is not None},
-            "augments": {name: [part.to_json() for part in entry.augment] for name, entry in chosen.items() if entry.augment},
-        }
-
-    def _wanted(self, name: str, feature: Component) -> Component:
-        """The feature with what its encoder asks of it where the user says nothing."""
-        encoder = next((entry.encoder for entry in self.spec.inputs or () if entry.name == name), None)
-        asked = None if encoder is None else REGISTRIES["encoder"].constant(encoder.type, "feature_defaults")
-        return Component(feature.type, {**(asked or {}), **feature.options})
-
-    def _policy(self) -> Component | None:
-        if self.spec.value is None:
-            return None
-        first = self.run.manifests["data"].result["outputs"][self.spec.outputs[0].name]["type"]
-        return specs.policy_for(self.spec, first)
-
     def _value_columns(self) -> list[str]:
         """Columns that the value block names: kept in the snapshot beside inputs and outputs."""
         value = self.spec.value
@@ -365,7 +349,8 @@ class _Work:
             "inputs_kept": _scores(trained.result["selection"]), "directions": trained.result["reduction"],
             "selection": trained.result["table"], "judged_by": trained.result["judged_by"],
             "judged_rows": trained.result["judged_rows"], "chosen": chosen, "metric": trained.result["metric"],
-            "history": {word: entry["fits"][0]["history"] for word, entry in models.items() if entry["fits"][0]["history"]},
+            "cross_validation": trained.result["cross_validation"], "fitted": trained.result["fitted"],
+            "history": {word: fit["history"] for word, entry in models.items() for fit in entry["fits"][:1] if fit["history"]},
             "costs": {word: {**entry["cost"], "seconds_per_1000": entry["seconds_per_1000"]} for word, entry in models.items()},
             "training_seconds": trained.seconds, "serving_seconds": models[chosen]["seconds_per_1000"] / 1000,
             "profit_curve": trained.result["profit_curve"], "seconds": {"data": data.seconds, "train": trained.seconds},

@@ -5,21 +5,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lode.pipeline import pictures, scoring, wording
-from lode.pipeline.pictures import Picture
+from lode.pipeline.page import Block, cell, drawn, heading, note, table, text
 from lode.pipeline.wording import number
 
-Block = dict[str, Any]
-"""`kind` is "heading", "text", "note", "list", "table" or "pictures"; the template knows what each one holds."""
-
 MAX_SHOWN = 50
-
-_INTERVAL = re.compile(r"-|(-?[\d,.e+-]+|undefined) \[.*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,66 +38,6 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
     rest = {key: entry for key, entry in facts.items() if key not in {*_FACTS, *_USED} and entry not in (None, "", [], {})}
     found.append(Section("Also recorded", _anything(rest) if rest else []))
     return [section for section in found if section.blocks]
-
-
-def heading(text: str) -> Block:
-    """A title within a section."""
-    return {"kind": "heading", "text": text}
-
-
-def text(words: str) -> Block:
-    """A paragraph."""
-    return {"kind": "text", "text": words}
-
-
-def note(words: str) -> Block:
-    """A paragraph in small, soft type."""
-    return {"kind": "note", "text": words}
-
-
-def drawn(*pairs: tuple[str, Picture]) -> Block:
-    """pairs: caption and picture."""
-    return {"kind": "pictures", "pictures": list(pairs)}
-
-
-def table(
-    header: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    marks: Sequence[str] = (),
-    caption: str = "",
-    numeric: Collection[int] = (),
-) -> Block:
-    """Numbers are written with four digits and set to the right, as are the columns named `numeric`.
-
-    marks: "strong" or "bad" or "" for each row.
-    """
-    width = len(rows[0]) if rows else len(header)
-    right = [place in numeric or (bool(rows) and all(_is_number(row[place]) for row in rows)) for place in range(width)]
-    cells = [[cell(entry) for entry in row] for row in rows]
-    marked = marks or [""] * len(rows)
-    lines = [{"cells": row, "mark": mark} for row, mark in zip(cells, marked, strict=True)]
-    return {"kind": "table", "header": list(header), "rows": lines, "numeric": right, "caption": caption}
-
-
-def cell(entry: Any) -> str:
-    """One cell as text."""
-    if entry is None:
-        return "-"
-    if isinstance(entry, bool):
-        return "yes" if entry else "no"
-    if isinstance(entry, int):
-        return f"{entry:,}"
-    if isinstance(entry, float):
-        return number(entry)
-    if isinstance(entry, Mapping):
-        return ", ".join(f"{key}: {cell(value)}" for key, value in entry.items())
-    return ", ".join(map(cell, entry)) if isinstance(entry, list) else str(entry)
-
-
-def _is_number(entry: Any) -> bool:
-    if isinstance(entry, str):
-        return _INTERVAL.fullmatch(entry) is not None
-    return entry is None or (isinstance(entry, int | float) and not isinstance(entry, bool))
 
 
 def _value(report: Mapping[str, Any]) -> list[Block]:
@@ -145,7 +79,7 @@ def _costs(value: Mapping[str, Any]) -> list[Block]:
 def _output(record: Mapping[str, Any], with_sentence: bool) -> list[Block]:
     blocks = [text(record["sentence"])] if with_sentence else []
     blocks += _metrics(record)
-    for part in (_confusion, _curves, _calibration, _numbers, _importance, _slices, _worst):
+    for part in (_confusion, _of_kind, _curves, _calibration, _numbers, _importance, _slices, _worst):
         blocks += part(record)
     return blocks
 
@@ -195,6 +129,19 @@ def _confusion(record: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
+def _of_kind(record: Mapping[str, Any]) -> list[Block]:
+    """What `lode/pipeline/kinds.py` found: a table of labels, levels, or kinds of entities."""
+    found = record.get("each")
+    if not found or not found["rows"]:
+        return []
+    shown = [list(row.values()) for row in found["rows"][:MAX_SHOWN]]
+    blocks = [heading(found["title"]), table([key.replace("_", " ") for key in found["rows"][0]], shown)]
+    if found.get("bins"):
+        picture = pictures.reliability(found["bins"], found["error"], "lying below")
+        blocks.append(drawn(("Levels that were asked for against what was seen.", picture)))
+    return blocks + [note(words) for words in found.get("notes", ())]
+
+
 def _curves(record: Mapping[str, Any]) -> list[Block]:
     found = record.get("curves")
     if not found:
@@ -218,7 +165,8 @@ def _calibration(record: Mapping[str, Any]) -> list[Block]:
     if found["temperature"] != 1.0:
         words += f" Scores are divided by a temperature of {number(found['temperature'])}; "
         words += f"without it: {number(found['error_before'])}."
-    what = f'"{pictures.label(record["classes"][1])}"' if record["kind"] == "binary" else "the likeliest class"
+    positive = record["classes"][1] if record["kind"] == "binary" else ""
+    what = {"binary": f'"{pictures.label(positive)}"', "labels": "a label"}.get(record["kind"], "the likeliest class")
     picture = pictures.reliability(found["bins"], found["error"], what)
     return [heading("Can its probabilities be taken at their word?"), text(words), drawn(("Reliability", picture))]
 
@@ -276,9 +224,9 @@ def _slices(record: Mapping[str, Any]) -> list[Block]:
 def _worst(record: Mapping[str, Any]) -> list[Block]:
     if not record["worst"]:
         return []
-    last = "error" if record["kind"] == "number" else "probability"
+    last = next(key for key in record["worst"][0] if key not in ("row", "truth", "answer"))
     rows = [[f"{item['row']}", item["truth"], item["answer"], item[last]] for item in record["worst"]]
-    title = "Largest errors" if record["kind"] == "number" else "Most confident mistakes"
+    title = "Most confident mistakes" if record["kind"] in ("binary", "multiclass") else "Largest errors"
     words = "Rows are counted from 0 in the raw data. Look at them first: wrong labels and broken cells gather here."
     return [heading(title), note(words), table(["row", "truth", "answer", last], rows)]
 
@@ -369,10 +317,24 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 _USED = ("profit_curve", "training_seconds", "serving_seconds")
 """Facts that the value block has used."""
 
+
+def _cross_validation(found: Mapping[str, Any]) -> list[Block]:
+    """Every metric over the folds: each row judged by models that never saw it."""
+    blocks = []
+    for entry in found["metrics"].values():
+        rows = [[name, wording.interval(each), each["spread"]] for name, each in entry["candidates"].items()]
+        marks = ["strong" if name == found["chosen"] else "" for name in entry["candidates"]]
+        caption = f"{entry['title']}; {found['rows']:,} rows in {found['folds']} folds; in brackets the 95 % interval"
+        blocks.append(table(["candidate", entry["title"], "spread of the folds"], rows, marks, caption))
+    words = f'Of "{found["output"]}", over training and validation rows, each by models that never saw it. '
+    return [note(words + "The packaged model itself is judged by the test rows above."), *blocks]
+
+
 _FACTS: dict[str, tuple[str, Callable[[Any], list[Block]]]] = {
     "selection": ("How it was chosen", _selection),
     "inputs_kept": ("Which inputs were kept", _anything),
     "directions": ("Numbers reduced to directions", _anything),
+    "cross_validation": ("Cross-validated", _cross_validation),
     "learning_curve": ("Would more data help?", _learning_curve),
     "history": ("Training", _history),
     "costs": ("What it costs", _anything),

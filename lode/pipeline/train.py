@@ -1,97 +1,235 @@
 """The train stage: fit every candidate, judge it on rows that it never saw, choose, calibrate, set the threshold, keep the models.
 
-Read `lode/pipeline/folds.py` for which rows do what, and `lode/pipeline/choose.py` for how the choice is made.
+Read `lode/pipeline/folds.py` for which rows do what, `lode/pipeline/portfolio.py` for the candidates, `lode/pipeline/schedule.py` for
+what a budget allows, and `lode/pipeline/choose.py` for how the choice is made.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from safetensors.numpy import load_file, save
 
 from lode.core.types import Component
-from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Progress
-from lode.model.training import Training
-from lode.pipeline import choose, judging
-from lode.pipeline.artifact import Model, build, canonical
-from lode.pipeline.development import Development, Prepared, prepare
-from lode.pipeline.folds import cut_stop
-from lode.pipeline.state import read_json, write_bytes, write_json
+from lode.model.contracts import Cost, Progress
+from lode.pipeline import crossed, judging, portfolio, schedule
+from lode.pipeline.artifact import Model, canonical
+from lode.pipeline.blend import Blend, blend, can_blend, equal_weights, surely_better
+from lode.pipeline.development import Development, Prepared
+from lode.pipeline.ensemble import Ensemble
+from lode.pipeline.member import Member, total_cost
+from lode.pipeline.portfolio import ENSEMBLE, Slate
+from lode.pipeline.trials import Plan, Rounds, Trial, one_lane
+
+__all__ = ["Plan", "default_device", "train"]
 
 _PARITY_ROWS = 1000
 _TIMED_ROWS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the train stage needs to know beside the rows: all of it is in the stage's key.
-
-    recipe: see `Model.recipe`, without the family. policy: the value block's policy on the first output, or None.
-    """
-
-    model: Component
-    training: Training
-    recipe: Mapping[str, Any]
-    policy: Component | None
-    currency: str | None
-    device: str
-    seed: int
-
-
 def train(development: Development, held_out: pl.DataFrame, plan: Plan, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Fit, choose and keep `folder/models/<family>/`; returns the result for the manifest.
+    """Fit, choose and keep `folder/models/<candidate>/`; returns the result for the manifest.
 
     held_out: test rows, for the parity check only; nothing is learned from them.
     """
-    components, allowed = choose.candidates(plan.model)
-    scratch = folder / ".scratch"
-    trials = {component.type: _Trial(component, development, plan, scratch, progress) for component in components}
-    shared: dict[int, Prepared] = {}
-    for number in range(len(development.plan.rounds)):
-        for trial in trials.values():
-            trial.judge(number, shared)
-        if development.plan.kind == "out of fold":
-            shared.pop(number, None)
-    judged = {word: judging.Judged(trial.scores, development, plan.policy) for word, trial in trials.items()}
-    costs = {word: Cost(**trial.fits[-1]["cost"]) for word, trial in trials.items()}
-    chosen, table = judging.select(judged, costs, allowed, plan.seed)
-    results: dict[str, Any] = {}
-    inputs: dict[str, Any] = {}
-    final: dict[int, Prepared] = dict(shared)
-    for word, trial in trials.items():
-        family, prepared = trial.finish(final, refit=word == chosen)
-        model = _model(judged[word], trial.component, family, prepared, plan)
-        digest = model.save(folder / "models" / word)
-        if word == chosen:
-            inputs = {"selection": prepared.preprocessor.selection, "reduction": prepared.preprocessor.reduction}
-            model.keep_parity(held_out.head(_PARITY_ROWS), folder / "models" / word)
-        timed = development.frame.head(_TIMED_ROWS)
-        results[word] = {
-            "hash": digest,
-            "seconds_per_1000": _seconds_per_1000(model, timed),
-            "fits": trial.summary(),
-            "cost": asdict(family.cost()),
+    return _Stage(development, plan, folder, progress).result(held_out)
+
+
+class _Stage:
+    """One train stage: what was fitted, what it is worth, what is kept."""
+
+    def __init__(self, development: Development, plan: Plan, folder: Path, progress: Progress) -> None:
+        self.development, self.plan, self.folder = development, plan, folder
+        scratch = folder / ".scratch"
+        self.slate = _slate(development, plan)
+        self.rounds = Rounds(development, scratch, progress)
+        self.hurried = plan.budget_s is not None or self.slate.pinned is not None
+        if self.hurried:
+            plan = replace(plan, training=one_lane(plan.training))
+        trials = {part.name: Trial(part, self.rounds, plan, scratch, progress) for part in self.slate.candidates}
+        self.fitted = schedule.fit_all(trials, scratch, plan.budget_s, self.slate.pinned)
+        self.trials = {name: trials[name] for name in self.fitted}
+        self.blend, common = self._blend()
+        # Compared on the same rows: who judged fewer was given up.
+        self.full = [name for name, count in self.fitted.items() if count >= common]
+        self.judged = {
+            name: judging.Judged(trial.scores(min(common, self.fitted[name])), development, plan.policy)
+            for name, trial in self.trials.items()
         }
-    best = judged[chosen]
-    return {
-        "chosen": chosen, "table": table, "judged_by": development.plan.kind, "judged_rows": len(development.plan.judged),
-        "metric": best.metric, "models": results, "temperatures": best.temperatures,
-        "policy": None if best.policy is None else best.policy.state(), "profit_curve": best.curve, **inputs,
-    }  # fmt: skip
+        if self.blend is not None:
+            self.judged[ENSEMBLE] = judging.Judged(self.blend.scores, development, plan.policy)
+
+    def result(self, held_out: pl.DataFrame) -> dict[str, Any]:
+        """Choose, keep the models, tell."""
+        plan, development = self.plan, self.development
+        allowed = [name for name in self.slate.allowed if name in self.judged and name in (*self.full, ENSEMBLE)]
+        costs = {name: self._cost(name) for name in self.judged}
+        chosen, table = judging.select(self.judged, costs, allowed, plan.seed, best=self.slate.best)
+        records: dict[str, Any] = {}
+        inputs: dict[str, Any] = {}
+        for name in self._kept(chosen):
+            model = self._model(name, refit=name == chosen)
+            digest = model.save(self.folder / "models" / name)
+            if name == chosen:
+                inputs = {"selection": model.preprocessor.selection, "reduction": model.preprocessor.reduction}
+                model.keep_parity(held_out.head(_PARITY_ROWS), self.folder / "models" / name)
+            records[name] = self._record(name, model, digest)
+        best = self.judged[chosen]
+        for row in table:
+            if chosen == ENSEMBLE and not row["allowed"] and row["candidate"] in self.slate.members:
+                row["reason"] = "member of the ensemble"
+            row["seconds_per_1000"] = self._seconds_per_1000(str(row["candidate"]), records)
+            row["folds"] = self.fitted.get(str(row["candidate"]))
+        return {
+            "chosen": chosen, "recommended": next(row["candidate"] for row in table if row["recommended"]), "table": table,
+            "judged_by": development.plan.kind, "judged_rows": len(development.plan.judged),
+            "metric": best.metric, "models": records, "temperatures": best.temperatures, "fitted": self.fitted,
+            "ensemble": None if self.blend is None else {name: dict(each) for name, each in self.blend.weights.items()},
+            "cross_validation": crossed.figures(self.judged, chosen, self.slate, development, plan.seed),
+            "policy": None if best.policy is None else best.policy.state(), "profit_curve": best.curve, **inputs,
+        }  # fmt: skip
+
+    def _blend(self) -> tuple[Blend | None, int]:
+        """The members together, and on how many rounds all of them were judged.
+
+        A candidate that fewer rounds were enough for joins only where that makes the ensemble surely better on the rows of these rounds.
+        """
+        names = [name for name in self.slate.members if name in self.fitted]
+        if self.slate.method is None or not names or not can_blend(self.development.tasks):
+            allowed = [name for name in self.slate.allowed if name in self.fitted]
+            return None, max(self.fitted[name] for name in allowed or self.fitted)
+        best, common = None, 0
+        for count in sorted({self.fitted[name] for name in names}, reverse=True):
+            found = self._blended([name for name in names if self.fitted[name] >= count], count)
+            if best is None or surely_better(found, best, self.development):
+                best, common = found, count
+        # One candidate alone is that candidate.
+        alone = best is not None and len(best.names) == 1 and self.slate.allowed != (ENSEMBLE,)
+        return (None if alone else best), common
+
+    def _blended(self, names: list[str], count: int) -> Blend:
+        """On the first rounds; what gets no weight leaves."""
+        while True:
+            scores = {name: self.trials[name].scores(count) for name in names}
+            found = blend(str(self.slate.method), self.development, scores, self.plan.seed)
+            if len(found.names) == len(names):
+                return found
+            names = list(found.names)
+
+    @property
+    def _bags(self) -> bool:
+        """Whether a candidate answers with the models of its folds: not by time, where all but the last know only what is long past."""
+        kind = self.development.plan.kind
+        return kind == "out of fold" and self.development.moments is None
+
+    def _cost(self, name: str) -> Cost:
+        """What the candidate takes as it would be packaged."""
+        if name != ENSEMBLE:
+            return self.trials[name].cost()
+        assert self.blend is not None, "there is an ensemble only where candidates were put together"
+        own = [self.trials[word].cost() for word in self.blend.names for _ in range(self._models_of(word))]
+        return total_cost(own if self.blend.meta is None else [*own, self.blend.meta.cost()])
+
+    def _models_of(self, word: str) -> int:
+        assert self.blend is not None, "only an ensemble has members"
+        return self.fitted[word] if self._bags and self.blend.method != "voting" else 1
+
+    def _kept(self, chosen: str) -> list[str]:
+        """The chosen one, and what it is compared with on the test rows: without a budget everything that was fitted."""
+        others = [name for name in self.trials if not self.hurried or name in portfolio.BASELINES]
+        return [*(name for name in others if name != chosen), chosen]
+
+    def _model(self, name: str, refit: bool) -> Model:
+        """A candidate as it is kept."""
+        if name == ENSEMBLE:
+            return self._wrapped(name, None, self._ensemble())
+        trial, count = self.trials[name], self.fitted[name]
+        if self.development.plan.kind != "out of fold":
+            family, prepared = trial.holdout(refit)
+        elif self.hurried and self._bags and not (refit and self._has_time(name)):
+            return self._wrapped(name, None, self._bag(name, count))
+        else:
+            family, prepared = trial.refit(count)
+        return self._wrapped(name, Member(name, trial.component, 0, family), prepared)
+
+    def _has_time(self, name: str) -> bool:
+        """Whether one more fit is made for the model that is packaged; decided by the fits alone, so that a resumed run decides alike."""
+        if self.plan.budget_s is None:
+            return True
+        spent = sum(trial.seconds(number) for word, trial in self.trials.items() for number in range(self.fitted[word]))
+        longest = max(self.trials[name].seconds(number) for number in range(self.fitted[name]))
+        return spent + 2 * longest < self.plan.budget_s
+
+    def _bag(self, name: str, count: int) -> Ensemble:
+        """The models of one candidate's folds."""
+        trial = self.trials[name]
+        members = [Member(name, trial.component, number, trial.load(number)) for number in range(count)]
+        preprocessors = [self.rounds.get(number).preprocessor for number in range(count)]
+        tasks = self.development.tasks
+        return Ensemble("bagging", preprocessors, members, tasks, equal_weights(list(tasks), name), [name])
+
+    def _ensemble(self) -> Ensemble:
+        """The fitted members with the weights that were found."""
+        found, tasks = self.blend, self.development.tasks
+        assert found is not None, "there is an ensemble only where candidates were put together"
+        if self._bags and found.method != "voting":
+            places = range(max(self.fitted[name] for name in found.names))
+            members = [
+                Member(name, self.trials[name].component, number, self.trials[name].load(number))
+                for name in found.names
+                for number in range(self.fitted[name])
+            ]
+            preprocessors = [self.rounds.get(place).preprocessor for place in places]
+        else:
+            members, preprocessors = [], []
+            for name in found.names:
+                trial = self.trials[name]
+                whole = self.development.plan.kind == "out of fold"
+                family, prepared = trial.refit(self.fitted[name]) if whole else trial.holdout(refit=True)
+                if prepared.preprocessor not in preprocessors:
+                    preprocessors.append(prepared.preprocessor)
+                members.append(Member(name, trial.component, preprocessors.index(prepared.preprocessor), family))
+        return Ensemble(found.method, preprocessors, members, tasks, found.weights, found.names, found.meta)
+
+    def _wrapped(self, name: str, member: Member | None, part: Ensemble | Prepared) -> Model:
+        """With everything that was chosen for it."""
+        judged, plan = self.judged[name], self.plan
+        policy = None if plan.policy is None else canonical(plan.policy.to_json())
+        made: dict[str, Any] = {"tasks": self.development.tasks, "temperatures": dict(judged.temperatures), "policy": judged.policy,
+                                "currency": plan.currency}  # fmt: skip
+        if isinstance(part, Ensemble):
+            recipe = {**plan.recipe, "family": Component(ENSEMBLE, {"method": part.method}).to_json(), "policy": policy}
+            return Model(part.preprocessors[0], None, recipe=recipe, ensemble=part, **made)
+        assert member is not None, "a model without an ensemble is one member"
+        recipe = {**plan.recipe, "family": member.component.to_json(), "policy": policy}
+        return Model(part.preprocessor, member.family, recipe=recipe, **made)
+
+    def _record(self, name: str, model: Model, digest: str) -> dict[str, Any]:
+        fits = self.trials[name].fits(self.fitted[name]) if name in self.trials else []
+        timed = self.development.frame.head(_TIMED_ROWS)
+        found = {"hash": digest, "seconds_per_1000": _seconds_per_1000(model, timed), "fits": fits, "cost": asdict(model.cost())}
+        return found if model.ensemble is None else {**found, "ensemble": model.ensemble.to_json()}
+
+    def _seconds_per_1000(self, name: str, records: Mapping[str, Any]) -> float:
+        """Measured on what is kept, else on the model of the first fold."""
+        if name in records:
+            return float(records[name]["seconds_per_1000"])
+        if name == ENSEMBLE:
+            model = self._wrapped(name, None, self._ensemble())
+        else:
+            trial = self.trials[name]
+            model = self._wrapped(name, Member(name, trial.component, 0, trial.load(0)), self.rounds.get(0))
+        return _seconds_per_1000(model, self.development.frame.head(_TIMED_ROWS))
 
 
-def _model(judged: judging.Judged, component: Component, family: Family, prepared: Prepared, plan: Plan) -> Model:
-    """The fitted family with everything that was chosen for it."""
-    policy = None if plan.policy is None else canonical(plan.policy.to_json())
-    recipe = {**plan.recipe, "family": component.to_json(), "policy": policy}
-    tasks, temperatures = prepared.development.tasks, dict(judged.temperatures)
-    return Model(prepared.preprocessor, family, tasks, recipe, temperatures, judged.policy, plan.currency)
+def _slate(development: Development, plan: Plan) -> Slate:
+    return portfolio.slate(
+        plan.model, list(development.tasks.values()), development.is_table, development.frame.height, plan.budget_s is not None
+    )
 
 
 def default_device(word: str) -> str:
@@ -101,99 +239,6 @@ def default_device(word: str) -> str:
     import torch  # here: `lode data` is over before torch would be loaded
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-class _Trial:
-    """One candidate: its rounds, each kept on disk as soon as it is done, so that a killed run goes on where it was."""
-
-    def __init__(self, component: Component, development: Development, plan: Plan, scratch: Path, progress: Progress):
-        self.component, self.development, self.plan, self.scratch, self.progress = component, development, plan, scratch, progress
-        self.scores: list[dict[str, np.ndarray]] = []
-        self.fits: list[dict[str, Any]] = []
-
-    @property
-    def word(self) -> str:
-        return self.component.type
-
-    def judge(self, number: int, shared: dict[int, Prepared]) -> None:
-        """Fit on the round's rows and score the rows it judges; `shared` keeps the round's arrays for the next candidate."""
-        folder = self.scratch / f"{self.word}-{number}"
-        if not (folder / "fit.json").is_file():
-            part = self.development.plan.rounds[number]
-            prepared = _prepared(shared, number, self.development, part.fit, self.scratch, self.progress)
-            family, fitted, seconds = self._fit(prepared, part.fit, part.stop, folder, None)
-            needs = family.needs
-            scores = family.predict(_without_targets(prepared.examples(needs, part.judge)))
-            (folder / "model").mkdir(parents=True, exist_ok=True)
-            family.save(folder / "model")
-            write_bytes(folder / "scores.safetensors", save({name: np.ascontiguousarray(array) for name, array in scores.items()}))
-            record = {"rounds": fitted.rounds, "history": list(fitted.history), "choices": dict(fitted.choices), "seconds": seconds}
-            write_json(folder / "fit.json", {**record, "cost": asdict(family.cost())})
-        self.scores.append(load_file(folder / "scores.safetensors"))
-        self.fits.append(read_json(folder / "fit.json"))
-
-    def finish(self, shared: dict[int, Prepared], refit: bool) -> tuple[Family, Prepared]:
-        """The model to keep.
-
-        Out of fold: fitted anew on all development rows. Holdout: the judged one, refitted on all rows where that is cheap.
-        """
-        development = self.development
-        whole = np.arange(development.frame.height)
-        rounds = [fit["rounds"] for fit in self.fits if fit["rounds"] is not None]
-        if development.plan.kind == "out of fold":
-            prepared = _prepared(shared, -1, development, whole, None, self.progress)
-            family = build({**self.plan.recipe, "family": self.component.to_json()}, prepared.preprocessor, development.tasks)
-            if family.loop:
-                generator = np.random.default_rng([self.plan.seed, 11])
-                classes = development.tasks[development.first].kind == "classes"
-                fit, stop = cut_stop(
-                    whole, development.targets[development.first], classes, development.groups, generator, development.moments
-                )
-                return self._fit(prepared, fit, stop, self.scratch / f"{self.word}-final", None)[0], prepared
-            return self._fit(prepared, whole, None, self.scratch / f"{self.word}-final", _mean(rounds))[0], prepared
-        fit = development.plan.rounds[0].fit
-        prepared = _prepared(shared, 0, development, fit, self.scratch, self.progress)
-        family = build({**self.plan.recipe, "family": self.component.to_json()}, prepared.preprocessor, development.tasks)
-        if refit and not family.loop:
-            return self._fit(prepared, whole, None, self.scratch / f"{self.word}-final", _mean(rounds))[0], prepared
-        family.load(self.scratch / f"{self.word}-0" / "model")
-        return family, prepared
-
-    def summary(self) -> list[dict[str, Any]]:
-        """Per round: rounds, history, choices, seconds."""
-        return self.fits
-
-    def _fit(
-        self, prepared: Prepared, fit: np.ndarray, stop: np.ndarray | None, folder: Path, rounds: int | None
-    ) -> tuple[Family, Fitted, float]:
-        family = build({**self.plan.recipe, "family": self.component.to_json()}, prepared.preprocessor, self.development.tasks)
-        (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
-        context = Context(
-            seed=self.plan.seed, folder=folder / "checkpoint", rounds=rounds, device=self.plan.device, training=self.plan.training,
-            progress=self.progress,
-        )  # fmt: skip
-        begin_s = time.monotonic()
-        examples = prepared.examples(family.needs, fit)
-        fitted = family.fit(examples, None if stop is None else prepared.examples(family.needs, stop), context)
-        return family, fitted, time.monotonic() - begin_s
-
-
-def _prepared(
-    shared: dict[int, Prepared], number: int, development: Development, rows: np.ndarray, scratch: Path | None, progress: Progress
-) -> Prepared:
-    """The round's preprocessor and arrays, fitted once; on disk where there is one round over many rows."""
-    if number not in shared:
-        disk = scratch / "arrays" if scratch is not None and development.plan.kind == "holdout" else None
-        shared[number] = prepare(development, rows, disk, progress)
-    return shared[number]
-
-
-def _without_targets(examples: Examples) -> Examples:
-    return Examples(examples.num_rows, examples.arrays, examples.flat)
-
-
-def _mean(rounds: list[int]) -> int | None:
-    return max(1, round(sum(rounds) / len(rounds))) if rounds else None
 
 
 def _seconds_per_1000(model: Model, rows: pl.DataFrame) -> float:

@@ -52,6 +52,8 @@ def sentence(name: str, record: Mapping[str, Any]) -> str:
     """What the model reaches on the test rows of an output, against the best baseline."""
     word, first = next(iter(record["metrics"].items()))
     rows = f"{record['rows']:,} test row" + ("" if record["rows"] == 1 else "s")
+    if record["kind"] == "anomaly" and not math.isfinite(first["value"]):
+        return f"Of {rows} {record['each']['rows'][0]['flagged']:,} are flagged; no label says whether rightly."
     between = f"{first['title']}, 95 % interval {_figure(word, first['low'])} to {_figure(word, first['high'])}"
     if not record["learnt"]:
         value, low, high = alike(first["value"], first["low"], first["high"])
@@ -66,6 +68,8 @@ def _reaches(name: str, word: str, record: Mapping[str, Any]) -> str:
     value = _figure(word, record["metrics"][word]["value"])
     if word == "accuracy":
         return f"answers {value} of the rows rightly"
+    if word == "auc" and record["kind"] == "anomaly":
+        return f"ranks an anomaly above another row {value} of the time"
     if word == "auc":
         negative, positive = record["classes"]
         return f'ranks a row with {name} "{positive}" above one with "{negative}" {value} of the time'
@@ -114,7 +118,7 @@ def _output_warnings(record: Mapping[str, Any]) -> list[str]:
         found.append(f"only {record['rows']} test rows, so every interval is wide; more test rows would narrow them.")
     if record["unlabelled"]:
         found.append(f"{record['unlabelled']:,} test rows have no label, or one that training never saw; they are not judged.")
-    if not math.isfinite(first["value"]):
+    if not math.isfinite(first["value"]) and record["kind"] != "anomaly":
         found.append(f"{first['title']} is undefined on the test rows: they hold one class only.")
     against = record["against"]
     if against is not None and verdict(against) == "the model is clearly worse":

@@ -26,7 +26,7 @@ from lode.data.contracts import Feature, State
 Make = Callable[[], Feature]
 """Makes a new, unfitted feature."""
 
-_KINDS = ("number", "string", "datetime", "binary", "boolean")
+_KINDS = ("number", "string", "datetime", "binary", "boolean", "list")
 _MANY = 200  # beyond any light path for few rows
 
 
@@ -247,12 +247,23 @@ def _check_arrays(feature: Feature, column: pl.Series) -> None:
     assert all(0 <= axis < len(spec.shape) for axis in spec.ragged)
     if spec.cardinality is not None:
         assert array.size == 0 or (array.min() >= 0 and array.max() < spec.cardinality)
+    elif spec.ragged == (0,):
+        _check_padding(array)
     else:
         assert np.isfinite(array).all()
     if spec.offset or spec.scale:
-        assert len(spec.offset) == len(spec.scale) == spec.shape[-1]
+        channels = 1 if spec.dtype == "int16" else spec.shape[-1]
+        assert len(spec.offset) == len(spec.scale) == channels
         assert all(math.isfinite(value) and value > 0 for value in spec.scale)
     _check_flat(feature.flat_spec, feature.flat(column), len(column))
+
+
+def _check_padding(array_NTC: np.ndarray) -> None:
+    """A step is finite or NaN in all channels, and nothing real stands behind padding."""
+    assert not np.isinf(array_NTC).any()
+    real_NT = np.isfinite(array_NTC).all(axis=2)
+    assert (real_NT | np.isnan(array_NTC).all(axis=2)).all(), "a step is padding in some channels only"
+    assert (np.diff(real_NT.astype(np.int8), axis=1) <= 0).all(), "a real step stands behind padding"
 
 
 def _check_flat(spec: FlatSpec, flat: Any, num_rows: int) -> None:

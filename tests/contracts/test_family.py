@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 
 from lode.core.registry import REGISTRIES
+from lode.model.contracts import Family
 from lode.testing.family import check_family
 
+PLAIN = [
+    word for word in REGISTRIES["family"].names() if "classes" in (REGISTRIES["family"].constant(word, "kinds") or Family.kinds)
+]
+"""Families of plain problems; those of one kind of task have tests of their own (tests/unit/model/test_special_families.py)."""
 
-@pytest.mark.parametrize("word", REGISTRIES["family"].names())
+
+@pytest.mark.parametrize("word", PLAIN)
 def test_family_keeps_its_contract(word: str, tmp_path: Path) -> None:
     check_family(REGISTRIES["family"].get(word), tmp_path)
 

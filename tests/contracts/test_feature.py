@@ -59,6 +59,46 @@ _PICTURES = Samples(
     bad=pl.Series("x", [b"", b"GIF89a", _picture(6)[:60], _picture(7, "npy")[:-1], b"not a picture"]),
 )
 
+
+def _sound(seed: int, container: str = "wav", rate: int = 8000, channels: int = 1, loud: float = 0.3) -> bytes:
+    soundfile = pytest.importorskip("soundfile")
+    samples = np.random.default_rng(seed).normal(0.0, loud, (900 + 50 * seed, channels))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(samples, -1, 1), rate, format=container)
+    return buffer.getvalue()
+
+
+def _sounds() -> Samples:
+    return Samples(
+        good=pl.Series("x", [_sound(0), _sound(1, "flac"), None, _sound(2, "ogg", 11025, 2)]),
+        later=pl.Series("x", [_sound(3, "flac", 48000), _sound(4)]),
+        bad=pl.Series("x", [b"", b"RIFF", _sound(5, "flac")[:700], _picture(6), _sound(7, loud=0.0)]),
+    )
+
+
+_SERIES = Samples(
+    good=pl.Series("x", ["1 2.5 3", "[4, nan, 6, 7]", None, "-1e30;2", "5"]),
+    later=pl.Series("x", [[1.0, None, 2.0, 3.0, 1e300, 5.0], None, [float("nan"), 1.0]]),
+    bad=pl.Series("x", ["", "1 two 3", "nan", "1 inf", "[]", "1e999"]),
+)
+_STEPS = Samples(
+    good=pl.Series("x", [[[1, 2], [3, 4], [5, 6]], [[0, 1]], None]),
+    later=pl.Series("x", [[1.0, 2.0, None, 4.0]]),
+    bad=pl.Series("x", [[[1, 2, 3]], [[1], [2]], []]),
+)
+_VECTORS = Samples(
+    good=pl.Series("x", ["1, 2, 3", "[4, null, 6]", None, "0 0 0"]),
+    later=pl.Series("x", [[1.0, float("nan"), 2e300], None]),
+    bad=pl.Series("x", ["1 2", "1 2 3 4", "", "a b c", "nan nan nan"]),
+)
+_BASKETS = Samples(
+    good=pl.Series("x", ["milk, whole bread", '["bread", "milk", 1]', None, "milk", "[]"]),
+    later=pl.Series("x", [["milk", "caviar"], ["milk", None, "milk"], None]),
+    num_unseen=1,
+    bad=pl.Series("x", ['[["milk"]]', '[{"a": 1}]', ""]),
+)
+_BOXES = replace(_STEPS, later=pl.Series("x", [[1.0, 2.0, None, 4.0], [1.0, 1.0, 1.0, 1.0]]))
+
 _SCALES = ("robust", "standard", "minmax", "quantile", "power", "log", "none")
 
 SAMPLES: dict[str, list[tuple[dict[str, object], Samples]]] = {
@@ -106,6 +146,18 @@ SAMPLES: dict[str, list[tuple[dict[str, object], Samples]]] = {
         ({}, _PICTURES),
         ({"height": 20, "mode": "gray"}, _PICTURES),
         ({"height": 5, "width": 40, "mode": "rgb"}, _PICTURES),
+    ],
+    "audio": [({}, _sounds()), ({"rate": 4000, "seconds": 0.05}, _sounds())] if importlib.util.find_spec("soundfile") else [],
+    "series": [
+        *(({"scale": scale}, _SERIES) for scale in ("standard", "row", "none")),
+        ({"length": 2}, _SERIES),
+        ({"channels": 2}, _STEPS),
+    ],
+    "vector": [({}, _VECTORS), ({"scale": "none"}, _VECTORS), ({"size": 3}, _VECTORS)],
+    "set": [
+        ({}, _BASKETS),
+        ({"max_values": 1, "length": 1}, replace(_BASKETS, num_unseen=0)),
+        ({"of": "numbers", "width": 2}, _BOXES),
     ],
 }
 CASES = [(word, options, samples) for word, cases in SAMPLES.items() for options, samples in cases]

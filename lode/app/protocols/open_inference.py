@@ -14,7 +14,8 @@ from lode.app.contracts import Answer, Cells, Endpoint, Protocol, RequestError, 
 from lode.app.engine import unreadable
 from lode.app.validate import Columns, Report, check_count, describe, parse_json, short, text_of
 
-_DATATYPES = {"number": "FP64", "string": "BYTES", "datetime": "BYTES", "binary": "BYTES", "boolean": "BYTES"}
+_DATATYPES = {"number": "FP64", "string": "BYTES", "datetime": "BYTES", "binary": "BYTES", "boolean": "BYTES",
+              "list": "BYTES", "vector": "BYTES"}  # fmt: skip
 """What we say that a column wants."""
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -187,8 +188,12 @@ def _datatype(kind: str) -> str:
 
 
 def _texts(cells: list[Any]) -> list[str | None]:
-    """Labels as BYTES, which are text in JSON: 1 is "1", true is "true"."""
-    return [cell if cell is None or type(cell) is str else text_of(cell) for cell in cells]
+    """Labels as BYTES, which are text in JSON: 1 is "1", true is "true"; a list is a JSON text, because rows differ in length."""
+    return [orjson.dumps(cell).decode() if type(cell) is list else _text(cell) for cell in cells]
+
+
+def _text(cell: Any) -> str | None:
+    return cell if cell is None or type(cell) is str else text_of(cell)
 
 
 def _ready(status: Status, name: str = "") -> tuple[int, Any]:

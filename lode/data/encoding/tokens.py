@@ -22,11 +22,13 @@ _LETTERS = r"\p{L}\p{M}\p{N}_"
 _PATTERNS = {
     "word": rf"[{_LETTERS}]+(?:['\u2019][{_LETTERS}]+)*|[^\s{_LETTERS}]",
     "character": r"\S",
+    "space": r"\S+",
 }
 # The same on ASCII text, where both engines agree on letters, blanks and lower case.
 _ASCII_PATTERNS = {
     "word": re.compile(r"[a-z0-9_]+(?:'[a-z0-9_]+)*|[^\sa-z0-9_]", re.ASCII),
     "character": re.compile(r"\S", re.ASCII),
+    "space": re.compile(r"\S+", re.ASCII),
 }
 
 
@@ -84,7 +86,7 @@ class Words(Tokenizer):
     def __init__(self, unit: str, max_chars: int) -> None:
         super().__init__(max_chars)
         self.unit = unit
-        self.glue, self.max_grams = (" ", 2) if unit == "word" else ("", 3)
+        self.glue, self.max_grams = ("", 3) if unit == "character" else (" ", 2)
         self._codes = cells.WordCodes([])
 
     def fit(self, column: pl.Series, size: int) -> int:

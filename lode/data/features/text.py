@@ -5,13 +5,15 @@ How texts are cut is in lode/data/encoding/tokens.py, the term arithmetic in lod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
 from lode.core import packages
-from lode.core.types import FlatSpec, Range, TensorSpec
+from lode.core.errors import SpecError
+from lode.core.types import FilePath, FlatSpec, Range, TensorSpec
 from lode.data import cells
 from lode.data.contracts import Feature, State
 from lode.data.encoding.terms import Terms, Tokens
@@ -33,10 +35,13 @@ class Text(Feature):
 
     Args:
         length: so many tokens of a text are kept for networks.
-        tokens: "word", "character", "bpe" (frequent runs of bytes, learnt from the training texts; needs lodeml[bpe]) or "byte"; without
-            it, the training texts decide between words and characters by their share of Chinese and Japanese.
+        tokens: "word", "character", "space" (whatever stands between blanks: texts that are cut already), "bpe" (frequent runs of bytes,
+            learnt from the training texts; needs lodeml[bpe]) or "byte"; without it, the training texts decide between words and
+            characters by their share of Chinese and Japanese.
         vocabulary: so many different tokens are known, the most frequent ones; with "bpe" at least 256, with "byte" always 256.
         terms: so many terms (1 or 2 words or byte pairs, 1 to 3 characters or bytes) are weighted for baselines, the most frequent ones.
+        checkpoint: folder of a Hugging Face checkpoint whose own tokenizer cuts the texts for networks (needs lodeml[bpe]); the encoder
+            pretrained asks for it by itself. Baselines get words or characters.
     """
 
     kind: ClassVar[Literal["string"]] = "string"
@@ -46,17 +51,25 @@ class Text(Feature):
         self,
         *,
         length: Annotated[int, Range(1, 8192)] = 256,
-        tokens: Literal["word", "character", "bpe", "byte"] | None = None,
+        tokens: Literal["word", "character", "space", "bpe", "byte"] | None = None,
         vocabulary: Annotated[int, Range(16, 1_000_000)] = 20_000,
         terms: Annotated[int, Range(16, 1_000_000)] = 20_000,
+        checkpoint: FilePath | None = None,
     ) -> None:
+        if checkpoint is not None and tokens is not None:
+            raise SpecError(
+                f"text: found tokens: {tokens} beside checkpoint (the encoder pretrained brings it), allowed is one of them. "
+                "Leave out tokens."
+            )
         self.length = length
         self.tokens = tokens
         self.vocabulary = vocabulary
         self.terms = terms
+        self.checkpoint = checkpoint
         self._unit: str = tokens or "word"
         self._longest = 1
         self._tokenizer: Tokenizer = Words("word", _CHARS_PER_TOKEN * length)
+        self._term_tokenizer: Tokenizer = self._tokenizer
         self._terms = Terms(np.zeros(0, np.int64), np.zeros(0), 1)
 
     def parse(self, column: pl.Series) -> pl.Series:
@@ -65,6 +78,8 @@ class Text(Feature):
             column = cells.object_strings(column)
         elif dtype == pl.Binary:
             column = cells.utf8(column)
+        elif dtype == pl.List(pl.String):
+            column = column.list.join(" ", ignore_nulls=True)  # a text that is cut already
         elif dtype.is_nested():
             return pl.Series(column.name, [None] * len(column), dtype=pl.String)
         elif dtype != pl.String:
@@ -81,18 +96,23 @@ class Text(Feature):
 
     def fit(self, column: pl.Series, target: np.ndarray | None = None, folds: np.ndarray | None = None) -> None:
         self._unit = self.tokens or _unit(column)
-        self._tokenizer = self._made()
+        self._tokenizer, self._term_tokenizer = self._made()
         size = max(self.vocabulary, self.terms) if isinstance(self._tokenizer, Words) else self.vocabulary
         self._longest = min(max(self._tokenizer.fit(column, size), 1), self.length)
+        terms = self._term_tokenizer
+        if terms is not self._tokenizer:
+            terms.fit(column, self.terms)
         step = -(-len(column) // _TERM_ROWS) or 1
-        rows = (self._tokenizer.tokens(chunk) for chunk in chunks(column.gather_every(step)))
-        self._terms = Terms.fit(rows, base=self._base, max_grams=self._tokenizer.max_grams, max_terms=self.terms)
+        rows = (terms.tokens(chunk) for chunk in chunks(column.gather_every(step)))
+        self._terms = Terms.fit(rows, base=self._base, max_grams=terms.max_grams, max_terms=self.terms)
 
-    def _made(self) -> Tokenizer:
+    def _made(self) -> tuple[Tokenizer, Tokenizer]:
+        """For networks and for baselines: the same, but where a checkpoint has its own."""
         max_chars = _CHARS_PER_TOKEN * self.length
-        if self._unit == "byte":
-            return Bytes(max_chars)
-        return _byte_pairs(max_chars) if self._unit == "bpe" else Words(self._unit, max_chars)
+        own: Tokenizer = Bytes(max_chars) if self._unit == "byte" else Words(self._unit, max_chars)
+        if self._unit == "bpe":
+            own = _byte_pairs(max_chars)
+        return (own if self.checkpoint is None else _of_checkpoint(max_chars, self.length, self.checkpoint)), own
 
     def fit_transform(self, column: pl.Series, target: np.ndarray | None, folds: np.ndarray | None) -> np.ndarray:
         self.fit(column, target, folds)
@@ -132,31 +152,46 @@ class Text(Feature):
     def spec(self) -> TensorSpec:
         return TensorSpec("int32", (self._longest,), ragged=(0,), cardinality=self._num_known + _NUM_SPECIAL)
 
+    def words(self) -> Sequence[str]:
+        return ["", "", *self._tokenizer.names[: self._num_known]]
+
     @property
     def flat_spec(self) -> FlatSpec:
-        names = self._terms.names(self._tokenizer.names, self._tokenizer.glue)
+        names = self._terms.names(self._term_tokenizer.names, self._term_tokenizer.glue)
         return FlatSpec(tuple(names), (-1,) * len(names))
 
     def flat(self, column: pl.Series) -> Any:
-        return self._terms.weigh([self._tokenizer.tokens(chunk) for chunk in chunks(column)])
+        return self._terms.weigh([self._term_tokenizer.tokens(chunk) for chunk in chunks(column)])
 
     def unseen(self, column: pl.Series) -> int:
         return 0
 
     def state(self) -> State:
-        facts = {"unit": self._unit, "longest": self._longest, **self._tokenizer.state()}
+        facts = {"unit": self._unit, "longest": self._longest, **self._tokenizer.state(), **self._term_tokenizer.state()}
         return {**facts, "term_keys": self._terms.keys, "term_weights": self._terms.weights}
 
     def restore(self, state: State) -> None:
         self._unit, self._longest = str(state["unit"]), int(state["longest"])
-        self._tokenizer = self._made()
-        self._tokenizer.restore(state)
+        self._tokenizer, self._term_tokenizer = self._made()
+        for tokenizer in {id(made): made for made in (self._tokenizer, self._term_tokenizer)}.values():
+            tokenizer.restore(state)
         keys, weights = np.asarray(state["term_keys"], np.int64), np.asarray(state["term_weights"], np.float64)
         self._terms = Terms(keys, weights, self._base)
 
     @property
     def _base(self) -> int:
-        return self._tokenizer.count + 1
+        return self._term_tokenizer.count + 1
+
+
+def _of_checkpoint(max_chars: int, length: int, folder: str) -> Tokenizer:
+    """Errors: MissingPackageError where the package tokenizers is not installed."""
+    try:
+        from lode.data.encoding.checkpoint_tokens import CheckpointTokens  # a package of its own, as below
+    except ModuleNotFoundError as error:
+        if error.name != "tokenizers":
+            raise
+        raise packages.missing("text: checkpoint", error) from error
+    return CheckpointTokens(max_chars, length, folder)
 
 
 def _byte_pairs(max_chars: int) -> Tokenizer:

@@ -6,7 +6,8 @@ Used by the sources of pictures, texts and sounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -45,20 +46,58 @@ def labelled(names: Sequence[str], label: str, split: str | None, pattern: str |
         parents = [PurePosixPath(name).parent.name for name in names]
         classes = [parent if parent and parent != split else None for parent in parents]
         return pl.DataFrame([pl.Series(label, classes, dtype=pl.String), paths])
-    try:
-        found = paths.str.extract(pattern, 1).rename(label)
-    except pl.exceptions.ComputeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
-        raise DataError(
-            f"{where}: label_pattern {pattern!r} is no regular expression ({reason}). Mend it, or leave it out."
-        ) from error
+    found = _matched(lambda: paths.str.extract(pattern, 1).rename(label), f"{where}: label_pattern {pattern!r}")
     if found.null_count() == len(found):
         raise DataError(
             f"{where}: label_pattern {pattern!r} finds no label in {len(names):,} names ({shown(names)}). "
             "Put the part that is the label in brackets, for example '^([a-z]+)_'."
         )
     return pl.DataFrame([found, paths])
+
+
+def named(table: pl.DataFrame, fields: Mapping[str, str], parts: Mapping[str, str], where: str) -> pl.DataFrame:
+    """A table with `path` and more columns that its paths tell.
+
+    fields: column -> regular expression whose first group is the cell, null where it finds nothing. parts: with any, a column `part`:
+    the first of them whose regular expression is found in the path, else train.
+    Errors: DataError where a pattern is no regular expression, has no group or finds nothing, or a column is there already.
+    """
+    paths = table["path"]
+    for name, pattern in fields.items():
+        found = _matched(partial(paths.str.extract, pattern, 1), f"{where}: fields.{name} {pattern!r}")
+        if found.null_count() == len(found):
+            raise DataError(
+                f"{where}: fields.{name} {pattern!r} finds nothing in {len(paths):,} names ({shown(paths.to_list())}). "
+                "Put the part that is meant in brackets, for example '_([a-z]+)_'."
+            )
+        table = _with_new(table, found.rename(name), where)
+    if not parts:
+        return table
+    part = pl.Series("part", ["train"] * len(paths), dtype=pl.String)
+    for word, pattern in reversed(list(parts.items())):
+        hit = _matched(partial(paths.str.contains, pattern), f"{where}: parts.{word} {pattern!r}")
+        if not hit.any():
+            raise DataError(
+                f"{where}: parts.{word} {pattern!r} is found in none of {len(paths):,} names ({shown(paths.to_list())})."
+            )
+        part = part.zip_with(~hit, pl.Series([word]))
+    return _with_new(table, part, where)
+
+
+def _matched(match: Callable[[], pl.Series], where: str) -> pl.Series:
+    """Errors: DataError where the pattern is no regular expression."""
+    try:
+        return match()
+    except pl.exceptions.ComputeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
+        raise DataError(f"{where} is no regular expression ({reason}). Mend it, or leave it out.") from error
+
+
+def _with_new(table: pl.DataFrame, column: pl.Series, where: str) -> pl.DataFrame:
+    if column.name in table.columns:
+        raise DataError(f'{where}: two columns would be called "{column.name}". Give the one in `fields` another name.')
+    return table.with_columns(column)
 
 
 def with_contents(

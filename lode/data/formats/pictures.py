@@ -41,8 +41,8 @@ def read_idx(path: Path, num_axes: int) -> np.ndarray:
 
 
 def npy_cells(pictures: np.ndarray) -> list[bytes]:
-    """The .npy bytes of each uint8 (H, W) picture of an array (N, H, W)."""
-    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({pictures.shape[1]}, {pictures.shape[2]}), }}"
+    """The .npy bytes of each uint8 (H, W) or (H, W, C) picture of an array (N, H, W) or (N, H, W, C)."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {tuple(map(int, pictures.shape[1:]))}, }}"
     length = -(-(10 + len(header) + 1) // 64) * 64
     head = _NPY_MAGIC + b"\x01\x00" + (length - 10).to_bytes(2, "little") + header.ljust(length - 11).encode() + b"\n"
     return [head + picture.tobytes() for picture in pictures]

@@ -28,6 +28,7 @@ from lode.data.mending import personal
 from lode.data.quality import crossing, drift, figures, lookalike, relation
 from lode.data.quality.figures import PART, Column
 from lode.data.split import PARTS, TRAIN
+from lode.data.targets import cells_of
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
@@ -98,7 +99,7 @@ def _records(
         progress("profile", done, total, {})
         cells = sample[column.name] if column.name in sample.columns else None
         record = figures.complete(scan, column, known[column.name], cells)
-        if column.kind == "bytes":
+        if column.kind == "bytes" and column.word != "audio":
             record["pictures"] = figures.picture_sizes(scan, column, sum(rows.values()), _PICTURES)
         if cells is not None:
             record["drift"] = {part: drift.between(sample, column, part) for part in PARTS[1:] if rows[part]}
@@ -149,8 +150,8 @@ def _personal(cells: pl.Series) -> dict[str, float]:
 
 
 def _classes(record: Mapping[str, Any], target: Column) -> dict[str, Any]:
-    """Rows of each class in each part, most frequent first; nothing for numbers."""
-    if target.word == "number" or "top" not in record:
+    """Rows of each class in each part, most frequent first; nothing for numbers and lists."""
+    if cells_of(target.word) != "words" or "top" not in record:
         return {"classes": None}
     return {"classes": {entry["value"]: entry["rows"] for entry in record["top"]}}
 

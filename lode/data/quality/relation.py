@@ -16,6 +16,7 @@ import polars as pl
 
 from lode.data import cells
 from lode.data.quality.figures import Column, shown
+from lode.data.targets import cells_of
 
 _NUM_FOLDS = 5
 _NUM_BINS = 32
@@ -40,7 +41,7 @@ class Judge:
     def __init__(self, train: pl.DataFrame, target: Column, options: Mapping[str, Any]) -> None:
         known = train.select(target.value.is_not_null()).to_series()
         self.rows = train.filter(known)
-        self.target, self.is_number = target, target.word == "number"
+        self.target, self.is_number = target, cells_of(target.word) == "numbers"
         self.values = self.rows.select(target.value.alias("y")).to_series()
         folds = np.arange(self.rows.height) % _NUM_FOLDS
         self.folds = np.random.default_rng(0).permutation(folds)
@@ -50,7 +51,8 @@ class Judge:
         else:
             words = cells.words(self.values.cast(pl.String) if isinstance(self.values.dtype, pl.Enum) else self.values)
             counts = words.value_counts(name="rows").sort(["rows", words.name], descending=[True, False])
-            self.classes = counts[words.name].head(_MAX_CLASSES).to_list()
+            most = _MAX_CLASSES if cells_of(target.word) == "words" else 0  # a list of labels is no class
+            self.classes = counts[words.name].head(most).to_list()
             self._name_positive(options.get("positive"))
             self.codes = words.replace_strict(self.classes, list(range(len(self.classes))), default=len(self.classes)).to_numpy()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -42,6 +43,9 @@ class Audio(Source):
         name: name of the column of sounds.
         label: name of the column of labels.
         label_pattern: a regular expression whose first group is the label in a sound's path, in place of its folder.
+        fields: further columns that a sound's path tells: name of the column, and a regular expression whose first group is the cell.
+        parts: which path belongs to which part, for `split: {by: given, column: part}`: train, validation or test, and a regular
+            expression that is found in its paths; what fits none is train.
         sha256: the expected sha256 of the archive at `path`; checked before it is read.
         origin: where the sounds come from; repeated in the error when they are missing.
     """
@@ -55,11 +59,15 @@ class Audio(Source):
         name: str = "audio",
         label: str = "label",
         label_pattern: str | None = None,
+        fields: dict[str, str] | None = None,
+        parts: dict[Literal["train", "validation", "test"], str] | None = None,
         sha256: str | None = None,
         origin: str | None = None,
     ) -> None:
         self.place, self.path, self.split, self.name, self.label = place, path, split, name, label
         self.label_pattern, self.sha256, self.origin = label_pattern, sha256, origin
+        self.fields = fields or {}
+        self.parts: dict[str, str] = {str(word): pattern for word, pattern in (parts or {}).items()}
         self.notes: list[str] = []
         self._rows: pl.LazyFrame | None = None
 
@@ -102,6 +110,7 @@ class Audio(Source):
                 f"{self.path}: none of {len(names):,} sounds can be read ({archives.shown(broken)}). Get the files again."
             )
         table = file_rows.labelled(list(figures), self.label, self.split, self.label_pattern, self.path)
+        table = file_rows.named(table, self.fields, self.parts, self.path)
         columns = zip(*figures.values(), strict=True)
         table = table.with_columns(
             pl.Series(name, cells, dtype=_FIGURES[name]) for name, cells in zip(_FIGURES, columns, strict=True)

@@ -36,19 +36,17 @@ class Crop(Augment):
         return is_image(spec) and min(spec.shape[:2]) > 1
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        rows, height, width, _ = x.shape
-        move_2B = torch.randint(-self.border, self.border + 1, (2, rows), generator=generator, device=x.device)
-        y_BH, outside_BH = self._source(move_2B[0], height)
-        x_BW, outside_BW = self._source(move_2B[1], width)
-        row_B = torch.arange(rows, device=x.device)
-        moved = x[row_B[:, None, None], y_BH[:, :, None], x_BW[:, None, :]]
-        if self.fill == "zeros":
-            moved = moved.masked_fill((outside_BH[:, :, None] | outside_BW[:, None, :])[..., None], 0)
-        return moved
+        rows, height, width, channels = x.shape
+        move_2B = torch.randint(2 * self.border + 1, (2, rows), generator=generator, device=x.device)
+        # Channels laid beside the columns: every place where the picture may be cut out is then a view, and one copy takes them all
+        padded_BHK = self._padded(self._padded(x, 1), 2).flatten(2)
+        places = padded_BHK.unfold(1, height, 1).unfold(2, width * channels, channels)
+        return places[torch.arange(rows, device=x.device), move_2B[0], move_2B[1]].view_as(x)
 
-    def _source(self, move_B: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which pixel goes to each place, mirrored at the edges, and whether that place lies outside the picture."""
-        place_BS = torch.arange(size, device=move_B.device) + move_B[:, None]
-        outside_BS = (place_BS < 0) | (place_BS >= size)
-        mirrored_BS = (size - 1) - ((size - 1) - place_BS.abs()).abs()
-        return mirrored_BS, outside_BS
+    def _padded(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        """Pictures with a border on both sides of an axis."""
+        size, border = x.shape[axis], self.border
+        before, after = x.narrow(axis, 1, border).flip(axis), x.narrow(axis, size - 1 - border, border).flip(axis)
+        if self.fill == "zeros":
+            before, after = torch.zeros_like(before), torch.zeros_like(after)
+        return torch.cat((before, x, after), dim=axis)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
 from lode.core.types import Range, TensorSpec
+from lode.model.affine import identity
 from lode.model.blocks import is_image
 from lode.model.modules import Augment
 
@@ -18,6 +19,8 @@ class Flip(Augment):
         direction: Which side goes where: horizontal, vertical, or both (each for itself).
         share: Share of pictures that is mirrored.
     """
+
+    affine: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -39,3 +42,11 @@ class Flip(Augment):
             chosen_B = torch.rand(len(x), generator=generator, device=x.device) < self.share
             x = torch.where(chosen_B[:, None, None, None], x.flip(axis), x)
         return x
+
+    def matrix(self, rows: int, device: torch.device, generator: torch.Generator) -> torch.Tensor:
+        matrix_B23 = identity(rows, device)
+        for axis in self.axes:
+            chosen_B = torch.rand(rows, generator=generator, device=device) < self.share
+            # Columns are the second axis of a picture and the first coordinate of a map
+            matrix_B23[:, 2 - axis, 2 - axis] = 1.0 - 2.0 * chosen_B
+        return matrix_B23

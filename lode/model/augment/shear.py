@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -20,6 +20,8 @@ class Shear(Augment):
         degrees: Largest angle, to either side. (Keras's shear_range is in degrees too: its 0.2 is hardly visible.)
     """
 
+    affine: ClassVar[bool] = True
+
     def __init__(self, spec: TensorSpec, *, degrees: Annotated[float, Range(0, 89)] = 12.0) -> None:
         super().__init__()
         self.degrees = degrees
@@ -30,7 +32,10 @@ class Shear(Augment):
         return is_image(spec)
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        angle_B = math.radians(self.degrees) * (2.0 * torch.rand(len(x), generator=generator, device=x.device) - 1.0)
-        matrix_B23 = identity(len(x), x.device)
+        return warp(x, self.matrix(len(x), x.device, generator))
+
+    def matrix(self, rows: int, device: torch.device, generator: torch.Generator) -> torch.Tensor:
+        angle_B = math.radians(self.degrees) * (2.0 * torch.rand(rows, generator=generator, device=device) - 1.0)
+        matrix_B23 = identity(rows, device)
         matrix_B23[:, 0, 1] = angle_B.tan() * self.ratio
-        return warp(x, matrix_B23)
+        return matrix_B23

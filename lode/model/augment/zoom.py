@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -19,6 +19,8 @@ class Zoom(Augment):
         amount: Largest change: 0.2 draws factors between 0.8 and 1.2.
     """
 
+    affine: ClassVar[bool] = True
+
     def __init__(self, spec: TensorSpec, *, amount: Annotated[float, Range(0, 1, open_high=True)] = 0.2) -> None:
         super().__init__()
         self.amount = amount
@@ -28,8 +30,11 @@ class Zoom(Augment):
         return is_image(spec)
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        factor_B2 = 1.0 + self.amount * (2.0 * torch.rand(len(x), 2, generator=generator, device=x.device) - 1.0)
-        matrix_B23 = identity(len(x), x.device)
+        return warp(x, self.matrix(len(x), x.device, generator))
+
+    def matrix(self, rows: int, device: torch.device, generator: torch.Generator) -> torch.Tensor:
+        factor_B2 = 1.0 + self.amount * (2.0 * torch.rand(rows, 2, generator=generator, device=device) - 1.0)
+        matrix_B23 = identity(rows, device)
         matrix_B23[:, 0, 0] = factor_B2[:, 0]
         matrix_B23[:, 1, 1] = factor_B2[:, 1]
-        return warp(x, matrix_B23)
+        return matrix_B23

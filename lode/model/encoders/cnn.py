@@ -37,7 +37,7 @@ class Cnn(Encoder):
         pool: Annotated[int, Range(1)] = 2,
         padding: Literal["same", "valid"] = "same",
         dense: int | list[int] | None = None,
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        dropout: Annotated[float, Range(0, 1, open_high=True, search=(0.0, 0.6))] = 0.0,
         norm: Literal["batch", "none"] = "batch",
     ) -> None:
         super().__init__()
@@ -62,6 +62,10 @@ class Cnn(Encoder):
         self.dense = Mlp(sizes[-1] * height * width, dense, dropout=dropout, norm="none", activation="relu")
         self.dropout = dropout if not dense else 0.0
         self.width = self.dense.width
+        # Weights of before November 2026 expect the order (C, H, W); they lack this entry
+        self.is_flat_in_place = True
+        self.register_buffer("flat_in_place", torch.ones((), dtype=torch.bool))
+        self.register_load_state_dict_pre_hook(_read_order)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @staticmethod
@@ -76,8 +80,16 @@ class Cnn(Encoder):
             h_BCHW = convolution(h_BCHW)
             if norm is not None:
                 h_BCHW = norm(h_BCHW)
-            h_BCHW = functional.relu(h_BCHW)
+            # The largest of relus is the relu of the largest, and there are fewer left
             if self.pool > 1:
                 h_BCHW = functional.max_pool2d(h_BCHW, self.pool)
-        h_BD = self.dense(h_BCHW.flatten(1))
+            h_BCHW = functional.relu(h_BCHW)
+        # In the order of memory (H, W, C), flattening and its gradient copy nothing
+        h_BD = self.dense((h_BCHW.permute(0, 2, 3, 1) if self.is_flat_in_place else h_BCHW).flatten(1))
         return functional.dropout(h_BD, self.dropout) if self.dropout and self.training else h_BD
+
+
+def _read_order(encoder: Cnn, tensors: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """Which order the weights behind the convolutions were trained for."""
+    found = tensors.setdefault(f"{prefix}flat_in_place", torch.zeros((), dtype=torch.bool))
+    encoder.is_flat_in_place = bool(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import Attention, is_tokens
 from lode.model.modules import Encoder
+from lode.model.recurrent import drop_codes, first_always, masked_mean
 
 
 class Transformer(Encoder):
@@ -26,17 +27,20 @@ class Transformer(Encoder):
         heads: Attention heads of each block.
         dropout: Share of a block's outputs set to 0 in training.
         pool: mean over the words, or cls, a learned reader in front of them.
-        unknown: Share of words replaced by 0 (unknown) in training.
+        unknown: Share of words replaced by the unknown one in training.
     """
+
+    gives_steps: ClassVar[bool] = True
+    training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4}
 
     def __init__(
         self,
         specs: Sequence[TensorSpec],
         *,
         width: Annotated[int, Range(1)] = 128,
-        depth: Annotated[int, Range(1)] = 2,
+        depth: Annotated[int, Range(1, search=(1, 4))] = 2,
         heads: Annotated[int, Range(1)] = 4,
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
+        dropout: Annotated[float, Range(0, 1, open_high=True, search=(0.0, 0.6))] = 0.1,
         pool: Literal["mean", "cls"] = "mean",
         unknown: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
     ) -> None:
@@ -57,15 +61,22 @@ class Transformer(Encoder):
 
     @staticmethod
     def accepts(spec: TensorSpec) -> bool:
-        return is_tokens(spec)
+        return is_tokens(spec) and spec.ordered
+
+    def steps(self, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors of the words (B, T, width) and where there are words (B, T); the reader's vector is left out."""
+        h_BTD, keep_BT = self._read(inputs[0])
+        return h_BTD if self.reader_D is None else h_BTD[:, 1:], keep_BT
 
     def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        tokens_BT = inputs[0]
-        keep_BT = tokens_BT != 0
-        # A row without words attends to its first (unknown) one: a softmax over nothing is not a number
-        keep_BT[:, 0] |= ~keep_BT.any(dim=1)
+        h_BTD, keep_BT = self._read(inputs[0])
+        return masked_mean(h_BTD, keep_BT) if self.reader_D is None else h_BTD[:, 0]
+
+    def _read(self, tokens_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last block's vectors, the reader's in front where there is one, and where there are words."""
+        keep_BT = first_always(tokens_BT != 0)
         if self.training and self.unknown:
-            tokens_BT = tokens_BT * (torch.rand(tokens_BT.shape, device=tokens_BT.device) >= self.unknown)
+            tokens_BT = drop_codes(tokens_BT, self.unknown)
         h_BTD = functional.embedding(tokens_BT, self.table_VD) + self.position_TD[: tokens_BT.shape[1]]
         seen_BT = keep_BT
         if self.reader_D is not None:
@@ -75,8 +86,4 @@ class Transformer(Encoder):
             h_BTD = functional.dropout(h_BTD, self.dropout)
         for block in self.blocks:
             h_BTD = block(h_BTD, seen_BT[:, None, None, :])
-        h_BTD = self.norm(h_BTD)
-        if self.reader_D is not None:
-            return h_BTD[:, 0]
-        weight_BT1 = keep_BT.unsqueeze(2).to(h_BTD.dtype)
-        return (h_BTD * weight_BT1).sum(dim=1) / weight_BT1.sum(dim=1)
+        return self.norm(h_BTD), keep_BT

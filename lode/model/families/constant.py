@@ -15,6 +15,7 @@ from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Shapes
 class Constant(Family):
     """The same answer for every row: the share of each label, or the mean."""
 
+    kinds = ("classes", "number", "labels", "quantiles", "tags", "anomaly", "vector", "relevance")
     needs = "flat"
     loop = False
 
@@ -33,11 +34,11 @@ class Constant(Family):
 
     def predict(self, examples: Examples) -> dict[str, np.ndarray]:
         """The same scores for every row: log-odds, log-probabilities or the standardised mean."""
-        return {name: np.tile(scores_K, (examples.num_rows, 1)) for name, scores_K in self._scores.items()}
+        return {name: np.tile(scores_K, (examples.num_rows, *[1] * scores_K.ndim)) for name, scores_K in self._scores.items()}
 
     def cost(self) -> Cost:
         """One number for each score, nothing to compute."""
-        num_scores = sum(task.num_scores for task in self._tasks.values())
+        num_scores = sum(array.size for array in self._scores.values())
         return Cost(parameters=num_scores, flops_per_row=0, weight_bytes=4 * num_scores)
 
     def save(self, folder: Path) -> None:
@@ -50,14 +51,8 @@ class Constant(Family):
         self._scores = load_file(folder / "constant.safetensors")
 
 
-def _prior(name: str, task: Task, target_N: np.ndarray) -> np.ndarray:
-    known_N = target_N[np.isfinite(target_N) if task.kind == "number" else target_N >= 0]
-    if not len(known_N):
+def _prior(name: str, task: Task, target: np.ndarray) -> np.ndarray:
+    known = target[task.known(target)]
+    if not len(known):
         raise ModelError(f'output "{name}": no training row has a value, at least one is needed. Check the column')
-    if task.kind == "number":
-        return np.array([known_N.mean(dtype=np.float64)], dtype=np.float32)
-    # A class without a row (a small fold) counts as half a row, so that its logarithm stays finite.
-    counts_K = np.maximum(np.bincount(known_N, minlength=max(task.num_scores, 2)), 0.5)
-    if task.num_scores == 1:
-        return np.array([np.log(counts_K[1] / counts_K[0])], dtype=np.float32)
-    return np.log(counts_K / counts_K.sum()).astype(np.float32)
+    return task.prior(known)

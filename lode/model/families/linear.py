@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from lode.core.errors import ModelError
 from lode.core.types import Range
-from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Shapes, Task
+from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Part, Shapes, Task
 from lode.model.design import Design
+from lode.model.pinball import fit_pinball
 
 _PENALTIES = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
 _CHOICE_ROWS = 8_000
@@ -24,7 +25,7 @@ _CHOICE_FOLDS = 3
 
 
 class Linear(Family):
-    """Logistic regression for labels, ridge regression for numbers.
+    """Logistic regression for labels, ridge regression for numbers, quantile regression for quantiles.
 
     Args:
         penalty: Strength of the squared penalty on the weights, the same on all rows of any number; left open, chosen by
@@ -40,7 +41,7 @@ class Linear(Family):
         shapes: Shapes,
         tasks: Mapping[str, Task],
         *,
-        penalty: Annotated[float, Range(0, open_low=True)] | None = None,
+        penalty: Annotated[float, Range(0, open_low=True, search=(1e-3, 1e3), log=True)] | None = None,
         iterations: Annotated[int, Range(1)] = 200,
     ) -> None:
         self._tasks = tasks
@@ -60,16 +61,20 @@ class Linear(Family):
         choices: dict[str, Any] = {}
         for done, (name, task) in enumerate(self._tasks.items()):
             context.progress("linear", done, len(self._tasks), {})
-            target_N = np.asarray(train.targets[name])
-            rows = np.flatnonzero(np.isfinite(target_N) if task.kind == "number" else target_N >= 0)
+            target = np.asarray(train.targets[name])
+            rows = np.flatnonzero(task.known(target))
             if not len(rows):
                 raise ModelError(f'output "{name}": no training row has a value, at least one is needed. Check the column')
-            known_NX, known_N = (matrix_NX, target_N) if len(rows) == len(target_N) else (matrix_NX[rows], target_N[rows])
-            # L-BFGS takes hundreds of small steps: threads that wait for one another in each cost twenty times what they save.
-            with threadpool_limits(None if task.kind == "number" else 1):
-                penalty = self._penalty or self._choose(known_NX, known_N, task, context.seed)
-                self._weights[name], self._biases[name] = self._solve(known_NX, known_N, task, penalty)
-            choices[f"penalty.{name}"] = penalty
+            known_NX, known = (matrix_NX, target) if len(rows) == len(target) else (matrix_NX[rows], target[rows])
+            solved = []
+            for part, part_N in zip(task.parts(), task.targets(known), strict=True):
+                # L-BFGS takes hundreds of small steps: threads that wait for one another in each cost twenty times what they save.
+                with threadpool_limits(None if part.kind == "number" else 1):
+                    penalty = self._penalty or self._choose(known_NX, part_N, part, context.seed)
+                    solved.append(self._solve(known_NX, part_N, part, penalty))
+                choices[f"penalty.{name}" + (f".{part.name}" if part.name else "")] = penalty
+            weights, biases = zip(*solved, strict=True)
+            self._weights[name], self._biases[name] = np.concatenate(weights, axis=1), np.concatenate(biases)
         return Fitted(choices=choices)
 
     def predict(self, examples: Examples) -> dict[str, np.ndarray]:
@@ -100,7 +105,7 @@ class Linear(Family):
         self._weights = {name: arrays[f"weight.{quote(name, safe='')}"] for name in self._tasks}
         self._biases = {name: arrays[f"bias.{quote(name, safe='')}"] for name in self._tasks}
 
-    def _choose(self, matrix_NX: Any, target_N: np.ndarray, task: Task, seed: int) -> float:
+    def _choose(self, matrix_NX: Any, target_N: np.ndarray, part: Part, seed: int) -> float:
         """The penalty with the lowest loss on held-out folds; a sample of rows is enough to tell."""
         num_rows = len(target_N)
         order = np.random.default_rng(seed).permutation(num_rows)[:_CHOICE_ROWS]
@@ -112,15 +117,17 @@ class Linear(Family):
             held = np.arange(len(order)) % _CHOICE_FOLDS == fold
             fit_rows, held_rows = np.sort(order[~held]), np.sort(order[held])
             for penalty in _PENALTIES:
-                weight_XK, bias_K = self._solve(matrix_NX[fit_rows], target_N[fit_rows], task, penalty)
-                losses[penalty] += _loss(matrix_NX[held_rows] @ weight_XK + bias_K, target_N[held_rows], task)
+                weight_XK, bias_K = self._solve(matrix_NX[fit_rows], target_N[fit_rows], part, penalty)
+                losses[penalty] += _loss(matrix_NX[held_rows] @ weight_XK + bias_K, target_N[held_rows], part)
         return min(losses, key=lambda penalty: losses[penalty])
 
-    def _solve(self, matrix_NX: Any, target_N: np.ndarray, task: Task, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    def _solve(self, matrix_NX: Any, target_N: np.ndarray, part: Part, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """(weight_XK, bias_K), float64."""
-        if task.kind == "number":
+        if part.kind == "number":
             return _ridge(matrix_NX, target_N.astype(np.float64), penalty)
-        return _logistic(matrix_NX, target_N, task.num_scores, penalty, self._iterations)
+        if part.kind == "quantile":
+            return fit_pinball(matrix_NX, target_N.astype(np.float64), part.level, penalty, self._iterations)
+        return _logistic(matrix_NX, target_N, part, penalty, self._iterations)
 
 
 def _ridge(matrix_NX: Any, target_N: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -132,14 +139,13 @@ def _ridge(matrix_NX: Any, target_N: np.ndarray, penalty: float) -> tuple[np.nda
     return model.coef_.reshape(-1, 1), np.atleast_1d(np.float64(model.intercept_))
 
 
-def _logistic(
-    matrix_NX: Any, target_N: np.ndarray, num_scores: int, penalty: float, iterations: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _logistic(matrix_NX: Any, target_N: np.ndarray, part: Part, penalty: float, iterations: int) -> tuple[np.ndarray, np.ndarray]:
     """Classes that do not occur in these rows (a small fold) get no weights and a small bias."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    num_classes = max(num_scores, 2)
+    num_classes = max(part.num_scores, 2)
+    weight_N, shift_K = part.row_weights(target_N), part.shift()
     counts_C = np.maximum(np.bincount(target_N, minlength=num_classes), 0.5)
     weight_XC = np.zeros((matrix_NX.shape[1], num_classes))
     bias_C = np.log(counts_C / counts_C.sum())
@@ -148,7 +154,7 @@ def _logistic(
         with warnings.catch_warnings():
             # An unfinished solution of a baseline is still a baseline; the iterations are an option.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(C=1.0 / penalty, max_iter=iterations).fit(matrix_NX, target_N)
+            model = LogisticRegression(C=1.0 / penalty, max_iter=iterations).fit(matrix_NX, target_N, weight_N)
         if len(present) == 2:
             weight_XC[:, present] = np.stack([np.zeros(matrix_NX.shape[1]), model.coef_[0]], axis=1)
             bias_C[present] = (0.0, model.intercept_[0])
@@ -157,14 +163,17 @@ def _logistic(
             bias_C[present] = model.intercept_
         absent = np.setdiff1d(np.arange(num_classes), present)
         bias_C[absent] = bias_C[present].min() + np.log(0.5 / len(target_N))
-    if num_scores == 1:
-        return weight_XC[:, 1:] - weight_XC[:, :1], bias_C[1:] - bias_C[:1]
-    return weight_XC, bias_C
+    if part.num_scores == 1:
+        weight_XC, bias_C = weight_XC[:, 1:] - weight_XC[:, :1], bias_C[1:] - bias_C[:1]
+    return weight_XC, bias_C if shift_K is None else bias_C - shift_K
 
 
-def _loss(scores_NK: np.ndarray, target_N: np.ndarray, task: Task) -> float:
-    if task.kind == "number":
+def _loss(scores_NK: np.ndarray, target_N: np.ndarray, part: Part) -> float:
+    if part.kind == "number":
         return float(((scores_NK[:, 0] - target_N) ** 2).sum())
-    if task.num_scores == 1:
+    if part.kind == "quantile":
+        short_N = target_N - scores_NK[:, 0]
+        return float(np.maximum(part.level * short_N, (part.level - 1) * short_N).sum())
+    if part.num_scores == 1:
         return -float(log_expit(np.where(target_N == 1, 1.0, -1.0) * scores_NK[:, 0]).sum())
     return -float(np.take_along_axis(log_softmax(scores_NK, axis=1), target_N[:, None], axis=1).sum())

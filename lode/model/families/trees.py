@@ -9,18 +9,20 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import lightgbm
 import numpy as np
+from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from lode.core.errors import ModelError
 from lode.core.types import Range
-from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Progress, Shapes, Task
+from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Part, Progress, Shapes, Task
+from lode.model.losses import true_rates
 
 _MOST_THREADS = 16
 _CELLS_A_THREAD = 500_000
@@ -29,6 +31,11 @@ _SMALL_BATCH = 1_000
 _MOST_ROUNDS, _FEWEST_ROUNDS = 2_000, 100
 _MOST_CELLS = 3e9
 """About ten seconds of one core."""
+_Place = tuple[str, int]
+"""An output and the number of its part."""
+_TOLD = ("num_leaves", "min_data_in_leaf", "feature_fraction", "num_threads")
+_OFFSETS = "trees-offsets.safetensors"
+"""Only where classes are weighted: what puts the scores back to the true rates."""
 _PARAMETERS = re.compile(r"\nparameters:.*?end of parameters\n", re.DOTALL)
 
 
@@ -44,10 +51,12 @@ class Trees(Family):
         column_share: Share of the columns that each tree sees; left open, by the number of columns (0.8 to 0.3).
         penalty: Squared penalty on the values of leaves.
         patience: Rounds without a better loss on the stop rows after which training ends.
+        random_splits: Try one random threshold for each column instead of all: less bound to these rows (Geurts 2006, extra trees).
     """
 
     needs = "flat"
     loop = False
+    aside = True
 
     def __init__(
         self,
@@ -55,21 +64,23 @@ class Trees(Family):
         tasks: Mapping[str, Task],
         *,
         rounds: Annotated[int, Range(1)] | None = None,
-        learning_rate: Annotated[float, Range(0, 1, open_low=True)] | None = None,
-        leaves: Annotated[int, Range(2)] | None = None,
-        min_rows: Annotated[int, Range(1)] | None = None,
-        row_share: Annotated[float, Range(0, 1, open_low=True)] = 0.8,
-        column_share: Annotated[float, Range(0, 1, open_low=True)] | None = None,
-        penalty: Annotated[float, Range(0)] = 5.0,
+        learning_rate: Annotated[float, Range(0, 1, open_low=True, search=(0.01, 0.3), log=True)] | None = None,
+        leaves: Annotated[int, Range(2, search=(2, 256), log=True)] | None = None,
+        min_rows: Annotated[int, Range(1, search=(2, 100), log=True)] | None = None,
+        row_share: Annotated[float, Range(0, 1, open_low=True, search=(0.4, 1.0))] = 0.8,
+        column_share: Annotated[float, Range(0, 1, open_low=True, search=(0.2, 1.0))] | None = None,
+        penalty: Annotated[float, Range(0, search=(0.01, 100.0), log=True)] = 5.0,
         patience: Annotated[int, Range(1)] = 60,
+        random_splits: bool = False,
     ) -> None:
         self._flat = shapes.flat
         self._tasks = tasks
         self._rounds, self._learning_rate, self._patience = rounds, learning_rate, patience
         self._leaves, self._min_rows, self._penalty = leaves, min_rows, penalty
-        self._row_share, self._column_share = row_share, column_share
-        self._texts: dict[str, str] = {}
-        self._boosters: dict[str, lightgbm.Booster] = {}
+        self._row_share, self._column_share, self._random_splits = row_share, column_share, random_splits
+        self._texts: dict[_Place, str] = {}
+        self._boosters: dict[_Place, lightgbm.Booster] = {}
+        self._offsets: dict[_Place, np.ndarray] = {}
 
     def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
         """Boost every output. Without stop rows and without `context.rounds`, folds of the training rows decide on the rounds.
@@ -79,34 +90,43 @@ class Trees(Family):
         """
         choices: dict[str, Any] = {}
         histories: list[Mapping[str, float]] = []
+        kept: list[int] = []
         for name, task in self._tasks.items():
-            matrix_NF, target_N = _known(name, task, train)
-            params = self._params(matrix_NF, task, context.seed)
+            learnt = _known(name, task, train)
             held = None if stop is None or context.rounds is not None else _known(name, task, stop)
-            most = self._most_rounds(matrix_NF, task)
-            report = _Report(context.progress, context.rounds or most)
-            booster, rounds = self._boost(params, (matrix_NF, target_N), held, most, context, report)
-            self._keep(name, booster.model_to_string(num_iteration=rounds))
-            histories += report.history
-            choices |= {
-                f"{key}.{name}": params[key] for key in ("num_leaves", "min_data_in_leaf", "feature_fraction", "num_threads")
-            }
-            choices[f"rounds.{name}"] = rounds
-        mean = sum(choices[f"rounds.{name}"] for name in self._tasks) / len(self._tasks)
-        return Fitted(rounds=max(1, round(mean)), history=tuple(histories), choices=choices)
+            for number, part in enumerate(task.parts()):
+                rows, suffix = (learnt[0], learnt[1][number]), f".{name}" + (f".{part.name}" if part.name else "")
+                params = self._params(rows[0], part, context.seed)
+                most = self._most_rounds(rows[0], part)
+                report = _Report(context.progress, context.rounds or most, context.deadline_s)
+                held_part = None if held is None else (held[0], held[1][number])
+                booster, rounds = self._boost(params, part, rows, held_part, most, context, report)
+                self._keep((name, number), booster.model_to_string(num_iteration=rounds))
+                if part.weights is not None:
+                    raw = self._boosters[name, number].predict(rows[0], raw_score=True)
+                    self._offsets[name, number] = true_rates(np.asarray(raw).reshape(len(rows[1]), -1), rows[1], part)
+                histories += report.history
+                kept.append(rounds)
+                choices |= {key + suffix: params[key] for key in _TOLD} | {f"rounds{suffix}": rounds}
+        return Fitted(rounds=max(1, round(sum(kept) / len(kept))), history=tuple(histories), choices=choices)
 
     def predict(self, examples: Examples) -> dict[str, np.ndarray]:
         """Log-odds (binary), one margin a class, or the standardised number; the same for a row in any batch."""
-        scores = {}
-        for name, booster in self._boosters.items():
-            num_scores = self._tasks[name].num_scores
-            if examples.num_rows == 0:
-                scores[name] = np.empty((0, num_scores), dtype=np.float32)
-                continue
-            threads = 1 if examples.num_rows < _SMALL_BATCH else _threads(examples.num_rows * len(self._flat.names))
-            raw = booster.predict(_matrix(examples.flat), raw_score=True, num_threads=threads)
-            scores[name] = np.asarray(raw, dtype=np.float32).reshape(examples.num_rows, num_scores)
-        return scores
+        return {name: self._scores(name, task, examples) for name, task in self._tasks.items()}
+
+    def _scores(self, name: str, task: Task, examples: Examples) -> np.ndarray:
+        """The parts' scores side by side, float32 (N, K)."""
+        found = np.empty((examples.num_rows, task.num_scores), dtype=np.float32)
+        if examples.num_rows == 0:
+            return found
+        threads = 1 if examples.num_rows < _SMALL_BATCH else _threads(examples.num_rows * len(self._flat.names))
+        matrix_NF, start = _matrix(examples.flat), 0
+        for number, part in enumerate(task.parts()):
+            raw = self._boosters[name, number].predict(matrix_NF, raw_score=True, num_threads=threads)
+            raw_NK, offset_K = np.asarray(raw).reshape(examples.num_rows, part.num_scores), self._offsets.get((name, number))
+            found[:, start : start + part.num_scores] = raw_NK if offset_K is None else raw_NK + offset_K
+            start += part.num_scores
+        return found
 
     def cost(self) -> Cost:
         """Leaves and inner nodes; one comparison a level and one addition a tree."""
@@ -118,24 +138,31 @@ class Trees(Family):
         )
 
     def save(self, folder: Path) -> None:
-        """Write trees-<output>.txt for each output, without training parameters: same trees, same bytes."""
+        """Write trees-<output>.txt for each output (and part), without training parameters: same trees, same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in self._texts.items():
-            (folder / _file_name(name)).write_bytes(text.encode())
+        for place, text in self._texts.items():
+            (folder / _file_name(place)).write_bytes(text.encode())
+        if self._offsets:
+            save_file({_file_name(place): offset_K for place, offset_K in self._offsets.items()}, folder / _OFFSETS)
 
     def load(self, folder: Path) -> None:
         """Read them back."""
-        for name in self._tasks:
-            self._keep(name, (folder / _file_name(name)).read_bytes().decode())
+        for name, task in self._tasks.items():
+            for number in range(len(task.parts())):
+                self._keep((name, number), (folder / _file_name((name, number))).read_bytes().decode())
+        if (folder / _OFFSETS).is_file():
+            offsets = load_file(folder / _OFFSETS)
+            self._offsets = {place: offsets[_file_name(place)] for place in self._texts if _file_name(place) in offsets}
 
-    def _keep(self, name: str, text: str) -> None:
+    def _keep(self, place: _Place, text: str) -> None:
         # Predicting from the text even before it was saved makes a loaded model the same model.
-        self._texts[name] = _PARAMETERS.sub("\n", text)
-        self._boosters[name] = lightgbm.Booster(model_str=self._texts[name])
+        self._texts[place] = _PARAMETERS.sub("\n", text)
+        self._boosters[place] = lightgbm.Booster(model_str=self._texts[place])
 
     def _boost(
         self,
         params: dict[str, Any],
+        part: Part,
         train: tuple[Any, np.ndarray],
         held: tuple[Any, np.ndarray] | None,
         most: int,
@@ -145,17 +172,17 @@ class Trees(Family):
         """The booster and how many of its rounds to keep."""
         rounds = context.rounds
         if rounds is None and held is None:
-            rounds = self._search(params, train, most, context.seed)
-        data = self._dataset(train, params)
+            rounds = self._search(params, part, train, most, context.seed)
+        data = self._dataset(train, params, part)
         if rounds is not None:
             return lightgbm.train(params, data, rounds, callbacks=[report]), rounds
         assert held is not None, "rounds are known where no rows are held out"
         early = lightgbm.early_stopping(self._patience, verbose=False)
-        held_data = self._dataset(held, params, reference=data)
+        held_data = self._dataset(held, params, part, reference=data)
         booster = lightgbm.train(params, data, most, valid_sets=[held_data], callbacks=[early, report])
         return booster, max(1, booster.best_iteration)
 
-    def _search(self, params: dict[str, Any], train: tuple[Any, np.ndarray], most: int, seed: int) -> int:
+    def _search(self, params: dict[str, Any], part: Part, train: tuple[Any, np.ndarray], most: int, seed: int) -> int:
         """The best number of rounds on held-out rows: five folds of few rows, one seventh of many."""
         num_rows = len(train[1])
         part_N = np.random.default_rng(seed).permutation(num_rows) % (5 if num_rows < _FOLD_ROWS else 7)
@@ -164,36 +191,37 @@ class Trees(Family):
         if any(len(held) == 0 for _, held in folds):
             return min(most, 20)
         early = lightgbm.early_stopping(self._patience, verbose=False)
-        data = self._dataset(train, params)
+        data = self._dataset(train, params, part)
         curves = lightgbm.cv(params, data, most, folds=folds, callbacks=[early])
         losses = curves[f"valid {params['metric']}-mean"]
         assert isinstance(losses, list), "only the booster is no list"
         return max(1, len(losses))
 
     def _dataset(
-        self, rows: tuple[Any, np.ndarray], params: dict[str, Any], reference: lightgbm.Dataset | None = None
+        self, rows: tuple[Any, np.ndarray], params: dict[str, Any], part: Part, reference: lightgbm.Dataset | None = None
     ) -> lightgbm.Dataset:
         categories = [place for place, cardinality in enumerate(self._flat.cardinalities) if cardinality > 0]
         return lightgbm.Dataset(
-            rows[0], rows[1], categorical_feature=categories, params=params, reference=reference, free_raw_data=False
-        )
+            rows[0], rows[1], weight=part.row_weights(rows[1]), categorical_feature=categories, params=params, reference=reference,
+            free_raw_data=False,
+        )  # fmt: skip
 
-    def _affordable(self, matrix_NF: Any, task: Task) -> float:
+    def _affordable(self, matrix_NF: Any, part: Part) -> float:
         """Rounds that look at so many cells as a baseline may: a tree for each class looks at every (stored) cell once."""
         num_cells = matrix_NF.nnz if sparse.issparse(matrix_NF) else matrix_NF.size
-        return min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, _MOST_CELLS / max(1, num_cells * task.num_scores)))
+        return min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, _MOST_CELLS / max(1, num_cells * part.num_scores)))
 
-    def _most_rounds(self, matrix_NF: Any, task: Task) -> int:
-        return self._rounds or int(self._affordable(matrix_NF, task))
+    def _most_rounds(self, matrix_NF: Any, part: Part) -> int:
+        return self._rounds or int(self._affordable(matrix_NF, part))
 
-    def _params(self, matrix_NF: Any, task: Task, seed: int) -> dict[str, Any]:
+    def _params(self, matrix_NF: Any, part: Part, seed: int) -> dict[str, Any]:
         """LightGBM's parameters. The rules were tried on seven public tables of 569 to 48,842 rows."""
         num_rows, num_columns = matrix_NF.shape
         # Fewer rounds have to go further each; smooth in the number of rows, so that a refit on some more rows is alike.
-        learning_rate = self._learning_rate or 0.05 * math.sqrt(_MOST_ROUNDS / self._affordable(matrix_NF, task))
+        learning_rate = self._learning_rate or 0.05 * math.sqrt(_MOST_ROUNDS / self._affordable(matrix_NF, part))
         has_terms = min(self._flat.cardinalities, default=0) < 0
         return {
-            **_objective(task),
+            **_objective(part),
             "learning_rate": learning_rate,
             "num_leaves": self._leaves or min(max(num_rows // 100, 6), 15 if has_terms else 31),
             "min_data_in_leaf": self._min_rows or min(max(num_rows // 1000, 8), 25),
@@ -207,16 +235,19 @@ class Trees(Family):
             "force_row_wise": True,
             "num_threads": _threads(num_rows * num_columns),
             "verbosity": -1,
+            **({"extra_trees": True, "extra_seed": seed % 2**31} if self._random_splits else {}),
         }
 
 
 class _Report:
-    """Callback of LightGBM: tells progress, keeps the loss on the stop rows."""
+    """Callback of LightGBM: tells progress, keeps the loss on the stop rows, ends at the deadline with the best round so far."""
 
     order = 40
 
-    def __init__(self, progress: Progress, total: int) -> None:
+    def __init__(self, progress: Progress, total: int, deadline_s: float | None = None) -> None:
         self._progress, self._total, self._told = progress, total, 0.0
+        self._end_s = math.inf if deadline_s is None else time.monotonic() + deadline_s
+        self._best, self._least = 0, math.inf
         self.history: list[Mapping[str, float]] = []
 
     def __call__(self, env: lightgbm.callback.CallbackEnv) -> None:
@@ -226,14 +257,20 @@ class _Report:
         if time.monotonic() - self._told > 0.5:
             self._told = time.monotonic()
             self._progress("trees", env.iteration + 1, self._total, figures)
+        if figures and figures["loss"] < self._least:
+            self._best, self._least = env.iteration, figures["loss"]
+        if time.monotonic() >= self._end_s:
+            raise lightgbm.callback.EarlyStopException(self._best if figures else env.iteration, env.evaluation_result_list or [])
 
 
-def _objective(task: Task) -> dict[str, Any]:
-    if task.kind == "number":
+def _objective(part: Part) -> dict[str, Any]:
+    if part.kind == "number":
         return {"objective": "regression", "metric": "l2"}
-    if task.num_scores == 1:
+    if part.kind == "quantile":
+        return {"objective": "quantile", "metric": "quantile", "alpha": part.level}
+    if part.kind == "binary":
         return {"objective": "binary", "metric": "binary_logloss"}
-    return {"objective": "multiclass", "metric": "multi_logloss", "num_class": task.num_scores}
+    return {"objective": "multiclass", "metric": "multi_logloss", "num_class": part.num_scores}
 
 
 def _column_share(num_columns: int, has_terms: bool) -> float:
@@ -250,14 +287,16 @@ def _threads(num_cells: int) -> int:
     return max(1, min(available, _MOST_THREADS, num_cells // _CELLS_A_THREAD))
 
 
-def _known(name: str, task: Task, examples: Examples) -> tuple[Any, np.ndarray]:
-    """Matrix and targets of the rows that have a target."""
-    target_N = np.asarray(examples.targets[name])
-    rows = np.flatnonzero(np.isfinite(target_N) if task.kind == "number" else target_N >= 0)
+def _known(name: str, task: Task, examples: Examples) -> tuple[Any, Sequence[np.ndarray]]:
+    """Matrix of the rows that have a target, and the target of each of the task's parts."""
+    target = np.asarray(examples.targets[name])
+    rows = np.flatnonzero(task.known(target))
     if not len(rows):
         raise ModelError(f'output "{name}": no training or stop row has a value, at least one is needed. Check the column')
     matrix_NF = _matrix(examples.flat)
-    return (matrix_NF, target_N) if len(rows) == len(target_N) else (matrix_NF[rows], target_N[rows])
+    if len(rows) == len(target):
+        return matrix_NF, task.targets(target)
+    return matrix_NF[rows], task.targets(target[rows])
 
 
 def _matrix(flat: Any) -> Any:
@@ -267,5 +306,7 @@ def _matrix(flat: Any) -> Any:
     return flat if sparse.issparse(flat) else np.ascontiguousarray(flat, dtype=np.float32)
 
 
-def _file_name(output: str) -> str:
-    return f"trees-{quote(output, safe='')}.txt"
+def _file_name(place: _Place) -> str:
+    """A number beside the output's name tells the parts of one output apart; quoted names hold no plus."""
+    name, number = place
+    return f"trees-{quote(name, safe='')}{f'+{number}' if number else ''}.txt"

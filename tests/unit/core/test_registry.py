@@ -128,7 +128,20 @@ def test_class_names_follow_file_names() -> None:
 
 
 def test_every_kind_of_the_design_has_a_registry() -> None:
-    kinds = {"source", "cleaner", "feature", "finding", "family", "encoder", "task", "metric", "augment", "policy", "protocol"}
+    kinds = {
+        "source",
+        "cleaner",
+        "feature",
+        "finding",
+        "pretrain",
+        "family",
+        "encoder",
+        "task",
+        "metric",
+        "augment",
+        "policy",
+        "protocol",
+    }
     assert set(REGISTRIES) == kinds
     assert REGISTRIES["encoder"].group == "lode.encoders"
     assert all(item.folder.is_dir() for item in REGISTRIES.values())

@@ -224,7 +224,7 @@ def test_unknown_words_list_the_folder_and_the_file_to_create(
         (SMALL + "inputs: [a, a]", 'inputs[1] (line 7): found "a" a second time'),
         (SMALL + "inputs: [__row__]", "__row__ is kept for row numbers"),
         (SMALL + "inputs: {a: {augment: flip}}", 'found "flip", allowed: a list.'),
-        (SMALL + "model: {type: 3}", "found 3, allowed: auto, network, trees"),
+        (SMALL + "model: {type: 3}", "found 3, allowed: auto, ensemble, network, trees"),
         (SMALL + "model: {type: auto, candidates: [tree]}", 'model.candidates[0] (line 7): found "tree", allowed: network, trees.'),
         (SMALL + "value: {true_positive: much more}", None),
         (SMALL + "value: {false_positive: 3}", "value.true_positive (line 7): found nothing"),

@@ -39,7 +39,8 @@ def word(cells: list[Any]) -> str | None:
             "text",
         ),
         ([b"\x89PNG", b"\xff\xd8"] * 10, "image"),
-        ([b"fLaC", b"RIFF....WAVE"] * 10, None),
+        ([b"fLaC", b"RIFF....WAVE"] * 10, "audio"),
+        ([b"PK..", b"%PDF"] * 10, None),
         (["same"] * 20, None),
         ([7.0] * 20, None),
         ([None] * 20, None),
@@ -47,7 +48,12 @@ def word(cells: list[Any]) -> str | None:
         ([str(n) for n in range(100, 160)], None),
         (list(range(60, 0, -1)), None),
         ([f"w{n}" for n in range(55)] * 1 + ["w1"] * 20, None),
-        ([[1, 2], [3]] * 5, None),
+        ([[1, 2], [3]] * 5, "series"),
+        ([[1.5, 2], [3, None]] * 5, "vector"),
+        ([[[1, 2]], [[3, 4], [5, 6]]] * 5, "series"),
+        ([["milk", "bread"], []] * 5, "set"),
+        ([[{"a": 1}]] * 5, None),
+        ([[], None] * 5, None),
     ],
 )
 def test_a_column_is_what_its_cells_are(cells: list[Any], expected: str | None) -> None:

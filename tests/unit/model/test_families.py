@@ -162,10 +162,10 @@ def test_trees_do_exactly_the_rounds_asked_for_and_find_them_on_stop_rows() -> N
     for asked in (1, 7):
         family = Trees(shapes(0, 0, 0), task)
         assert family.fit(rows(flat, target), None, Context(rounds=asked)).rounds == asked
-        assert family._boosters["y"].num_trees() == asked
+        assert family._boosters["y", 0].num_trees() == asked
     stopped = Trees(shapes(0, 0, 0), task)
     fitted = stopped.fit(rows(flat, target), rows(*numbers(200, 1)), Context())
-    assert fitted.rounds == stopped._boosters["y"].num_trees() < 2000
+    assert fitted.rounds == stopped._boosters["y", 0].num_trees() < 2000
     searched = Trees(shapes(0, 0, 0), task).fit(rows(flat, target), None, Context())
     assert searched.rounds is not None and 1 <= searched.rounds < 500
     assert fitted.history and set(fitted.history[0]) == {"round", "loss"}
@@ -176,7 +176,7 @@ def test_trees_of_classes_have_one_tree_a_class_and_round() -> None:
     target = np.digitize(flat[:, 0], [0, 5]).astype(np.int64)
     family = Trees(shapes(0, 0, 0), {"y": task_of([0, 1, 2])})
     family.fit(rows(flat, target), None, Context(rounds=10))
-    assert family._boosters["y"].num_trees() == 30
+    assert family._boosters["y", 0].num_trees() == 30
     assert (family.predict(rows(flat, {}))["y"].argmax(1) == target).mean() > 0.95
 
 

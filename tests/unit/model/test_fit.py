@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lode.core.errors import ModelError, SpecError
+from lode.core.errors import ArtifactError, ModelError, SpecError
 from lode.core.types import Component, TensorSpec
 from lode.model import fit as loop
 from lode.model.batches import Batch, Rows
@@ -38,10 +38,30 @@ class _KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("chunks", [1, 3, 4, 7])
-def test_a_killed_fit_goes_on_bitwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
+RECIPES: dict[str, dict[str, object]] = {
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.01},
+    "rmsprop": {"optimizer": "rmsprop", "momentum": 0.5},
+    "adagrad": {"optimizer": "adagrad"},
+    "adam": {"optimizer": "adam", "clip": 1.0},
+    "adamw": {},
+    "lion": {"optimizer": "lion", "l1": 1e-3},
+    "muon": {"optimizer": "muon"},
+    "ema": {"ema": 0.9},
+    "accumulate": {"accumulate": 3, "batch": 15},
+    "plateau": {"schedule": "plateau", "decay_epochs": 1, "learning_rate": 0.1},
+    "bf16": {"precision": "bf16"},
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stretches"),
+    [("adamw", 1), ("adamw", 4), ("adamw", 7)] + [(recipe, 6) for recipe in RECIPES if recipe != "adamw"],
+)
+def test_a_killed_fit_goes_on_bitwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, stretches: int) -> None:
+    """In the middle of an epoch, with everything that keeps a state of its own."""
     monkeypatch.setattr("lode.model.batches._CHUNK_BATCHES", 2)
-    training = Training(epochs=3, batch=16, checkpoint_seconds=0.0)
+    monkeypatch.setattr(loop, "_STRETCH_STEPS", 1)
+    training = Training(**{"epochs": 3, "batch": 16, "checkpoint_seconds": 0.0, **RECIPES[recipe]})
     train, stop = _rows(100), _rows(50, 1)
     whole = _network()
     fitted = whole.fit(train, stop, Context(training=training))
@@ -51,7 +71,7 @@ def test_a_killed_fit_goes_on_bitwise(tmp_path: Path, monkeypatch: pytest.Monkey
     def kill(what: str, done: int, total: int, figures: dict[str, float]) -> None:
         nonlocal seen
         seen += 1
-        if seen == chunks + 1:
+        if seen == stretches + 1:
             raise _KilledError
 
     with pytest.raises(_KilledError):
@@ -60,6 +80,24 @@ def test_a_killed_fit_goes_on_bitwise(tmp_path: Path, monkeypatch: pytest.Monkey
     again = resumed.fit(train, stop, Context(training=training, folder=tmp_path))
     assert again == fitted
     assert np.array_equal(resumed.predict(stop)["risk"], whole.predict(stop)["risk"])
+
+
+def test_where_the_host_looks_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, training = _rows(100), Training(epochs=2, batch=8)
+    first, second = _network(), _network()
+    fitted = first.fit(train, None, Context(training=training))
+    monkeypatch.setattr(loop, "_STRETCH_STEPS", 1)
+    monkeypatch.setattr(loop, "_GOOD_STEPS", 3)
+    assert second.fit(train, None, Context(training=training)) == fitted
+    assert np.array_equal(first.predict(train)["risk"], second.predict(train)["risk"])
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    training = Training(epochs=1, batch=16, checkpoint_seconds=0.0)
+    _network().fit(_rows(64), None, Context(folder=tmp_path, training=training))
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    with pytest.raises(ArtifactError, match="checkpoint of another network"):
+        _network(depth=3).fit(_rows(64), None, Context(folder=tmp_path, training=training))
 
 
 def test_the_best_state_is_kept_and_training_stops_early() -> None:
@@ -95,7 +133,7 @@ def test_choices_are_written_before_use_and_read_again(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_names_epoch_batch_and_layer() -> None:
     rows = _rows(200)
     network = Network(shapes(TABLE, {"income": Component("mlp", {"width": 3})}), {"risk": tasks()["risk"]})
-    original = network._build
+    original = network._neural.build
 
     def broken(*args: object) -> torch.nn.Module:
         module = original(*args)
@@ -103,7 +141,7 @@ def test_a_loss_that_is_not_finite_names_epoch_batch_and_layer() -> None:
             module.encoders[1].layers.linears[0].weight.fill_(1e38)
         return module
 
-    network._build = broken  # type: ignore[method-assign]
+    network._neural.build = broken  # type: ignore[method-assign]
     with pytest.raises(ModelError, match=r"epoch 1, batch 1 of 7; first in encoder mlp of income, layer layers\.linears\.0"):
         network.fit(rows, None, Context(training=Training(epochs=1, batch=32)))
 

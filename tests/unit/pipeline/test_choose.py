@@ -6,7 +6,8 @@ import math
 
 from lode.core.types import Component
 from lode.model.contracts import Cost
-from lode.pipeline.choose import Judgement, best_of, candidates, select
+from lode.pipeline.choose import Judgement, best_of, select
+from lode.pipeline.portfolio import folds_for, slate
 
 
 def _judged(**scores: float) -> list[Judgement]:
@@ -51,14 +52,53 @@ def test_only_what_the_file_allows_is_packaged() -> None:
     assert {row["candidate"]: row["reason"] for row in table}["linear"] == "baseline"
 
 
+def test_best_is_packaged_where_the_file_asks_and_the_cheapest_recommended() -> None:
+    judged = _judged(constant=0.5, linear=0.80, trees=0.81)
+    word, table = select(judged, ALL, "trees", {"constant": (-0.4, -0.3), "linear": (-0.02, 0.001)}, package_best=True)
+    assert word == "trees" and [row["candidate"] for row in table if row["recommended"]] == ["linear"]
+    reasons = {row["candidate"]: row["reason"] for row in table}
+    assert reasons["trees"] == "best, as the file asks; linear reaches it and costs less"
+    assert reasons["linear"] == "recommended: cheapest whose interval reaches the best (trees)"
+
+
 def test_a_named_family_is_trained_beside_the_baselines() -> None:
-    components, allowed = candidates(Component("trees", {"rounds": 50}))
-    assert [component.type for component in components] == ["constant", "linear", "trees"]
-    assert components[-1].options == {"rounds": 50} and allowed == ["trees"]
+    made = slate(Component("trees", {"rounds": 50}))
+    assert [part.name for part in made.candidates] == ["constant", "linear", "trees"]
+    assert made.candidates[-1].component.options == {"rounds": 50} and made.allowed == ("trees",) and made.method is None
 
 
-def test_auto_trains_baselines_and_a_network() -> None:
-    components, allowed = candidates(Component("auto", {}))
-    assert [component.type for component in components] == allowed == ALL
-    components, allowed = candidates(Component("auto", {"candidates": ["network"]}))
-    assert [component.type for component in components] == ALL and allowed == ["network"]
+def test_auto_trains_baselines_a_network_and_their_ensemble() -> None:
+    made = slate(Component("auto", {}))
+    assert [part.name for part in made.candidates] == ALL
+    assert made.allowed == (*ALL, "ensemble") and made.members == ("linear", "trees", "network") and made.method == "greedy"
+    made = slate(Component("auto", {"candidates": [Component("network")]}))
+    assert [part.name for part in made.candidates] == ALL and made.allowed == ("network",) and made.method is None
+
+
+def test_candidates_of_one_family_get_names_of_their_own() -> None:
+    options = {"candidates": [Component("trees", {"leaves": 4}), Component("trees", {"leaves": 9})]}
+    made = slate(Component("auto", options))
+    assert made.members == ("trees", "trees-2")
+    assert {part.name: part.component.options for part in made.candidates}["trees"] == {"leaves": 4}
+
+
+def test_a_budget_for_a_table_brings_the_portfolio_by_its_size() -> None:
+    few, many = (
+        {part.name for part in slate(Component("auto"), is_table=True, num_rows=rows, has_budget=True).candidates}
+        for rows in (800, 20_000)
+    )
+    assert {"tabm", "realmlp", "trees-random"} < few and "trees-deep" in many - few
+    assert "tabm" not in {part.name for part in slate(Component("auto"), is_table=False, num_rows=800, has_budget=True).candidates}
+
+
+def test_folds_follow_the_rows() -> None:
+    auto = Component("auto")
+    assert folds_for(auto, True, 800, True, False) == 8 and folds_for(auto, True, 30_000, True, False) == 5
+    assert folds_for(auto, True, 800, False, False) is None and folds_for(auto, True, 800, True, True) is None
+    assert folds_for(Component("ensemble", {"members": [Component("linear")], "folds": 3}), False, 800, False, False) == 3
+
+
+def test_an_ensemble_is_packaged_whatever_its_members_reach() -> None:
+    made = slate(Component("ensemble", {"members": [Component("linear"), Component("trees")], "method": "stacking"}))
+    assert made.allowed == ("ensemble",) and made.method == "stacking" and made.members == ("linear", "trees")
+    assert [part.name for part in made.candidates] == ["constant", "linear", "trees"]

@@ -1,0 +1,213 @@
+"""Fits a family in several processes (`train.devices`) under torchrun's agent, or in this one where one is enough.
+
+The parcel goes to a folder; `lode/model/worker.py` fits; this process shows the progress and loads the model. A process that is killed
+is started again with the others, and all go on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lode.core import errors
+from lode.core.errors import ModelError
+from lode.core.types import Component
+from lode.model import parcel
+from lode.model.contracts import Context, Examples, Family, Fitted, Shapes, Task
+
+MAX_RESTARTS = 3
+"""So often the processes of one fit are started again when one of them was killed."""
+_LOOK_S = 0.1
+_PART_BY_PART = ("sgd", "rmsprop", "adagrad", "adam", "adamw", "lion", None)
+"""Rules that move each number by itself, so that a process needs its own part of the weights only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a family was made from, so that another process can make it again: words of the file, and fitted tasks."""
+
+    family: Component
+    shapes: Shapes
+    tasks: Mapping[str, tuple[Component, Task]]
+
+
+def num_processes(training: Any, device: str) -> int:
+    """`train.devices` as a number: auto is every GPU. Errors: ModelError for more processes than GPUs."""
+    import torch
+
+    on_gpu = device.startswith("cuda")
+    if training.devices == "auto":
+        return max(1, torch.cuda.device_count()) if on_gpu else 1
+    found = torch.cuda.device_count()
+    if on_gpu and training.devices > found:
+        raise ModelError(f"train.devices: found {training.devices}, but torch sees {found} GPU(s) here. Write {found}, or auto.")
+    return int(training.devices)
+
+
+def fit(family: Family, made: Made, train: Examples, stop: Examples | None, context: Context) -> Fitted:
+    """`family.fit`, in as many processes as `train.devices` says; the family is fitted afterwards in both cases.
+
+    Errors: those of `Family.fit`; ModelError where the processes were killed again and again, or an option does not go with them.
+    """
+    if not family.loop or context.training is None or context.training.devices == 1:
+        return family.fit(train, stop, context)
+    device = context.device if context.training.device == "auto" else context.training.device
+    training = replace(context.training, devices=num_processes(context.training, device))
+    if training.devices == 1:
+        return family.fit(train, stop, replace(context, training=training))
+    _check(training, min(train.num_rows, training.batch) if isinstance(training.batch, int) else train.num_rows)
+    with _folder(context.folder) as folder:
+        own = replace(context, training=training, device=device, folder=(context.folder or folder / "checkpoint").resolve())
+        parcel.pack(_parcel(made, train, stop, own), folder)
+        _run(folder, training.devices, context)
+        family.load(folder / "model")
+        record = json.loads((folder / "fitted.json").read_text(encoding="utf-8"))
+    choices = {**record["choices"], "devices": training.devices, "strategy": training.strategy}
+    return Fitted(record["rounds"], tuple(record["history"]), choices)
+
+
+def _parcel(made: Made, train: Examples, stop: Examples | None, context: Context) -> parcel.Parcel:
+    assert context.folder is not None, "a fit in several processes has a folder"
+    return parcel.Parcel(
+        family=made.family,
+        shapes=made.shapes,
+        tasks={name: component for name, (component, _) in made.tasks.items()},
+        states={name: task.state() for name, (_, task) in made.tasks.items()},
+        train=train,
+        stop=stop,
+        unlabelled=context.unlabelled,
+        options=parcel.training_options(context.training),
+        seed=context.seed,
+        rounds=context.rounds,
+        device=context.device,
+        deadline_s=context.deadline_s,
+        folder=context.folder,
+        log_folder=None if context.log_folder is None else context.log_folder.resolve(),
+        parent=os.getpid(),
+    )
+
+
+def _check(training: Any, batch: int) -> None:
+    if batch < training.devices:
+        raise ModelError(
+            f"train.devices: found {training.devices} processes for batches of {batch} rows, allowed is one row each. Write fewer."
+        )
+    if training.strategy != "fsdp":
+        return
+    wrong = {
+        "optimizer": training.optimizer not in _PART_BY_PART, "ema": training.ema is not None, "precision": training.precision == "fp16",
+    }  # fmt: skip
+    for word in (word for word, found in wrong.items() if found):
+        raise ModelError(
+            f"train.{word}: found {getattr(training, word)} beside strategy: fsdp, which divides the weights. "
+            "Write strategy: ddp, or choose another."
+        )
+
+
+@contextmanager
+def _folder(place: Path | None) -> Iterator[Path]:
+    """A folder for the parcel that is gone afterwards."""
+    if place is None:
+        with tempfile.TemporaryDirectory(prefix="lode-") as made:
+            yield Path(made)
+        return
+    folder = place.resolve() / "workers"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(folder: Path, devices: int, context: Context) -> None:
+    """Start the agent in a thread, pass the progress on, and turn faults into errors."""
+    failed: list[BaseException] = []
+    agent = threading.Thread(target=_agent, args=(folder, devices, failed), daemon=True, name="torchrun")
+    with _quiet():
+        agent.start()
+        try:
+            said = ""
+            while agent.is_alive():
+                agent.join(_LOOK_S)
+                said = _pass_on(folder / "progress.json", said, context)
+        except BaseException:
+            (folder / "stop").touch()  # Ctrl-C, or the progress bar raised: the workers see it and end
+            agent.join()
+            raise
+    if failed:
+        raise _error(folder, failed[0])
+
+
+def _agent(folder: Path, devices: int, failed: list[BaseException]) -> None:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=devices, run_id=folder.name, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        local_addr="127.0.0.1", max_restarts=MAX_RESTARTS, monitor_interval=_LOOK_S,
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs"), redirects=Std.ALL),
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)("-m", "lode.model.worker", str(folder))
+    except (ChildFailedError, RuntimeError, OSError) as error:
+        failed.append(error)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The log of torchrun says nothing on the user's terminal: faults are told as errors. What it sets in the environment goes again."""
+    log, before = logging.getLogger("torch.distributed.elastic"), os.environ.get("TORCHELASTIC_SIGNALS_TO_HANDLE")
+    handler, propagate = logging.NullHandler(), log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate
+        if before is None:
+            os.environ.pop("TORCHELASTIC_SIGNALS_TO_HANDLE", None)
+
+
+def _pass_on(path: Path, said: str, context: Context) -> str:
+    """Give the bar the first worker's newest word, once."""
+    if not path.exists():
+        return said
+    text = path.read_text(encoding="utf-8")
+    if text != said:
+        record = json.loads(text)
+        context.progress(record["what"], record["done"], record["total"], record["figures"])
+    return text
+
+
+def _error(folder: Path, failed: BaseException) -> Exception:
+    """The clearest word of what went wrong: a worker's own error, then its traceback, then that it was killed."""
+    faults = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("fault-*.json"))]
+    for fault in faults:
+        made = getattr(errors, fault["kind"], None)
+        if made is not None:
+            error: Exception = made(fault["text"])
+            return error
+    if faults:
+        return RuntimeError(f"a training process failed:\n{faults[0]['text']}")
+    return ModelError(
+        f"train.devices: the training processes were killed {MAX_RESTARTS + 1} times ({_last_words(failed)}), perhaps for lack of memory. "
+        "The last checkpoint is kept: the same command goes on there. Write a smaller batch or fewer devices."
+    )
+
+
+def _last_words(failed: BaseException) -> str:
+    codes = sorted({str(failure.exitcode) for failure in getattr(failed, "failures", {}).values()})
+    return f"exit code {', '.join(codes)}" if codes else str(failed)

@@ -1,0 +1,178 @@
+"""Several processes that fit one model together: which rows of a batch are whose, what is added up, who holds which part.
+
+`Team()` is one process alone: every method then does nothing and costs nothing. `lode/model/launch.py` starts the processes,
+`lode/model/worker.py` is one of them; the loop (`lode/model/fit.py`) asks its team.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from lode.model.sync_norm import with_shared_statistics
+
+
+class Team:
+    """rank: number of this process, from 0; size: how many there are. strategy: "ddp" or "fsdp" (see `Training.strategy`).
+
+    All processes must call the methods that add up or agree in the same order, else they wait for one another for ever.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, strategy: str = "ddp") -> None:
+        self.rank, self.size, self.strategy = rank, size, strategy
+        self._copies: nn.parallel.DistributedDataParallel | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    @property
+    def is_alone(self) -> bool:
+        return self.size == 1
+
+    def cut(self, rows: np.ndarray) -> np.ndarray:
+        """This process's run of a batch's rows (N,). It is never empty: with fewer rows than processes some repeat the last one."""
+        start, end = (len(rows) * at // self.size for at in (self.rank, self.rank + 1))
+        return rows[start:end] if end > start else rows[-1:]
+
+    def counts(self, num_rows: int) -> bool:
+        """Whether this process's run of so many rows counts; False where it repeats a row that another process has."""
+        return self.is_alone or num_rows * self.rank // self.size < num_rows * (self.rank + 1) // self.size
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Added up over the processes, the same bits in each."""
+        if not self.is_alone:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor)
+        return tensor
+
+    def agrees(self, first_says: bool) -> bool:
+        """What the first process says: clocks differ, and all must do the same."""
+        return first_says if self.is_alone else bool(self.first_number(int(first_says)))
+
+    def first_number(self, number: int) -> int:
+        """The first process's number."""
+        if self.is_alone:
+            return number
+        said = torch.tensor([number])
+        dist.broadcast(said, src=0)
+        return int(said.item())
+
+    def turns(self, starts: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """This process's share of the blocks that begin at `starts`: (start, 1), and (start, 0) where it only keeps the others company.
+
+        All take the same number of turns, because a forward pass of divided weights needs all.
+        """
+        for turn in range(0, len(starts), self.size):
+            own = turn + self.rank
+            yield (starts[own], 1) if own < len(starts) else (starts[0], 0)
+
+    def speaks(self, knows: bool) -> None:
+        """Lets those go on that know more, all where nobody does; the others wait here until they are ended."""
+        if not self.is_alone and self.sum(torch.tensor(int(knows))).item() and not knows:
+            dist.barrier()
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if not self.is_alone:
+            dist.barrier()
+
+    def first_before_others(self, work: Callable[[], Any]) -> Any:
+        """The result of `work`, which writes a file or finds it: the others wait until the first process has written it."""
+        if self.is_alone:
+            return work()
+        found = work() if self.is_first else None
+        dist.barrier()
+        return found if self.is_first else work()
+
+    def share(self, module: nn.Module) -> nn.Module:
+        """What to call for a forward pass. ddp: a copy in each process; fsdp: `module` itself, its weights divided in place.
+
+        Batch norm sees the whole batch in both.
+        """
+        if self.is_alone:
+            return module
+        with_shared_statistics(module)
+        if self.strategy == "fsdp":
+            _divide(module, self.size)
+            return module
+        # Some weights may be reached by no loss (an encoder's own pooler). Statistics of batch norm are equal in all processes
+        self._copies = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+        return self._copies
+
+    @contextmanager
+    def adding_up(self, module: nn.Module, is_last: bool) -> Iterator[None]:
+        """Around forward and backward of a piece: gradients are added up over the processes after the last piece only."""
+        if self.is_alone or is_last:
+            yield
+        elif self._copies is not None:
+            with self._copies.no_sync():
+                yield
+        else:
+            divided: Any = module  # fully_shard gives every module this method
+            divided.set_requires_gradient_sync(False)
+            yield
+            divided.set_requires_gradient_sync(True)
+
+    def gathered(self, module: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
+        """The module with all its weights in this process; make: a new one, whose weights are replaced."""
+        if self.is_alone or self.strategy != "fsdp":
+            return module
+        made = make()
+        made.load_state_dict({name: tensor.cpu() for name, tensor in self.whole(module.state_dict()).items()})
+        return made.eval()
+
+    def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Divided tensors put together, as one process would hold them; every process takes part."""
+        return {name: _whole(tensor) for name, tensor in tensors.items()}
+
+    def divided(self, tensors: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """This process's part of whole tensors, divided as those of the same name in `like` are."""
+        return {name: _like(tensor, like[name]) if name in like else tensor for name, tensor in tensors.items()}
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _like(tensor: torch.Tensor, like: Any) -> torch.Tensor:
+    if not hasattr(like, "full_tensor") or hasattr(tensor, "full_tensor"):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def _divide(module: nn.Module, size: int) -> None:
+    """`fully_shard` of each part of the module that has weights, then of the rest (FSDP2).
+
+    Weights keep what they say of themselves (`rate_factor`, `decay_factor`).
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    said = {
+        name: {word: getattr(weight, word) for word in ("rate_factor", "decay_factor") if hasattr(weight, word)}
+        for name, weight in module.named_parameters()
+    }
+    mesh = init_device_mesh(next(module.parameters()).device.type, (size,))
+    for child in module.children():
+        for part in child if isinstance(child, nn.ModuleList) else [child]:
+            if any(True for _ in part.parameters()):
+                fully_shard(part, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    for name, weight in module.named_parameters():
+        for word, value in said[name].items():
+            setattr(weight, word, value)
+
+
+def locals_of(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What this process holds of divided tensors; a rule that moves number by number needs no more."""
+    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]

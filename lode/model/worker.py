@@ -1,0 +1,133 @@
+"""One of several processes that fit a model: `python -m lode.model.worker FOLDER`, started by `lode/model/launch.py`.
+
+It reads its parcel, fits, and the first one writes the model; a fault is written to `fault-<rank>.json`. It ends when its parent ends,
+or when the parent puts a file `stop` into the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from lode.core import errors
+
+_LOOK_S = 0.2
+
+
+def main(folder: Path) -> int:
+    """Exit code: 0 done; 1 a fault, said in a file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
+    if (folder / "stop").exists() or list(folder.glob("fault-*.json")):
+        return 1  # what failed once fails again: nobody should wait for torch to load
+    threading.Thread(target=_end_with_parent, args=(folder, os.getppid()), daemon=True).start()
+    try:
+        _work(folder)
+    except errors.LodeError as error:
+        _write(folder, {"kind": type(error).__name__, "text": str(error)})
+        return 1
+    except Exception as error:  # noqa: BLE001 - a process of its own: what is left is told to the parent, with its traceback
+        if not _is_left_behind(error):
+            _write(folder, _fault(error))
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _work(folder: Path) -> None:
+    import torch
+    import torch.distributed as dist
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+    from lode.core.registry import REGISTRIES
+    from lode.model.contracts import Context
+    from lode.model.parallel import Team
+    from lode.model.parcel import training_of, unpack
+
+    parcel = unpack(folder)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    training = training_of(parcel.options)
+    on_gpu = parcel.device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # torchrun keeps one store for all attempts: without a part of its own, a restarted process finds the addresses of dead ones
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    attempt = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", store=attempt, rank=rank, world_size=size)
+    tasks = {name: REGISTRIES["task"].create(component) for name, component in parcel.tasks.items()}
+    for name, state in parcel.states.items():
+        tasks[name].restore(state)
+    family = REGISTRIES["family"].create(parcel.family, parcel.shapes, tasks)
+    context = Context(
+        seed=parcel.seed, folder=parcel.folder, rounds=parcel.rounds, device=parcel.device, training=training,
+        progress=_Progress(folder / "progress.json") if rank == 0 else _say_nothing,
+        deadline_s=parcel.deadline_s, log_folder=parcel.log_folder, unlabelled=parcel.unlabelled, team=Team(rank, size, training.strategy),
+    )  # fmt: skip
+    fitted = family.fit(parcel.train, parcel.stop, context)
+    if rank == 0:
+        (folder / "model").mkdir(exist_ok=True)
+        family.save(folder / "model")
+        record = {"rounds": fitted.rounds, "history": list(fitted.history), "choices": dict(fitted.choices)}
+        _replace(folder / "fitted.json", record)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _is_left_behind(error: Exception) -> bool:
+    """Whether another process is gone, so that this one can only be started again with it."""
+    import torch.distributed as dist
+
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
+def _fault(error: Exception) -> dict[str, str]:
+    from lode.model import memory
+
+    if memory.is_out(error):
+        text = "training: out of memory in one of the processes, allowed is a batch that fits. Write train.accumulate: 2 (or more)."
+        return {"kind": "ModelError", "text": text}
+    return {"kind": "crash", "text": "".join(traceback.format_exception(error))}
+
+
+class _Progress:
+    """Leaves the newest word for the parent, a few times a second."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.said_s = path, 0.0
+
+    def __call__(self, what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        now_s = time.monotonic()
+        if now_s - self.said_s >= _LOOK_S or done >= total:
+            self.said_s = now_s
+            _replace(self.path, {"what": what, "done": done, "total": total, "figures": figures})
+
+
+def _say_nothing(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+    """The first process speaks for all."""
+
+
+def _end_with_parent(folder: Path, parent: int) -> None:
+    """Ends this process, wherever it waits, when the parent is gone or says so."""
+    while os.getppid() == parent and not (folder / "stop").exists():
+        time.sleep(_LOOK_S)
+    os._exit(1)
+
+
+def _write(folder: Path, record: dict[str, str]) -> None:
+    _replace(folder / f"fault-{os.environ.get('RANK', '0')}.json", record)
+
+
+def _replace(path: Path, record: Any) -> None:
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(record), encoding="utf-8")
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,62 @@
+"""The section `tune:`: how options are searched. `lode/pipeline/study.py` does it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from lode.core.errors import SpecError
+from lode.core.types import Range
+
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smh])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_MONEY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Z]{3})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune:
+    """How `lode tune` searches for better options. Candidates are judged on validation rows; the test rows are not looked at.
+
+    Args:
+        method: tpe (tree of Parzen estimators), gp (Gaussian process), random, grid (every combination), or one that gives up poor trials
+            early: asha (successive halving) or hyperband, both with tpe.
+        trials: How many to try in all, those of earlier and of parallel runs of the command counted in; a grid has its own number.
+        budget: When to stop: a time (30m), or money (5 EUR) at the price value.compute_hour; what runs then is finished.
+        processes: How many work on the study side by side on this machine.
+        search: What to try, a line each: a list of values, {low: 1, high: 9, log: true}, or nothing where the option proposes bounds
+            itself; left open, every option that proposes bounds and that the file leaves open.
+        seed: Changes what is tried.
+    """
+
+    method: Literal["tpe", "random", "grid", "gp", "hyperband", "asha"] = "tpe"
+    trials: Annotated[int, Range(1)] = 30
+    budget: str | None = None
+    processes: Annotated[int, Range(1, 64)] = 1
+    search: dict[str, Any] | None = None
+    seed: int = 0
+
+    def budget_s(self, value: Mapping[str, Any] | None) -> float | None:
+        """Seconds that the budget buys; None without one. value: options of the value block (currency, compute_hour).
+
+        Errors: SpecError for what is neither time nor money, or for money without its price.
+        """
+        if self.budget is None:
+            return None
+        text = self.budget.strip()
+        span, money = _SPAN.fullmatch(text), _MONEY.fullmatch(text)
+        if span is not None and float(span[1]) > 0:
+            return float(span[1]) * _SECONDS[span[2]]
+        if money is None:
+            raise SpecError(
+                f"tune.budget: found {self.budget!r}, allowed is a time such as 90s, 30m or 2h, or money such as 5 EUR."
+            )
+        hour, currency = (value or {}).get("compute_hour"), (value or {}).get("currency")
+        if not hour or currency != money[2]:
+            raise SpecError(
+                f"tune.budget: found {self.budget!r} but no price of an hour in {money[2]}, allowed is money beside `value: "
+                f"{{currency: {money[2]}, compute_hour: ...}}`. Write the price, or give the budget as a time."
+            )
+        return float(Decimal(money[1]) / Decimal(str(hour)) * 3600)

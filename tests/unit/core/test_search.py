@@ -1,0 +1,108 @@
+"""What `lode tune` may change: read from the file and the signatures, without importing an extension."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lode.core.check import Finding
+from lode.core.errors import SpecError
+from lode.core.search import Dimension, applied, dimensions
+from lode.core.spec import load
+
+TREE: dict[str, Any] = {
+    "name": "x",
+    "inputs": {"a": "number", "t": {"type": "text", "encoder": "pooled"}},
+    "model": {"type": "network", "depth": 1},
+}
+FILE = """
+name: x
+data: {source: {type: csv, path: a.csv}}
+inputs: {a: number, t: {type: text, encoder: pooled}}
+outputs: {y: {type: binary, positive: 1}}
+model: network
+"""
+
+
+def found(search: Any, tree: dict[str, Any] = TREE) -> list[Dimension]:
+    findings: list[Finding] = []
+    made = dimensions(tree, search, findings)
+    assert not findings
+    return made
+
+
+def told(tmp_path: Path, tune: str) -> str:
+    path = tmp_path / "lode.yaml"
+    path.write_text(f"{FILE}tune: {tune}\n")
+    with pytest.raises(SpecError) as error:
+        load(path)
+    return str(error.value)
+
+
+def test_a_list_is_what_is_tried_and_bounds_are_bounds() -> None:
+    width, rate = found({"model.width": [32, 64], "train.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}})
+    assert width.choices == (32, 64)
+    assert (rate.low, rate.high, rate.log, rate.whole) == (1e-4, 1e-2, True, False)
+    assert rate.grid() == pytest.approx([1e-4, 10 ** (-10 / 3), 10 ** (-8 / 3), 1e-2])
+
+
+def test_a_whole_number_stays_whole() -> None:
+    (depth,) = found({"model.depth": {"low": 1, "high": 3, "points": 3}}, {**TREE, "model": "network"})
+    assert depth.whole
+    assert depth.grid() == [1, 2, 3]
+
+
+def test_nothing_after_a_name_asks_the_signature() -> None:
+    (rate,) = found({"train.learning_rate": None})
+    assert 0 < rate.low < rate.high < 1
+    assert rate.log
+
+
+def test_without_a_search_every_open_option_that_proposes_bounds_is_tried() -> None:
+    names = [item.name for item in found(None)]
+    assert "train.learning_rate" in names
+    assert "model.width" in names
+    assert "model.depth" not in names, "the file says it"
+
+
+def test_options_of_a_word_exist_only_beside_the_word() -> None:
+    word, heads = found({"inputs.t.encoder.heads": [2, 4], "inputs.t.encoder": ["pooled", "transformer"]})
+    assert word.name == "inputs.t.encoder", "words come before what they name"
+    assert not heads.exists(applied(TREE, [(word, "pooled")]))
+    assert heads.exists(applied(TREE, [(word, "transformer")]))
+
+
+def test_values_go_where_they_belong_and_leave_the_file_alone() -> None:
+    word, heads = found({"inputs.t.encoder": ["pooled", "transformer"], "inputs.t.encoder.heads": [2, 4]})
+    made = applied(TREE, [(word, "transformer"), (heads, 4)])
+    assert made["inputs"]["t"]["encoder"] == {"type": "transformer", "heads": 4}
+    assert made["model"] is not None
+    assert TREE["inputs"]["t"]["encoder"] == "pooled"
+
+
+@pytest.mark.parametrize(
+    ("tune", "text"),
+    [
+        ("{search: {model.widht: [1, 2]}}", 'Did you mean "width"?'),
+        ("{search: {model.depth: [-1, 2]}}", "tune.search.model.depth[0] (line 7): found -1, allowed: a whole number, at least 0."),
+        ("{search: {model.width: {low: 9, high: 3}}}", "found low 9 and high 3, allowed: low below high"),
+        ("{search: {model.width: [8]}}", "found 1 values, allowed: two or more"),
+        ("{search: {inputs.z.encoder: [pooled, cnn]}}", 'found the input "z", allowed: a, t'),
+        ("{search: {inputs.t.encoder: [pooled, transfromer]}}", 'Did you mean "transformer"?'),
+        ("{search: {data.split: [1, 2]}}", "Name an option of one of them."),
+        ("{search: {model.activation: {low: 1, high: 2}}}", "allowed: a list of values (relu"),
+        ("{method: bayes}", "allowed: tpe, random, grid, gp, hyperband, asha"),
+        ("{trials: 0}", "at least 1"),
+    ],
+)
+def test_mistakes_name_line_and_way_out(tmp_path: Path, tune: str, text: str) -> None:
+    assert text in told(tmp_path, tune)
+
+
+def test_auto_is_not_tuned(tmp_path: Path) -> None:
+    path = tmp_path / "lode.yaml"
+    path.write_text(FILE.replace("model: network", "model: auto") + "tune: {trials: 2}\n")
+    with pytest.raises(SpecError, match="which tries families itself"):
+        load(path)
