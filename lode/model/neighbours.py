@@ -26,8 +26,9 @@ def fellows(vector_NK: np.ndarray, label_N: np.ndarray) -> Iterator[tuple[np.nda
 
 
 def ranked(score_N: np.ndarray, relevance_N: np.ndarray, group_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Per group: relevance (or hits, 0 and 1) in the order of the score, and in the best order. Equal scores stand in the worst order, so that a score that
-    tells nothing gains nothing.
+    """Per group: relevance (or hits, 0 and 1) in the order of the score, and in the best order.
+
+    Equal scores stand in the worst order, so that a score that tells nothing gains nothing.
     """
     order = np.lexsort((relevance_N, -score_N, group_N))
     sorted_N = group_N[order]

@@ -134,22 +134,9 @@ def read(
     classes = strata.dtype.kind in "iu"
     plan = folds.plan(train.height, validation.height, strata, classes, small, groups, seed, given, moments)
     return Development(
-        frame,
-        train.height,
-        features,
-        cleaners,
-        tasks,
-        targets,
-        plan,
-        groups,
-        seed,
-        select,
-        reduce,
-        moments,
-        tuple(learnt),
-        read_unlabelled(snapshot),
-        told,
-    )
+        frame, train.height, features, cleaners, tasks, targets, plan, groups, seed, select, reduce, moments, tuple(learnt),
+        read_unlabelled(snapshot), told,
+    )  # fmt: skip
 
 
 def is_table(features: Mapping[str, Component]) -> bool:
