@@ -24,8 +24,8 @@ from lode.model.training import FP16_ON_CPU, Training
 # Measured on 2 cores (Zen 5): 784-128-10 at batch 32 (1e7) is slower with two threads, a 64-channel picture step (1e10) 1.6x faster.
 _ONE_THREAD_FLOPS = 2e8
 # bf16 on a CPU with avx512_bf16 or AMX: a residual network trains 1.6x, a large matrix product runs 4x faster (one Zen 5 core);
-# below this many operations in a step the casts cost more than they save.
-_BF16_FLOPS = 1e9
+# below this many operations in a step the casts cost more than they save. Convolutions gain earlier: program P3 (2.4e8) trains 1.6x.
+_BF16_FLOPS, _BF16_CONVOLUTION_FLOPS = 1e9, 2e8
 # What is measured must be worth it: about 10 minutes of training for threads (seconds to measure), 30 for compiling (a minute or two).
 _THREADS_S, _COMPILE_S = 600.0, 1800.0
 _FLOPS_PER_S = {
@@ -101,6 +101,7 @@ class Workload:
 
     max_batch: the largest batch that the rules may choose; learning_rate: what suits the model with adam and adamw.
     defaults: what the model's own recipe wants of `Training` where the user left an option open (see `training_defaults`).
+    pictures: whether it convolves pictures.
     """
 
     num_rows: int
@@ -108,6 +109,7 @@ class Workload:
     max_batch: int = 1024
     learning_rate: float = 2e-3
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    pictures: bool = False
 
 
 def merged(defaults: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
     batch = min(batch, work.num_rows)
     epochs = context.rounds or training.epochs or epochs_for(work.num_rows, batch)
     step_flops = 3.0 * work.flops_per_row * batch
-    precision = _precision(training, device, step_flops)
+    precision = _precision(training, device, step_flops, work.pictures)
     processes = 1 if context.team is None else context.team.size
     rule = training.optimizer or "adamw"
     schedule = training.schedule or "cosine"
@@ -209,14 +211,14 @@ def _learning_rate(rule: str, work: Workload) -> float:
     return fixed.get(rule, work.learning_rate)
 
 
-def _precision(training: Training, device: str, step_flops: float) -> str:
+def _precision(training: Training, device: str, step_flops: float, pictures: bool) -> str:
     if training.precision == "fp16" and not device.startswith("cuda"):
         raise ModelError(FP16_ON_CPU)
     if training.precision != "auto":
         return training.precision
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) and step_flops >= _BF16_FLOPS else "fp32"
-    if device != "cpu" or step_flops < _BF16_FLOPS:
+    if device != "cpu" or step_flops < (_BF16_CONVOLUTION_FLOPS if pictures else _BF16_FLOPS):
         return "fp32"
     features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return "bf16" if features.get("amx_bf16") or features.get("avx512_bf16") else "fp32"

@@ -77,6 +77,7 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
     Resumes from `context.folder`. Errors: ModelError where a loss is not finite, naming epoch, batch and layer, and where memory does
     not suffice for one row; ArtifactError where the folder's checkpoint is of another network.
     """
+    started_s = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(kept_memory())
         stack.enter_context(machine.own_randomness(choices.device, training.deterministic))
@@ -87,7 +88,8 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
         choices = settle(choices, place, _steps_per_epoch(job, choices), lambda tried, number: _try(job, tried, training, number))
         choices = replace(choices, steps=team.first_number(choices.steps))
         stack.enter_context(machine.running(job.module, choices))
-        loop = _Loop(job, choices, training, context)
+        # What is measured before the first step is part of the time that the fit has.
+        loop = _Loop(job, choices, training, context, started_s)
         loop.run()
     state = loop.state
     done = {**asdict(choices), "measure": list(choices.measure), "steps": state.step, "accumulate": state.pieces}
@@ -95,7 +97,9 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
 
 
 class _Loop:
-    def __init__(self, job: Job, choices: Choices, training: Training, context: Context) -> None:
+    def __init__(
+        self, job: Job, choices: Choices, training: Training, context: Context, started_s: float | None = None
+    ) -> None:
         self.job, self.choices, self.training, self.context = job, choices, training, context
         self.team: Team = context.team or Team()
         self.state = LoopState(pieces=choices.accumulate)
@@ -120,7 +124,8 @@ class _Loop:
         self.writer = None if context.folder is None else files.Writer(context.folder)
         self.logs = Logs((training.log or ()) if self.team.is_first else (), context.log_folder)
         self.good: files.Checkpoint | None = None
-        self.started_s = self.saved_s = time.monotonic()
+        self.saved_s = time.monotonic()
+        self.started_s = self.saved_s if started_s is None else started_s
 
     def run(self) -> None:
         """All that is left of the fit."""
@@ -171,7 +176,7 @@ class _Loop:
                 continue
             self.look_at(losses, rows, order)
             if self.context.deadline_s is not None:
-                self.state.stopped = self.team.agrees(time.monotonic() - self.started_s >= self.context.deadline_s)
+                self.state.stopped = self.team.agrees(self.is_late)
             if self.state.position < self.num_rows:
                 self.checkpoint_if_due()
 
@@ -182,7 +187,7 @@ class _Loop:
         return self.job.train.by_length(order, self.choices.batch, random)
 
     def train_stretch(self, order: np.ndarray) -> tuple[list[torch.Tensor], list[int]]:
-        """Steps over the next chunks: losses (on the device) and rows of each. Ends with a chunk."""
+        """Steps over the next chunks: losses (on the device) and rows of each. Ends with a chunk, or at the deadline."""
         losses: list[torch.Tensor] = []
         counts: list[int] = []
         until_s = time.monotonic() + _STRETCH_S
@@ -192,9 +197,17 @@ class _Loop:
                 counts.append(min(self.choices.batch, self.num_rows - self.state.position))
                 self.state.step += 1
                 self.state.position += counts[-1]
+                # A chunk may take long. Nothing comes after a deadline, so it may be left in its middle; a team leaves it together.
+                if self.team.is_alone and self.is_late:
+                    return losses, counts
             if self.team.agrees(len(losses) >= _STRETCH_STEPS or time.monotonic() >= until_s):
                 break
         return losses, counts
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time that the fit has is over."""
+        return self.context.deadline_s is not None and time.monotonic() - self.started_s >= self.context.deadline_s
 
     def chunk(self, order: np.ndarray) -> Iterator[list[Batch]]:
         """The next batches, each as a list of its pieces. Dropout and augmentation depend on where they are, not on what came before."""

@@ -45,7 +45,8 @@ def own_randomness(device: str, strict: bool) -> Iterator[None]:
         with torch.random.fork_rng(devices=[torch.device(device)] if on_gpu else []):
             yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        if on_gpu or strict:  # its first call loads torch's compiler, which takes over a second
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def autocast(choices: Choices) -> Callable[[], AbstractContextManager[Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from lode.core.errors import ArtifactError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, TensorSpec
 from lode.model.batches import Batch, Rows, rows_per_forward
+from lode.model.blocks import is_image
 from lode.model.checkpoint import write_bytes
 from lode.model.choices import Choices, Workload, decide, merged
 from lode.model.contracts import Context, Cost, Examples, Fitted, Shapes, Task
@@ -79,10 +81,11 @@ class Neural:
         self._module: Any = None
 
     def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
-        training = context.training or Training()
+        started_s, training = time.monotonic(), context.training or Training()
         work = Workload(
-            train.num_rows, self._flops_per_row(), self._max_batch(), self._learning_rate(), self._defaults(train.num_rows)
-        )
+            train.num_rows, self._flops_per_row(), self._max_batch(), self._learning_rate(), self._defaults(train.num_rows),
+            pictures=any(map(is_image, self.shapes.inputs.values())),
+        )  # fmt: skip
         team: Team = context.team or Team()
         choices = team.first_before_others(lambda: Choices.read_or_write(context.folder, decide(training, context, work)))
         module = self.build(choices.seed)
@@ -109,6 +112,8 @@ class Neural:
             layer_name=module.layer_name,
             on_progress=getattr(module, "on_progress", None),
         )
+        if context.deadline_s is not None:
+            context = replace(context, deadline_s=max(0.0, context.deadline_s - (time.monotonic() - started_s)))
         fitted = fit(job, choices, training, context)
         self._module = team.gathered(module, lambda: self.build(choices.seed)).to("cpu")
         return fitted if learnt is None else replace(fitted, choices={**fitted.choices, "pretrain": learnt})

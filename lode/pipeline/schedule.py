@@ -32,10 +32,10 @@ _LATER = 1.15
 
 
 class Clock:
-    """Seconds of a budget that are left, over all tries of a killed run."""
+    """Seconds of a budget that are left, over all tries of a killed run. begun_s: when this try began, on the monotonic clock."""
 
-    def __init__(self, scratch: Path, budget_s: float) -> None:
-        self._path, self._begin_s = scratch / _CLOCK, time.monotonic()
+    def __init__(self, scratch: Path, budget_s: float, begun_s: float) -> None:
+        self._path, self._begin_s = scratch / _CLOCK, begun_s
         self._before_s = float(read_json(self._path)["spent_s"]) if self._path.is_file() else 0.0
         self._usable_s = budget_s - min(budget_s / 2, _RESERVED_S + _RESERVED_SHARE * budget_s)
 
@@ -51,14 +51,14 @@ class Clock:
         return self._before_s + time.monotonic() - self._begin_s
 
 
-def fit_all(trials: Mapping[str, Trial], scratch: Path, budget_s: float | None, pinned: Mapping[str, int] | None) -> dict[str, int]:
-    """Fit, and return on how many rounds each candidate was fitted (those without any are left out)."""
+def fit_all(trials: Mapping[str, Trial], scratch: Path, clock: Clock | None, pinned: Mapping[str, int] | None) -> dict[str, int]:
+    """Fit, and return on how many rounds each candidate was fitted (those without any are left out). clock: None without a budget."""
     path = scratch / _RECORD
     if path.is_file():
         found: dict[str, int] = read_json(path)
         return found
     num_rounds = len(next(iter(trials.values())).development.plan.rounds)
-    if pinned is not None or budget_s is None:
+    if pinned is not None or clock is None:
         wanted = {name: _wanted(name, num_rounds, pinned) for name in trials}
         for number in range(num_rounds):
             for name, trial in trials.items():
@@ -66,7 +66,7 @@ def fit_all(trials: Mapping[str, Trial], scratch: Path, budget_s: float | None, 
                     trial.judge(number)
             _release(trials, number, num_rounds)
     else:
-        _Lanes(trials, num_rounds, Clock(scratch, budget_s)).run()
+        _Lanes(trials, num_rounds, clock).run()
         wanted = {name: _in_a_row(trial, num_rounds) for name, trial in trials.items()}
     fitted = {name: count for name, count in wanted.items() if count}
     write_json(path, fitted, sort_keys=False)
@@ -123,7 +123,7 @@ class _Lanes:
         try:
             while (job := self._next(aside)) is not None:
                 trial, number = job
-                trial.judge(number, self._deadline_s(trial, number))
+                trial.judge(number, time.monotonic() + self._share_s(trial, number))
                 with self._change:
                     self._seconds[trial.name] = max(self._seconds.get(trial.name, 0.0), trial.seconds(number))
                     self._running -= 1
@@ -195,8 +195,8 @@ class _Lanes:
         kept = [trial for trial in ready if shares[trial.name] > 0 or behind[trial.name] < _SURELY]
         return sorted(kept, key=lambda trial: (-shares[trial.name], behind[trial.name]))
 
-    def _deadline_s(self, trial: Trial, number: int) -> float:
-        """A first fit leaves time to the others of its lane and to one more fold."""
+    def _share_s(self, trial: Trial, number: int) -> float:
+        """Of what is left: a first fit leaves time to the others of its lane and to one more fold."""
         left_s = self._clock.left_s()
         if number or trial.aside:
             return left_s

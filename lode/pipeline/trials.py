@@ -96,12 +96,12 @@ class Trial:
         """Whether the round is on disk."""
         return (self._folder(number) / "fit.json").is_file()
 
-    def judge(self, number: int, deadline_s: float | None = None) -> None:
-        """Fit on the round's rows and score the rows that it judges."""
+    def judge(self, number: int, end_s: float | None = None) -> None:
+        """Fit on the round's rows and score the rows that it judges. end_s: when the fit should end, on the monotonic clock."""
         if self.is_done(number):
             return
         folder, part, prepared = self._folder(number), self.development.plan.rounds[number], self.rounds.get(number)
-        family, fitted, seconds = self._fit(prepared, part.fit, part.stop, folder, None, deadline_s)
+        family, fitted, seconds = self._fit(prepared, part.fit, part.stop, folder, None, end_s)
         examples = prepared.examples(family.needs, part.judge)
         scores = family.predict(Examples(examples.num_rows, examples.arrays, examples.flat))
         (folder / "model").mkdir(parents=True, exist_ok=True)
@@ -133,8 +133,8 @@ class Trial:
         family.load(self._folder(number) / "model")
         return family
 
-    def refit(self, count: int) -> tuple[Family, Prepared]:
-        """One model fitted on all development rows; those that need stop rows keep an eighth for it."""
+    def refit(self, count: int, end_s: float | None = None) -> tuple[Family, Prepared]:
+        """One model fitted on all development rows; those that need stop rows keep an eighth for it. end_s: see `judge`."""
         development, prepared = self.development, self.rounds.get(-1)
         whole, folder = np.arange(development.frame.height), self.scratch / f"{self.name}-final"
         if self.loop:
@@ -142,7 +142,7 @@ class Trial:
             fit, stop = cut_stop(
                 whole, development.strata, development.is_classes, development.groups, generator, development.moments
             )
-            return self._fit(prepared, fit, stop, folder, None)[0], prepared
+            return self._fit(prepared, fit, stop, folder, None, end_s)[0], prepared
         return self._fit(prepared, whole, None, folder, self._mean_rounds(count))[0], prepared
 
     def holdout(self, refit: bool) -> tuple[Family, Prepared]:
@@ -172,13 +172,13 @@ class Trial:
 
     def _fit(
         self, prepared: Prepared, fit: np.ndarray, stop: np.ndarray | None, folder: Path, rounds: int | None,
-        deadline_s: float | None = None,
+        end_s: float | None = None,
     ) -> tuple[Family, Fitted, float]:  # fmt: skip
         family = self._build(prepared)
         (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
         context = Context(
             seed=self.plan.seed, folder=folder / "checkpoint", rounds=rounds, device=self.plan.device, training=self.plan.training,
-            progress=self.progress, deadline_s=deadline_s, watch=self.plan.watch,
+            progress=self.progress, watch=self.plan.watch,
             log_folder=None if self.plan.log_folder is None else self.plan.log_folder / folder.name,
         )  # fmt: skip
         begin_s = time.monotonic()
@@ -186,5 +186,7 @@ class Trial:
         if self.loop and self.plan.training.pretrain is not None:
             context = replace(context, unlabelled=prepared.unlabelled())
         stop_examples = None if stop is None else prepared.examples(family.needs, stop)
+        if end_s is not None:  # what is left of the time after the arrays were made
+            context = replace(context, deadline_s=max(0.0, end_s - time.monotonic()))
         fitted = launch.fit(family, self._made(prepared), examples, stop_examples, context)
         return family, fitted, time.monotonic() - begin_s
