@@ -60,7 +60,9 @@ def prepare(program: str, data: Path) -> Path:
     held = {"p1": len(x_test) // 2, "p3": len(x) // 5, "p6": len(x) // 10, "p7": len(x) // 5}[program]
     stop, fit = order[:held], order[held:]
     if program == "p1":  # all 1,400 training pictures fit; half of the test pictures validate, as the program has it
-        (x_stop, y_stop), (x_test, y_test), fit = (x_test[::2], y_test[::2]), (x_test[1::2], y_test[1::2]), order
+        half = np.random.default_rng(1).permutation(len(x_test))
+        (x_stop, y_stop), fit = (x_test[half[::2]], y_test[half[::2]]), order
+        x_test, y_test = x_test[half[1::2]], y_test[half[1::2]]
     else:
         x_stop, y_stop = x[stop], y[stop]
     HOME.mkdir(parents=True, exist_ok=True)

@@ -173,7 +173,7 @@ class Columns:
             return "Binary"
         if column.kind == "list":
             # As JSON, which the features read: lists of any depth travel as text, and requests merge whatever they hold
-            columns[column.name] = [orjson.dumps(cell).decode() if type(cell) is list else cell for cell in cells]
+            columns[column.name] = [_as_text(cell, row, column, report) for row, cell in enumerate(cells)]
             return "String"
         found = {table[type(cell)] for cell in cells if cell is not None}
         if found == {"Int64"} and not all(cell is None or cell in _INT64 for cell in cells):
@@ -260,6 +260,18 @@ def _decoded(cell: str | None, row: int, column: ColumnSchema, report: Report) -
 def text_of(cell: Any) -> str:
     """A cell as polars casts it to String, so that a mixed column means what a column of one type means."""
     return ("true" if cell else "false") if isinstance(cell, bool) else str(cell)
+
+
+def _as_text(cell: Any, row: int, column: ColumnSchema, report: Report) -> str | None:
+    """A list as JSON; told where it is nested too deeply for any feature."""
+    if type(cell) is not list:
+        text: str | None = cell
+        return text
+    try:
+        return orjson.dumps(cell).decode()
+    except orjson.JSONEncodeError:  # 254 levels; reading takes more
+        report.add(row, column.name, "lists in lists, hundreds deep", _wanted(column))
+        return None
 
 
 def _listed(names: Sequence[str], limit: int = 20) -> str:

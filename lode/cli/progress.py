@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -18,7 +19,7 @@ _EVERY_S = 10.0
 
 
 class ProgressBar:
-    """A `lode.model.contracts.Progress`: call it with (what, done, total, figures). Use it in a `with` block.
+    """A `lode.model.contracts.Progress`: call it with (what, done, total, figures), from any thread. Use it in a `with` block.
 
     silent: say nothing at all (--json). stream: stderr if None. clock: seconds, monotonic.
 
@@ -29,6 +30,7 @@ class ProgressBar:
 
     def __init__(self, silent: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._silent, self._clock = silent, clock
+        self._lock = threading.RLock()
         self._stream = sys.stderr if stream is None else stream
         self._what: str | None = None
         self._started_s = self._said_s = clock()
@@ -40,28 +42,31 @@ class ProgressBar:
         if self._silent:
             return
         now_s = self._clock()
-        if what != self._what or done < self._first:
-            self._begin(what, done, now_s)
-        if self._stream.isatty():
-            self._draw(done, total, figures, now_s)
-        elif now_s - self._said_s >= _EVERY_S:
-            self._said_s = now_s
-            self._write(self._line(done, total, figures, now_s))
+        with self._lock:
+            if what != self._what or done < self._first:
+                self._begin(what, done, now_s)
+            if self._stream.isatty():
+                self._draw(done, total, figures, now_s)
+            elif now_s - self._said_s >= _EVERY_S:
+                self._said_s = now_s
+                self._write(self._line(done, total, figures, now_s))
 
     def say(self, line: str) -> None:
         """One line for the reader, above the bar if there is one."""
         if self._silent:
             return
-        if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False)
-        else:
-            self._write(line)
+        with self._lock:
+            if self._bar is not None:
+                self._bar.console.print(line, markup=False, highlight=False)
+            else:
+                self._write(line)
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        with self._lock:
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar = None
 
     def __enter__(self) -> ProgressBar:
         return self

@@ -11,6 +11,7 @@ from typing import Any
 from lode.cli.options import add_runs, add_spec, runs_folder
 from lode.cli.progress import ProgressBar
 from lode.core import packages
+from lode.core.errors import SpecError
 
 _METHODS = ("tpe", "random", "grid", "gp", "hyperband", "asha")
 
@@ -33,9 +34,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         from lode.pipeline import study, tuned
     except ModuleNotFoundError as error:
         raise packages.missing("lode tune", error) from error
+    output = args.output or args.spec.with_name(f"{args.spec.stem}.best.yaml")
+    if output.resolve() == args.spec.resolve():
+        raise SpecError(f"--output: found {output}, the file that is tuned, allowed: another one. Its comments would be lost.")
     named = {"method": args.method, "trials": args.trials, "budget": args.budget, "processes": args.processes}
     changes = study.checked({name: value for name, value in named.items() if value is not None})
-    with ProgressBar(silent=args.json) as progress:
+    with ProgressBar(silent=args.json or args.worker) as progress:
         found = study.Study.open(args.spec, args.data, runs_folder(args), changes, progress, progress.say)
         helpers = [] if args.worker else [_helper(args) for _ in range(found.options.processes - 1)]
         try:
@@ -44,17 +48,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             for helper in helpers:
                 helper.terminate()
             raise
-        for helper in helpers:
-            helper.wait()
+        failed = [code for helper in helpers if (code := helper.wait())]
+        if failed:
+            progress.say(f"tune: {len(failed)} of {len(helpers)} processes beside this one failed; what they said stands above")
     if args.worker:
         return {"study": str(found.folder)}
-    output = args.output or args.spec.with_name(f"{args.spec.stem}.best.yaml")
     return tuned.finish(found, output)
 
 
 def _helper(args: argparse.Namespace) -> subprocess.Popen[bytes]:
     """The same command in another process, without a word; it joins the study."""
-    words = ["tune", str(args.spec), "--runs", str(runs_folder(args)), "--worker", "--json"]
+    words = ["tune", str(args.spec), "--runs", str(runs_folder(args)), "--worker"]
     named = {"--data": args.data, "--method": args.method, "--trials": args.trials, "--budget": args.budget}
     words += [word for name, value in named.items() if value is not None for word in (name, str(value))]
     return subprocess.Popen([sys.executable, "-m", "lode", *words], stdout=subprocess.DEVNULL)
@@ -71,5 +75,7 @@ def show(result: dict[str, Any]) -> str:
     if result["importance"]:
         ranked = ", ".join(f"{name} {share:.0%}" for name, share in list(result["importance"].items())[:5])
         lines.append(f"mattered  {ranked}")
-    lines += [f"report    {result['report']}", f"next      lode run {result['output']}"]
+    # Paths in the best file are those of the file that was tuned.
+    beside = "" if Path(result["output"]).parent == Path(result["file"]).parent else f" --data {Path(result['file']).parent}"
+    lines += [f"report    {result['report']}", f"next      lode run {result['output']}{beside}"]
     return "\n".join(lines)

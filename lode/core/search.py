@@ -6,6 +6,8 @@ says which: `Annotated[int, Range(1, search=(32, 512), log=True)]`. Loads nothin
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,6 +50,8 @@ class Dimension:
         low, high = self.low, self.high
         steps = [number / max(1, self.points - 1) for number in range(self.points)]
         found = [low * (high / low) ** step if self.log else low + (high - low) * step for step in steps]
+        # A power may miss its end by one last digit
+        found = [min(max(value, low), high) for value in found]
         return list(dict.fromkeys(round(value) if self.whole else value for value in found))
 
     def exists(self, tree: Mapping[str, Any]) -> bool:
@@ -64,7 +68,8 @@ def dimensions(tree: Mapping[str, Any], search: Mapping[str, Any] | None, findin
         return list(_proposed(tree))
     found = []
     # A word comes before the options of what it names.
-    for name in sorted(search, key=lambda entry: (entry.count("."), entry)):
+    names = [name for name in search if isinstance(name, str)]  # another key is told where the section is read
+    for name in sorted(names, key=lambda entry: (entry.count("."), entry)):
         key: Key = ("tune", "search", name)
         place = _place(tree, search, name, key, findings)
         made = None if place is None else _dimension(place, search[name], key, findings)
@@ -135,7 +140,7 @@ def _place(tree: Mapping[str, Any], search: Mapping[str, Any], name: str, key: K
     if parts[0] == "model" and len(parts) == 2:
         return _option("family", ("model",), parts[1], tree, search, key, findings)
     if parts[0] == "train" and len(parts) == 2:
-        return _of_section(parts[1], key, findings)
+        return _of_section(parts[1], tree, search, key, findings)
     if parts[0] == "inputs" and len(parts) in (3, 4) and parts[2] == "encoder":
         if parts[1] not in named:
             findings.append(Finding(key, f"found the input {shown(parts[1])}, allowed: {listed(named) or 'inputs as a mapping'}."))
@@ -148,12 +153,28 @@ def _place(tree: Mapping[str, Any], search: Mapping[str, Any], name: str, key: K
     return None
 
 
-def _of_section(word: str, key: Key, findings: list[Finding]) -> _Place | None:
+def _of_section(word: str, tree: Mapping[str, Any], search: Mapping[str, Any], key: Key, findings: list[Finding]) -> _Place | None:
+    """An option of the loop: it exists while the model is a family that trains by it."""
     option = section("train").options.get(word)
     if option is None:
         findings.append(Finding(key, unknown_word(word, section("train").options)))
         return None
-    return _Place(Dimension(f"train.{word}", ("train", word)), option.type)
+    registry, words = REGISTRIES["family"], _families(tree, search)
+    looping = [item for item in words if registry.has(item) and registry.constant(item, "loop")]
+    if words and not looping and all(map(registry.has, words)):
+        some = [item for item in registry.names() if registry.constant(item, "loop")]
+        text = f"found beside model: {listed(words)}, which trains without it, allowed: {listed(some)}. Name one, or leave it out."
+        findings.append(Finding(key, text))
+        return None
+    place = Dimension(f"train.{word}", ("train", word))
+    return _Place(place if looping == words else replace(place, owner=("model",), words=tuple(looping)), option.type)
+
+
+def _families(tree: Mapping[str, Any], search: Mapping[str, Any]) -> list[str]:
+    """Words that `model` may be: the one in the file, or those that are searched."""
+    listed_words = search.get("model")
+    words = listed_words if isinstance(listed_words, list) else [_at(tree, ("model",))]
+    return [_word(item, ("model",)) for item in words]
 
 
 def _option(
@@ -187,6 +208,10 @@ def _dimension(place: _Place, value: Any, key: Key, findings: list[Finding]) -> 
         if len(value) < 2:
             findings.append(Finding(key, f"found {len(value)} values, allowed: two or more. With one, write it where it belongs."))
             return None
+        twice = [item for place_of, item in enumerate(value) if _same(item) in map(_same, value[:place_of])]
+        if twice:
+            findings.append(Finding(key, f"found {shown(twice[0])} more than once, allowed: every value once."))
+            return None
         if place.kind is not None:
             return _words(place, value, key, findings)
         return replace(place.dimension, choices=tuple(value))
@@ -216,8 +241,11 @@ def _bounds_of(place: _Place, value: Any, key: Key, findings: list[Finding]) -> 
         return None
     unknown = [word for word in value if word not in _BOUNDS]
     findings += [Finding((*key, word), unknown_word(word, _BOUNDS)) for word in unknown]
-    low, high = value["low"], value["high"]
-    numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in (low, high))
+    low, high, points = value["low"], value["high"], value.get("points", 4)
+    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
+        findings.append(Finding((*key, "points"), f"found {shown(points)}, allowed: a whole number, at least 2."))
+        return None
+    numbers = all(isinstance(item, int | float) and not isinstance(item, bool) and math.isfinite(item) for item in (low, high))
     if unknown or not numbers or not low < high or (value.get("log") and low <= 0):
         findings.append(
             Finding(key, f"found low {shown(low)} and high {shown(high)}, allowed: low below high, above 0 where log is true.")
@@ -241,6 +269,11 @@ def _searched(kind: OptionType) -> Mapping[str, Any] | None:
         if bounds is not None and bounds.search is not None:
             return {"low": bounds.search[0], "high": bounds.search[1], "log": bounds.log}
     return None
+
+
+def _same(value: Any) -> str:
+    """Equal for values that a study could not tell apart."""
+    return json.dumps(float(value) if isinstance(value, int) else value, sort_keys=True, default=str)
 
 
 def _has_number(kind: OptionType | None) -> bool:

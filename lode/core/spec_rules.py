@@ -18,6 +18,7 @@ def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: lis
     findings += _shared_columns(inputs or (), outputs, tree)
     findings += _unnamed_positive(outputs)
     findings += _split(parts["data"])
+    findings += _cut_twice(parts["data"], parts["model"], parts["evaluate"])
     findings += _reduced(parts["data"], inputs or ())
     findings += _unused_by_family(parts["model"], inputs or (), tree)
     findings += _candidates(parts["model"])
@@ -166,6 +167,24 @@ def _unvalued(value: ValueSpec | None, outputs: tuple[OutputSpec, ...]) -> list[
         text = f"found the policy {shown(value.policy.type)} for outputs of type {wanted}, but the first output is of type"
         return [Finding(("value",), f"{text} {first.task.type}, allowed: a policy that values it. Change one of them.")]
     return []
+
+
+def _cut_twice(data: DataSpec, model: Component, evaluate: Mapping[str, Any]) -> list[Finding]:
+    """Rows are cut into folds once: who asks twice, and otherwise, would get one of the two."""
+    split = data.split or {}
+    asked = {
+        "data.split.folds": split.get("folds"),
+        # Of both, `_folds` tells
+        "data.split.fold_column": split.get("fold_column") if split.get("folds") is None else None,
+        "evaluate.folds": evaluate.get("folds"),
+        "model.folds": model.options.get("folds") if model.type == "ensemble" else None,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    if len(set(map(str, given.values()))) < 2:
+        return []
+    some = " and ".join(f"{name}: {shown(value)}" for name, value in given.items())
+    key: Key = ("evaluate", "folds") if "evaluate.folds" in given else ("model", "folds")
+    return [Finding(key, f"found {some}, allowed: one of them. Remove the other.")]
 
 
 def _currency(value: ValueSpec | None) -> list[Finding]:

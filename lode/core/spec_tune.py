@@ -8,6 +8,7 @@ from typing import Any
 from lode.core.check import Finding
 from lode.core.search import Dimension, applied, dimensions
 from lode.core.spec_reader import SpecReader
+from lode.core.spec_rules import check_rules
 
 _MADE_OF_FAMILIES = ("auto", "ensemble")
 
@@ -24,6 +25,13 @@ def check_search(tree: Mapping[str, Any], findings: list[Finding]) -> None:
         return  # its type is told already
     if word in _MADE_OF_FAMILIES and "model" not in (search or {}):
         text = f"found beside model: {word}, which tries families itself, allowed: one family. Name it, or give tune.search.model a list."
+        findings.append(Finding(("tune",), text))
+        return
+    train = tree.get("train")
+    if (isinstance(train, Mapping) and train.get("budget") is not None) or "train.budget" in (search or {}):
+        text = (
+            "found beside train.budget, which ends fits by the clock so that trials do not compare, allowed: tune.budget. Use that."
+        )
         findings.append(Finding(("tune",), text))
         return
     known = _texts(tree)
@@ -49,6 +57,7 @@ def _check_values(
 
 def _texts(tree: Mapping[str, Any]) -> set[str]:
     """What is wrong with the sections that may be searched."""
-    reader = SpecReader({name: part for name, part in tree.items() if name != "tune"})
-    reader.read()
+    rest = {name: part for name, part in tree.items() if name != "tune"}
+    reader = SpecReader(rest)
+    check_rules(reader.read(), rest, reader.findings)
     return {item.text for item in reader.findings if item.key and item.key[0] in ("model", "train", "inputs")}

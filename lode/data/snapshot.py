@@ -25,9 +25,9 @@ from lode.data.storage.keys import Key
 
 CHANGES = "changes"
 FILES = (*PARTS, CHANGES)
+"""What `scan` reads: the parts, and what cleaners changed."""
 UNLABELLED = "unlabelled"
 """A part of rows without a label, which only pretraining reads; most snapshots have none."""
-"""What `scan` reads: the parts, and what cleaners changed."""
 WITHHELD = "(not kept: the snapshot is encrypted)"
 _ROW_GROUP_ROWS = 1 << 17
 _COPY_BYTES = 1 << 20

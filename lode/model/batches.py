@@ -149,15 +149,18 @@ class Rows:
 
     def _gather(self, name: str, index: np.ndarray) -> torch.Tensor:
         if self._resident:
-            return self._resident[name].index_select(0, torch.from_numpy(index).to(self.device))
-        tensor = _tensor(_take(self._host[name], index))
-        if self.device.type == "cpu":
-            return tensor
-        pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
-        return pinned.to(self.device, non_blocking=True)
+            return self._resident[name].index_select(0, self._moved(index))
+        return self._moved(_take(self._host[name], index))
 
     def _keep(self, gaps: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.flatnonzero(~gaps)).to(self.device)
+        return self._moved(np.flatnonzero(~gaps))
+
+    def _moved(self, array: np.ndarray) -> torch.Tensor:
+        """On the device; pinned on the way to a GPU, so that the host need not wait for it."""
+        tensor = _tensor(array)
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
 def rows_per_forward(specs: Sequence[TensorSpec]) -> int:

@@ -1,10 +1,13 @@
-"""Calibration: do events that were given 30 % happen in 30 % of the rows?
+"""Calibration: do events that were given 30 % happen in 30 % of the rows, do 80 % of the numbers lie in a range that says so?
 
-Measured in bins, mended by one temperature. Used by the pipeline on rows that the model was not fitted on.
+Measured in bins; probabilities are mended by one temperature, quantiles by one shift each. Used by the pipeline on rows that the model
+was not fitted on.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +48,30 @@ def temperature(scores_NK: np.ndarray, target_N: np.ndarray, folds: int = 5, see
         gain_N[held_N] -= _losses(scores_NK[held_N], target_N[held_N], fitted)
     helps = gain_N.mean() > gain_N.std() / np.sqrt(len(gain_N))
     return _fit(scores_NK, target_N) if helps else 1.0
+
+
+def conformal_shift(scores_NK: np.ndarray, target_N: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """What to add to each quantile, float32 (K,), so that the ranges between them hold new rows as often as their levels say, or oftener.
+
+    Of fewer rows than a level needs (1 / level) the farthest one decides. scores_NK: sorted in each row; target_N:
+    float (N,), rows with NaN are left out; zeros where none is left.
+    Source: Romano, Patterson and Candes 2019, Conformalized quantile regression, theorem 2 (each side on its own), arXiv:1905.03222.
+    """
+    known_N = np.isfinite(target_N)
+    error_NK = np.sort(target_N[known_N, None].astype(np.float64) - scores_NK[known_N], axis=0)
+    num_rows = len(error_NK)
+    found_K = np.zeros(scores_NK.shape[1], np.float32)
+    for place, level in enumerate(levels if num_rows else ()):
+        # One row more than there are: the new one may be anywhere among them. Rounded away from the middle.
+        rank = round((num_rows + 1) * level, 9)
+        rank = math.ceil(rank) if level > 0.5 else math.floor(rank) if level < 0.5 else round(rank)
+        found_K[place] = error_NK[min(max(rank, 1), num_rows) - 1, place]
+    return found_K
+
+
+def shifted(scores_NK: np.ndarray, shift_K: np.ndarray | None) -> np.ndarray:
+    """Sorted quantiles with what `conformal_shift` found added, float32 (N, K); without a shift the scores as they are."""
+    return scores_NK if shift_K is None else np.sort(scores_NK, axis=1) + shift_K
 
 
 def reliability(prediction: np.ndarray, target_N: np.ndarray, bins: int = 15) -> Reliability:

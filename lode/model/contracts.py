@@ -80,7 +80,8 @@ class Context:
     log_folder: where `train.log` writes; None where nothing is kept.
     unlabelled: rows without targets that `train.pretrain` may learn from, beside the training rows.
     team: the processes that fit together, as a `lode.model.parallel.Team`; None is this process alone.
-    watch: called by the loop with each epoch's number and its loss on the stop rows; where it says True, the fit ends.
+    watch: called by the loop with each epoch's number and its loss on the stop rows; where it says True, the fit ends. Of several
+        processes that fit together, the first one has it.
     """
 
     seed: int = 0
@@ -244,6 +245,10 @@ class Task(ABC):
         """Scores (M, C) and codes (M,) on which a temperature is fitted; None where there are no probabilities."""
         return (scores_NK, target) if self.classes else None
 
+    def levels(self) -> tuple[float, ...] | None:
+        """The chance that each score (K,), sorted, promises to lie above the truth, so that it can be held to it; None: no such promise."""
+        return None
+
     def strata(self, target: np.ndarray) -> np.ndarray:
         """One value a row by which rows are divided alike, and that features may learn from: codes int64 or numbers float32 (N,)."""
         return target
@@ -251,6 +256,13 @@ class Task(ABC):
     def company(self, target: np.ndarray) -> np.ndarray:
         """The label or group of each row (N,), by which `together` rows are kept side by side."""
         return target
+
+    def worth(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Codes int64 (N,) of relevance and what each code is worth (C,), for families that learn an order within `company`.
+
+        None where rows are not ranked, or relevance has no few levels: then `parts` say what is fitted. target: known rows only.
+        """
+        return None
 
     def prior(self, target: np.ndarray) -> np.ndarray:
         """Scores (K,) float32 of the best answer that looks at nothing. target: known rows only."""

@@ -97,9 +97,7 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
 
 
 class _Loop:
-    def __init__(
-        self, job: Job, choices: Choices, training: Training, context: Context, started_s: float | None = None
-    ) -> None:
+    def __init__(self, job: Job, choices: Choices, training: Training, context: Context, started_s: float | None = None) -> None:
         self.job, self.choices, self.training, self.context = job, choices, training, context
         self.team: Team = context.team or Team()
         self.state = LoopState(pieces=choices.accumulate)
@@ -287,11 +285,12 @@ class _Loop:
                 entry["stop_loss"] = memory.smaller(self.job.rows_per_forward, partial(self.stop_loss, self.stop))
                 if state.is_best(entry["stop_loss"], self.choices.patience):
                     self.best = machine.copied(self.job.module.state_dict())
-            if self.context.watch is not None and self.context.watch(state.epoch, entry["stop_loss"]):
-                state.stopped = True
+            ends = self.context.watch is not None and self.context.watch(state.epoch, entry["stop_loss"])
+            state.stopped |= self.team.agrees(ends)  # of several processes the first one is told
         if self.choices.schedule == "plateau":
             watched = entry.get("stop_loss", entry["train_loss"])
             state.drop_rate(watched, self.choices.decay, self.choices.decay_epochs)
+        state.stopped |= 0 < self.choices.last_epoch <= state.epoch
         self.logs.write(state.step, {name: value for name, value in entry.items() if name != "epoch"})
 
     @torch.inference_mode()

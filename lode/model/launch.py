@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from lode.core import errors
 from lode.core.errors import ModelError
 from lode.core.types import Component
 from lode.model import parcel
+from lode.model.checkpoint import write_bytes
 from lode.model.contracts import Context, Examples, Family, Fitted, Shapes, Task
 
 MAX_RESTARTS = 3
@@ -65,6 +67,11 @@ def fit(family: Family, made: Made, train: Examples, stop: Examples | None, cont
     training = replace(context.training, devices=num_processes(context.training, device))
     if training.devices == 1:
         return family.fit(train, stop, replace(context, training=training))
+    if family.needs != "arrays":
+        raise ModelError(
+            f"train.devices: found {training.devices} processes with model: {made.family.type}, which is fitted in one, allowed is 1. "
+            "Remove it."
+        )
     _check(training, min(train.num_rows, training.batch) if isinstance(training.batch, int) else train.num_rows)
     with _folder(context.folder) as folder:
         own = replace(context, training=training, device=device, folder=(context.folder or folder / "checkpoint").resolve())
@@ -90,7 +97,8 @@ def _parcel(made: Made, train: Examples, stop: Examples | None, context: Context
         seed=context.seed,
         rounds=context.rounds,
         device=context.device,
-        deadline_s=context.deadline_s,
+        end_unix_s=None if context.deadline_s is None else time.time() + context.deadline_s,
+        watched=context.watch is not None,
         folder=context.folder,
         log_folder=None if context.log_folder is None else context.log_folder.resolve(),
         parent=os.getpid(),
@@ -137,10 +145,11 @@ def _run(folder: Path, devices: int, context: Context) -> None:
     with _quiet():
         agent.start()
         try:
-            said = ""
+            said = asked = ""
             while agent.is_alive():
                 agent.join(_LOOK_S)
                 said = _pass_on(folder / "progress.json", said, context)
+                asked = _answer(folder, asked, context)
         except BaseException:
             (folder / "stop").touch()  # Ctrl-C, or the progress bar raised: the workers see it and end
             agent.join()
@@ -189,6 +198,19 @@ def _pass_on(path: Path, said: str, context: Context) -> str:
     if text != said:
         record = json.loads(text)
         context.progress(record["what"], record["done"], record["total"], record["figures"])
+    return text
+
+
+def _answer(folder: Path, asked: str, context: Context) -> str:
+    """Say whether the fit ends after the epoch that the first worker asks about, once."""
+    path = folder / "asked.json"
+    if context.watch is None or not path.exists():
+        return asked
+    text = path.read_text(encoding="utf-8")
+    if text != asked:
+        record = json.loads(text)
+        answer = {"epoch": record["epoch"], "ends": context.watch(record["epoch"], record["loss"])}
+        write_bytes(folder / "answer.json", json.dumps(answer).encode())
     return text
 
 

@@ -20,6 +20,7 @@ class Encoder(torch.nn.Module, ABC):
     training_defaults: options of `train:` that suit it where the user says nothing.
     feature_from: options of the feature that are options of the encoder (feature's word -> encoder's word), where the user wrote them.
     gives_steps: True where it has `steps(inputs) -> (h_BTD, keep_BT)`: a vector for each step, and which steps are real.
+    own_weights: True where its first weights are not to be drawn anew by the network's `init` (those of a checkpoint).
     constant: True where training changes nothing in it: each row's vector is computed once.
     """
 
@@ -28,6 +29,7 @@ class Encoder(torch.nn.Module, ABC):
     training_defaults: ClassVar[dict[str, Any]] = {}
     feature_from: ClassVar[dict[str, str]] = {}
     gives_steps: ClassVar[bool] = False
+    own_weights: ClassVar[bool] = False
     constant: bool = False
     width: int
     """D of the vector that `forward` returns; set in `__init__`."""
@@ -42,6 +44,10 @@ class Encoder(torch.nn.Module, ABC):
 
         Called once, before training. What it sets must be parameters or saved buffers, and must not depend on chance.
         """
+
+    def wants(self) -> Mapping[str, Any]:
+        """`training_defaults` of this one: its class's, or those of the encoders that it is made of."""
+        return self.training_defaults
 
     def portable(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with which an artifact makes it again: those it was made with, but for files that an artifact must not need."""
@@ -59,6 +65,7 @@ class Encoder(torch.nn.Module, ABC):
 class Augment(torch.nn.Module, ABC):
     """Random change of a training batch, on the device, vectorised. `__init__(self, spec: TensorSpec, *, ...)`.
 
+    Tensors that it keeps are buffers, so that they move to the device with it before the first step.
     affine: True where pictures are moved by a map that `matrix` draws: of several such changes in a row the network makes one.
     mixes: True where rows are mixed with other rows of the batch, so that the targets must be mixed too: it implements `mix`, and
         the network calls that with one permutation for all inputs, after all other changes.

@@ -6,6 +6,7 @@ Shape letters: N rows, K numbers of a vector, G groups.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,15 +26,32 @@ def fellows(vector_NK: np.ndarray, label_N: np.ndarray) -> Iterator[tuple[np.nda
         yield place_C, label_N[order_CN] == label_N[place_C][:, None], num_N[place_C]
 
 
-def ranked(score_N: np.ndarray, relevance_N: np.ndarray, group_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Per group: relevance (or hits, 0 and 1) in the order of the score, and in the best order.
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A group in the order of its scores. Rows of equal scores may stand in any order: figures are means over all of them, so that a score
+    that tells nothing is worth what chance is (McSherry and Najork 2008, Computing information retrieval performance measures efficiently
+    in the presence of tied scores).
 
-    Equal scores stand in the worst order, so that a score that tells nothing gains nothing.
+    relevance: (R,), or hits, 0 and 1. best: (R,) in the best order. start, size: (B,) of each block of equal scores.
     """
-    order = np.lexsort((relevance_N, -score_N, group_N))
+
+    relevance: np.ndarray
+    best: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+
+    def expected(self, worth: np.ndarray) -> np.ndarray:
+        """The mean worth of what stands at each place, float64 (R,). worth: of each row, in the order of `relevance`."""
+        return np.repeat(np.add.reduceat(worth.astype(np.float64), self.start) / self.size, self.size)
+
+
+def ranked(score_N: np.ndarray, relevance_N: np.ndarray, group_N: np.ndarray) -> Iterator[Ranked]:
+    """Each group in the order of the score."""
+    order = np.lexsort((-score_N, group_N))
     sorted_N = group_N[order]
     cuts = np.flatnonzero(np.diff(sorted_N)) + 1
     for part in np.split(order, cuts):
         if len(part):
-            relevance = relevance_N[part]
-            yield relevance, np.sort(relevance)[::-1]
+            relevance, score = relevance_N[part], score_N[part]
+            start = np.flatnonzero(np.diff(score, prepend=np.nan) != 0)
+            yield Ranked(relevance, np.sort(relevance)[::-1], start, np.diff(start, append=len(part)))

@@ -40,6 +40,7 @@ from lode.model.training import Training
 from lode.model.vectors import constant_inputs, examples_with, specs_with
 
 _FORMAT = 1
+_RATE = 2e-3
 _SAMPLE_ROWS, _SAMPLE_BYTES = 1 << 16, 1 << 25
 _FILE, _WEIGHTS = "network.json", "network.safetensors"
 
@@ -82,8 +83,10 @@ class Neural:
 
     def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
         started_s, training = time.monotonic(), context.training or Training()
+        draft = self.build(0)
+        defaults = self._defaults(train.num_rows, draft)
         work = Workload(
-            train.num_rows, self._flops_per_row(), self._max_batch(), self._learning_rate(), self._defaults(train.num_rows),
+            train.num_rows, self._flops_per_row(draft), self._max_batch(), _adam_rate(defaults), defaults,
             pictures=any(map(is_image, self.shapes.inputs.values())),
         )  # fmt: skip
         team: Team = context.team or Team()
@@ -108,7 +111,7 @@ class Neural:
             train=Rows(train, specs, choices.device, together(self.tasks, train.targets)),
             stop=None if stop is None or context.rounds else Rows(stop, specs, choices.device, together(self.tasks, stop.targets)),
             rows_per_forward=rows_per_forward(list(specs.values())),
-            augment=self._augment(),
+            augment=self._augment(choices.device),
             layer_name=module.layer_name,
             on_progress=getattr(module, "on_progress", None),
         )
@@ -142,7 +145,7 @@ class Neural:
         module = self._module or self.build(0)
         numbers = sum(parameter.numel() for parameter in module.parameters())
         tensors = module.state_dict().values()
-        return Cost(numbers, self._flops_per_row(), sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+        return Cost(numbers, self._flops_per_row(module), sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
     def save(self, folder: Path) -> None:
         module = self.module
@@ -178,7 +181,7 @@ class Neural:
         ordered = {name: specs[name] for group in record["groups"] for name in group["inputs"]}
         groups = [Group(tuple(group["inputs"]), Component.from_json(group["encoder"])) for group in record["groups"]]
         self.options = record["options"]
-        self.shapes = Shapes(ordered, self.shapes.flat, self.shapes.encoders, self.shapes.augments)
+        self.shapes = replace(self.shapes, inputs=ordered)
         module = self.build(0, groups, {entry["name"]: entry["scores"] for entry in record["outputs"]})
         try:
             module.load_state_dict(tensors)
@@ -197,11 +200,10 @@ class Neural:
         habits = self.habits
         return group_inputs(self.shapes.inputs, self.shapes.encoders, habits.numbers, habits.codes, habits.texts)
 
-    def _defaults(self, num_rows: int) -> dict[str, Any]:
+    def _defaults(self, num_rows: int, module: Any) -> dict[str, Any]:
         """What family and encoders want of `train:`; the family's word comes first."""
-        registry: Any = REGISTRIES["encoder"]
         own = [self.habits.training, self.habits.by_rows(num_rows) if self.habits.by_rows else {}]
-        return merged([*own, *(registry.get(group.encoder.type).training_defaults for group in self._groups())])
+        return merged([*own, *(encoder.wants() for encoder in module.encoders)])
 
     def _outputs(self) -> dict[str, int]:
         return {name: task.num_scores for name, task in self.tasks.items()}
@@ -215,7 +217,8 @@ class Neural:
             learnt: Any = Smoothed(task, smooth) if smooth else task
             loss = output_loss(learnt, scores[name], batch, name)
             if loss is None and name in batch.balance:
-                loss = 0.0 * scores[name].sum()  # other pieces of the batch have targets: every piece has the same graph
+                # Other pieces of the batch have targets, and every piece has the same graph; scores are NaN where there is no step
+                loss = 0.0 * scores[name].nan_to_num().sum()
             if loss is None:
                 continue
             if name in batch.balance:
@@ -224,22 +227,19 @@ class Neural:
         assert total is not None, "rows without any target are left out"
         return total
 
-    def _augment(self) -> Changes | None:
+    def _augment(self, device: str) -> Changes | None:
         made = build_augments(self.shapes.inputs, self.shapes.augments, self.shapes.words)
+        for step in (step for steps in made.values() for step in steps):
+            step.to(device)
         return Changes(made) if made else None
 
     def _max_batch(self) -> int:
         """Pictures and texts learn more from more steps than from larger ones."""
         return 1024 if is_table(self.shapes.inputs) else 128
 
-    def _learning_rate(self) -> float:
-        """Self-attention wants small steps at the start."""
-        attends = any(component.type == "transformer" for component in self.shapes.encoders.values())
-        return 5e-4 if attends else 2e-3
-
-    def _flops_per_row(self) -> int:
+    def _flops_per_row(self, module: Any) -> int:
         """Counted on one forward pass of two rows of zeros."""
-        module = self.build(0).eval()
+        module.eval()
         rows = {name: torch.zeros(2, *spec.shape, dtype=getattr(torch, spec.dtype)) for name, spec in self.shapes.inputs.items()}
         with torch.inference_mode(), FlopCounter() as counter:
             module(rows)
@@ -259,6 +259,12 @@ class Smoothed:
         else:
             uniform = -functional.log_softmax(scores_BK, dim=1).mean()
         return (1.0 - self.share) * self.task.loss(scores_BK, target_B) + self.share * uniform
+
+
+def _adam_rate(defaults: Mapping[str, Any]) -> float:
+    """What suits the model with adam and adamw, from which other rules' rates follow: what its parts say, else 0.002."""
+    by_adam = defaults.get("optimizer", "adamw") in ("adam", "adamw")
+    return float(defaults.get("learning_rate", _RATE)) if by_adam else _RATE
 
 
 def _empty(task: Task, num_rows: int) -> np.ndarray:

@@ -28,6 +28,8 @@ class Parcel:
     """family, tasks: as the file names them; states: what each task learnt. options: `train:` as a mapping.
 
     folder: where checkpoints lie. parent: the process that waits for the result.
+    end_unix_s: when the time for the fit is over, or None: to start the processes, once or again, is part of it.
+    watched: whether the parent answers after each epoch (`Context.watch`).
     """
 
     family: Component
@@ -41,7 +43,8 @@ class Parcel:
     seed: int
     rounds: int | None
     device: str
-    deadline_s: float | None
+    end_unix_s: float | None
+    watched: bool
     folder: Path
     log_folder: Path | None
     parent: int
@@ -67,9 +70,9 @@ def pack(parcel: Parcel, folder: Path) -> None:
         "unlabelled": None if parcel.unlabelled is None else _examples(parcel.unlabelled, files),
         "options": dict(parcel.options),
         "context": {
-            "seed": parcel.seed, "rounds": parcel.rounds, "device": parcel.device, "deadline_s": parcel.deadline_s,
-            "folder": str(parcel.folder), "log_folder": None if parcel.log_folder is None else str(parcel.log_folder),
-            "parent": parcel.parent,
+            "seed": parcel.seed, "rounds": parcel.rounds, "device": parcel.device, "end_unix_s": parcel.end_unix_s,
+            "watched": parcel.watched, "parent": parcel.parent, "folder": str(parcel.folder),
+            "log_folder": None if parcel.log_folder is None else str(parcel.log_folder),
         },
     }  # fmt: skip
     write_bytes(folder / FILE, json.dumps(record).encode())
@@ -97,7 +100,8 @@ def unpack(folder: Path) -> Parcel:
         seed=context["seed"],
         rounds=context["rounds"],
         device=context["device"],
-        deadline_s=context["deadline_s"],
+        end_unix_s=context["end_unix_s"],
+        watched=context["watched"],
         folder=Path(context["folder"]),
         log_folder=None if context["log_folder"] is None else Path(context["log_folder"]),
         parent=context["parent"],

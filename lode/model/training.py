@@ -141,7 +141,7 @@ class Training:
     def filled(self, defaults: Mapping[str, Any]) -> Training:
         """With a model's own defaults where the user left an option open and the user's other words do not speak against it."""
         made = self
-        own = defaults.get("optimizer")
+        own = defaults.get("optimizer", "adamw")
         other_rule = self.optimizer is not None and own != self.optimizer and {own, self.optimizer} != {"adam", "adamw"}
         for option in sorted(defaults, key=lambda name: name not in ("optimizer", "schedule")):
             assert hasattr(self, option), f"training_defaults: there is no option train.{option}"
@@ -149,7 +149,8 @@ class Training:
                 continue
             word, users = ONLY_WITH.get(option, ("", ()))
             fits = not word or getattr(made, word) in users
-            if fits and not (other_rule and option in ("learning_rate", "weight_decay")):
+            of_rule = word == "optimizer" or option in ("learning_rate", "weight_decay")
+            if fits and not (other_rule and of_rule):
                 made = replace(made, **{option: defaults[option]})
         return made
 

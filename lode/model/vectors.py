@@ -18,11 +18,10 @@ from lode.model.contracts import Examples, Progress
 
 
 def constant_inputs(module: Any, changed: Collection[str]) -> dict[str, Any]:
-    """Input -> its constant encoder; not those that augmentation changes, nor where a task reads the vectors of steps."""
-    if getattr(module, "reads_steps", False):
-        return {}
+    """Input -> its constant encoder; not those that augmentation changes, nor those of which a task reads the vectors of steps."""
+    kept = {*changed, *getattr(module, "steps", {}).values()}
     pairs = zip(module.groups, module.encoders, strict=True)
-    return {group.inputs[0]: encoder for group, encoder in pairs if encoder.constant and group.inputs[0] not in changed}
+    return {group.inputs[0]: encoder for group, encoder in pairs if encoder.constant and group.inputs[0] not in kept}
 
 
 def specs_with(specs: Mapping[str, TensorSpec], encoders: Mapping[str, Any]) -> dict[str, TensorSpec]:

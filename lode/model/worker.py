@@ -18,7 +18,7 @@ from typing import Any
 
 from lode.core import errors
 
-_LOOK_S = 0.2
+_LOOK_S, _ANSWER_S = 0.2, 0.02
 
 
 def main(folder: Path) -> int:
@@ -67,7 +67,9 @@ def _work(folder: Path) -> None:
     context = Context(
         seed=parcel.seed, folder=parcel.folder, rounds=parcel.rounds, device=parcel.device, training=training,
         progress=_Progress(folder / "progress.json") if rank == 0 else _say_nothing,
-        deadline_s=parcel.deadline_s, log_folder=parcel.log_folder, unlabelled=parcel.unlabelled, team=Team(rank, size, training.strategy),
+        deadline_s=None if parcel.end_unix_s is None else max(0.0, parcel.end_unix_s - time.time()),
+        log_folder=parcel.log_folder, unlabelled=parcel.unlabelled, team=Team(rank, size, training.strategy),
+        watch=_Asks(folder) if parcel.watched and rank == 0 else None,
     )  # fmt: skip
     fitted = family.fit(parcel.train, parcel.stop, context)
     if rank == 0:
@@ -106,6 +108,22 @@ class _Progress:
         if now_s - self.said_s >= _LOOK_S or done >= total:
             self.said_s = now_s
             _replace(self.path, {"what": what, "done": done, "total": total, "figures": figures})
+
+
+class _Asks:
+    """Asks the parent after each epoch whether the fit ends (`Context.watch`), and waits for the answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, epoch: int, loss: float) -> bool:
+        _replace(self.folder / "asked.json", {"epoch": epoch, "loss": loss})
+        path = self.folder / "answer.json"
+        while True:
+            answer = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            if answer.get("epoch") == epoch:
+                return bool(answer["ends"])
+            time.sleep(_ANSWER_S)
 
 
 def _say_nothing(what: str, done: int, total: int, figures: dict[str, float]) -> None:

@@ -1,6 +1,6 @@
 """The artifact: one folder that holds everything between a raw row and an answer, and proves that it answers as in training.
 
-artifact.json          format version, what was built (inputs, outputs, family and options), temperatures, policy, schema
+artifact.json          format version, what was built (inputs, outputs, family and options), temperatures, shifts, policy, schema
 preprocess.json/.safetensors    cleaners and features, fitted
 tasks.json             classes, scalings
 model/                 the family's own files
@@ -25,6 +25,7 @@ from lode.core.errors import ArtifactError, DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnSchema, Component, Problem
 from lode.data.preprocess import Preprocessor
+from lode.model.calibrate import shifted
 from lode.model.contracts import Cost, Examples, Family, Task
 from lode.pipeline import assets
 from lode.pipeline.catalog import Catalog
@@ -54,7 +55,7 @@ class Model:
     """A fitted model with its preprocessing: frames in, frames out. Of an ensemble, `preprocessor` is its first member's.
 
     recipe: what was built, as JSON: {"outputs": [{"output", "task"}], "family", "encoders", "augments", "policy"}.
-    temperatures: output -> temperature that its scores are divided by.
+    temperatures: output -> temperature that its scores are divided by. shifts: output -> what is added to its quantiles (K,).
     policy: turns the first output's prediction into the action that earns most; None without a `value:` block.
     """
 
@@ -71,6 +72,7 @@ class Model:
     card: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     ensemble: Ensemble | None = None
+    shifts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[ColumnSchema, ...]:
@@ -120,11 +122,13 @@ class Model:
         return examples(frame, self.preprocessor, self.family.needs)
 
     def scores(self, frame: pl.DataFrame) -> dict[str, np.ndarray]:
-        """Raw scores, float32 (N, K) per output."""
+        """Scores before any temperature, float32 (N, K) per output; quantiles sorted and shifted."""
         if self.ensemble is not None:
-            return self.ensemble.scores(frame)
-        assert self.family is not None, "a model has a family or is an ensemble"
-        return self.family.predict(self.examples(frame))
+            found = self.ensemble.scores(frame)
+        else:
+            assert self.family is not None, "a model has a family or is an ensemble"
+            found = self.family.predict(self.examples(frame))
+        return {name: shifted(scores, self.shifts.get(name)) for name, scores in found.items()}
 
     def cost(self) -> Cost:
         """What a row takes; of an ensemble the sum over its members."""
@@ -188,6 +192,8 @@ class Model:
             "format": 1 if self.ensemble is None else FORMAT,
             "recipe": {**assets.nameless(self.recipe), "policy": policy},
             "temperatures": self.temperatures,
+            # Only outputs that an older lode cannot read either have any.
+            **({"shifts": {name: shift_K.tolist() for name, shift_K in self.shifts.items()}} if self.shifts else {}),
             "currency": self.currency,
             "columns": [column.to_json() for column in self.columns],
             "answers": [column.to_json() for column in self.answers],
@@ -257,6 +263,7 @@ def read(folder: Path) -> Model:
     return Model(
         preprocessor, family, tasks, recipe, dict(record["temperatures"]), policy, record["currency"],
         hash=content_hash(folder), folder=folder, ensemble=ensemble,
+        shifts={name: np.array(shift, np.float32) for name, shift in record.get("shifts", {}).items()},
     )  # fmt: skip
 
 

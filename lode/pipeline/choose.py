@@ -26,13 +26,16 @@ class Auto:
         choose: what is packaged: the "cheapest" candidate whose interval reaches the best one, or the "best".
         ensemble: whether the greedy ensemble of the candidates is one of them.
         rounds: candidate -> on how many folds it is fitted, instead of what a budget allows; a run with a budget records what fitted
-            (`fitted` in the result of `lode train --json`), and with that here another run repeats it exactly.
+            (`fitted` in the result of `lode train --json`), and with that here another run repeats it.
+        refit: whether one more fit on all rows makes the model that is packaged, where folds judged it; within a budget it is made if
+            the time suffices, which is recorded too (`refitted`).
     """
 
     candidates: list[FamilySpec] | None = None
     choose: Literal["cheapest", "best"] = "cheapest"
     ensemble: bool = True
     rounds: dict[str, Annotated[int, Range(1)]] | None = None
+    refit: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

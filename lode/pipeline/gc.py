@@ -15,6 +15,7 @@ from lode.data import snapshot
 from lode.data.access.landing import LANDED
 from lode.data.storage import blocks
 from lode.data.store import Store
+from lode.pipeline import workers
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.manifest import lock, read_manifest, stage_folder
 from lode.pipeline.run import STAGES
@@ -47,7 +48,8 @@ def garbage(runs: Path, keep: int | None = None) -> list[dict[str, Any]]:
     found += [{"folder": str(folder), "bytes": _bytes(folder), "why": "left by a packaging that did not finish"} for folder in half]
     views = [folder for folder in runs.glob(f"{OPEN}*") if time.time() - folder.stat().st_mtime > _READ_S]
     found += [{"folder": str(folder), "bytes": _bytes(folder), "why": "left by a reader that did not finish"} for folder in views]
-    tried = [*runs.glob("tune/*/trials/*"), *runs.glob("tune/*/rows-*")]
+    studies = [folder for folder in runs.glob("tune/*") if not workers.in_use(folder)]
+    tried = [folder for study in studies for kind in ("trials", "work") for folder in study.glob(f"{kind}/*")]
     tried = [folder for folder in tried if time.time() - folder.stat().st_mtime > _READ_S]
     found += [{"folder": str(folder), "bytes": _bytes(folder), "why": "left by a trial that did not finish"} for folder in tried]
     found += _unnamed_blocks(runs, {Path(entry["folder"]) for entry in found})

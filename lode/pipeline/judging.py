@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from lode.core.errors import ModelError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.model.bootstrap import difference, draws, intervals
-from lode.model.calibrate import temperature
+from lode.model.calibrate import conformal_shift, shifted, temperature
 from lode.model.contracts import Cost, Task
 from lode.pipeline import choose
 from lode.pipeline.development import Development, outcomes
@@ -23,11 +24,32 @@ VALUE = "value per 1,000"
 _RESAMPLES, _FEWEST_RESAMPLES, _DRAWN_ROWS = 1000, 200, 4_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What makes an output's scores hold what they promise. temperature: of probabilities; shift: of quantiles (K,), None without any."""
+
+    temperature: float = 1.0
+    shift: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, task: Task, scores_NK: np.ndarray, target: np.ndarray) -> Calibration:
+        """Fitted on these rows."""
+        trials, levels = task.trials(scores_NK, target), task.levels()
+        return cls(
+            1.0 if trials is None else temperature(*trials),
+            None if levels is None else conformal_shift(np.sort(scores_NK, axis=1), target, levels),
+        )
+
+    def figures(self, task: Task, scores_NK: np.ndarray) -> np.ndarray:
+        """What metrics and policies read."""
+        return figures(task, shifted(scores_NK, self.shift), self.temperature)
+
+
 class Judged:
     """One candidate's scores on the judged rows with a known label (M), and what was chosen from them.
 
-    temperatures: output -> temperature for serving. policy: fitted on all judged rows, for serving.
-    crossed: figures (M,) or (M, K) of each row under a temperature that was fitted on the other folds.
+    calibrations: output -> temperature or shift for serving. policy: fitted on all judged rows, for serving.
+    crossed: figures (M,) or (M, K) of each row under a calibration that was fitted on the other folds.
     worth: money of each row (M,) under a policy that was fitted on the other folds; float, for intervals only.
     """
 
@@ -38,10 +60,10 @@ class Judged:
         judged, fold = development.judged(len(scores[first]))
         known = self.task.known(development.targets[first][judged])
         self.rows, self.fold = judged[known], fold[known]
-        self.temperatures: dict[str, float] = {}
+        self.calibrations: dict[str, Calibration] = {}
         for name, task in development.tasks.items():
             own, target = scores[name], development.targets[name][judged]
-            self.temperatures[name] = fitted_temperature(task, own, target)
+            self.calibrations[name] = Calibration.of(task, own, target)
             if name == first:
                 self.scores, self.target = own[known], target[known]
         self.truth = self.task.natural(self.target)
@@ -56,18 +78,18 @@ class Judged:
 
     def _cross_calibrated(self) -> np.ndarray:
         found = figures(self.task, self.scores, 1.0)
-        if self.task.trials(self.scores[:0], self.target[:0]) is None:
+        if self.task.levels() is None and self.task.trials(self.scores[:0], self.target[:0]) is None:
             return found
         for number in np.unique(self.fold):
             inside = self.fold == number
-            fitted = fitted_temperature(self.task, self.scores[~inside], self.target[~inside])
-            found[inside] = figures(self.task, self.scores[inside], fitted)
+            fitted = Calibration.of(self.task, self.scores[~inside], self.target[~inside])
+            found[inside] = fitted.figures(self.task, self.scores[inside])
         return found
 
     def _valued(self, development: Development, component: Component) -> tuple[Policy, np.ndarray]:
         """The policy fitted on all judged rows, and each row's money under one that was fitted on the other folds."""
         policy: Policy = REGISTRIES["policy"].create(component)
-        prediction = figures(self.task, self.scores, self.temperatures[development.first])
+        prediction = self.calibrations[development.first].figures(self.task, self.scores)
         everything = outcomes(development.frame[self.rows], policy, prediction, self.truth)
         policy.fit(everything)
         if type(policy).task == "binary":
@@ -81,6 +103,16 @@ class Judged:
             part = _part(everything, inside, self.crossed)
             worth[inside] = crossed.worth(crossed.act(part.prediction), part)
         return policy, np.array([float(money(units, policy.scale)) for units in worth])
+
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """Output -> temperature for serving; 1.0 where it has no probabilities."""
+        return {name: found.temperature for name, found in self.calibrations.items()}
+
+    @property
+    def shifts(self) -> dict[str, np.ndarray]:
+        """Output -> shift (K,) for serving, of outputs that are quantiles."""
+        return {name: found.shift for name, found in self.calibrations.items() if found.shift is not None}
 
     def interval(self, seed: int) -> tuple[float, float, float]:
         """The figure that selects, with its 95 % interval."""
@@ -123,12 +155,6 @@ def select(
 def resamples_for(num_rows: int) -> int:
     """Bootstrap resamples: the interval of many rows is narrow, and fewer draws tell it."""
     return max(_FEWEST_RESAMPLES, min(_RESAMPLES, _DRAWN_ROWS // max(num_rows, 1)))
-
-
-def fitted_temperature(task: Task, scores_NK: np.ndarray, target: np.ndarray) -> float:
-    """The temperature of an output's probabilities; 1.0 where it has none."""
-    trials = task.trials(scores_NK, target)
-    return 1.0 if trials is None else temperature(*trials)
 
 
 def _useful(judged: Mapping[str, Judged], allowed: list[str], seed: int) -> list[str]:

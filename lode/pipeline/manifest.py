@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -38,6 +38,7 @@ FORMAT = 2
 
 _PACKAGES = ("lodeml", "torch", "numpy", "polars", "scikit-learn", "lightgbm", "safetensors")
 _SAMPLE_EVERY_S = 0.05
+_PATIENCE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,23 @@ def lock(runs: Path, command: str) -> Iterator[None]:
         file.truncate()
         file.write(f"process {os.getpid()} on {platform.node()} ({command}), since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
         file.flush()
+        yield
+
+
+@contextmanager
+def lock_in_turn(runs: Path, command: str, say: Callable[[str], None]) -> Iterator[None]:
+    """`lock`, waited for as long as somebody else holds it; says once for whom."""
+    with ExitStack() as stack:
+        told = False
+        while True:
+            try:
+                stack.enter_context(lock(runs, command))
+                break
+            except BusyError as error:
+                if not told:
+                    say(f"waiting: {error}")
+                told = True
+                time.sleep(_PATIENCE_S)
         yield
 
 

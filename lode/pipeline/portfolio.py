@@ -33,16 +33,17 @@ class Candidate:
 class Slate:
     """What is fitted. allowed: names that may be packaged. method: of the ensemble, or None. members: names that may be part of it.
 
-    cross: folds that the file asks for; None leaves it to the data. pinned: candidate -> folds that it is fitted on.
+    pinned: candidate -> folds that it is fitted on.
+    refit: whether the model that is packaged may be fitted once more on all rows.
     """
 
     candidates: tuple[Candidate, ...]
     allowed: tuple[str, ...]
     method: str | None = None
     members: tuple[str, ...] = ()
-    cross: int | None = None
     best: bool = False
     pinned: dict[str, int] | None = None
+    refit: bool = True
 
 
 _PLAIN = (Candidate("network", Component("network")),)
@@ -112,12 +113,18 @@ def _auto(
     # A baseline that is listed with options of its own takes the place of the plain one.
     names = {part.name for part in chosen}
     everything = (*(part for part in baselines if part.name not in names), *chosen)
+    unknown = sorted(set(auto.rounds or ()) - {part.name for part in everything})
+    if unknown:
+        raise ModelError(
+            f"model.rounds: found {listed(unknown)}, allowed is {listed(part.name for part in everything)}. Name these, "
+            "as `fitted` of the earlier run does."
+        )
     order = sorted(everything, key=lambda part: _place(part, baselines))
     members = tuple(part.name for part in order if part.name in names and part.name != "constant")
     method = "greedy" if auto.ensemble and len(members) > 1 and ENSEMBLE not in names else None
     allowed = tuple(part.name for part in order if part.name in names)
     return Slate(tuple(order), (*allowed, ENSEMBLE) if method else allowed, method, members,
-                 best=auto.choose == "best", pinned=auto.rounds)  # fmt: skip
+                 best=auto.choose == "best", pinned=auto.rounds, refit=auto.refit)  # fmt: skip
 
 
 def _place(part: Candidate, baselines: Sequence[Candidate]) -> int:
@@ -132,7 +139,7 @@ def _ensemble(options: Ensembling, baselines: tuple[Candidate, ...], tasks: Sequ
         _check(part.component, tasks)
     names = tuple(part.name for part in members)
     candidates = (*(part for part in baselines if part.name not in names), *members)
-    return Slate(candidates, (ENSEMBLE,), options.method, names, options.folds, best=True)
+    return Slate(candidates, (ENSEMBLE,), options.method, names, best=True)
 
 
 def named(components: Iterable[Component | str]) -> list[Candidate]:

@@ -36,7 +36,7 @@ from lode.pipeline.assets import Assets
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.evaluate import Evaluation, evaluate
 from lode.pipeline.fitting import Fitting, fitting
-from lode.pipeline.manifest import Manifest, hash_json, lock, perform, read_manifest, stage_folder, stage_key
+from lode.pipeline.manifest import Manifest, hash_json, lock, lock_in_turn, perform, read_manifest, stage_folder, stage_key
 from lode.pipeline.origins import Origins, last_data
 from lode.pipeline.plane import plane
 from lode.pipeline.quality import render as render_quality
@@ -130,7 +130,7 @@ def run(
 def begin(path: Path, data: Path | None, runs: Path, progress: Progress, say: Callable[[str], None]) -> Work:
     """The work of a file whose data stage is done, without its lock; `Work.fitting` goes on from here."""
     work = Work(specs.load(path, data), runs, data, progress, say)
-    with lock(runs, f"lode tune {path}"):
+    with lock_in_turn(runs, f"lode tune {path}", say):
         work.until("data")
     return work
 
@@ -286,8 +286,9 @@ class Work:
         made, rows = self.fitting(self.spec), self.run.manifests["data"].result["rows"]
 
         def work(folder: Path) -> Mapping[str, Any]:
+            begun_s = time.monotonic()
             self.say(f"train: {self.spec.model.type} on {rows['train']:,} rows, with baselines")
-            return train.train(made.read(), self._test(), made.plan, folder, self.progress)
+            return train.train(made.read(), self._test(), made.plan, folder, self.progress, begun_s)
 
         return self._perform("train", made.inputs, {"data": self.run.manifests["data"].key}, self.training.seed, work)
 

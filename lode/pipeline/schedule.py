@@ -27,6 +27,8 @@ _SURELY = 2.0
 """Standard errors by which a candidate must be behind the best to be given up after its first fold."""
 _CHEAP = 0.1
 """Share of the time that is left which all folds of a candidate may take so that they come before anything else."""
+_LEAST = 0.02
+"""Share of a budget with less of which left no further candidate is begun: it would learn nothing."""
 _LATER = 1.15
 """A further fold may take this much longer than the longest one so far."""
 
@@ -37,6 +39,7 @@ class Clock:
     def __init__(self, scratch: Path, budget_s: float, begun_s: float) -> None:
         self._path, self._begin_s = scratch / _CLOCK, begun_s
         self._before_s = float(read_json(self._path)["spent_s"]) if self._path.is_file() else 0.0
+        self.least_s = _LEAST * budget_s
         self._usable_s = budget_s - min(budget_s / 2, _RESERVED_S + _RESERVED_SHARE * budget_s)
 
     def left_s(self) -> float:
@@ -51,8 +54,13 @@ class Clock:
         return self._before_s + time.monotonic() - self._begin_s
 
 
-def fit_all(trials: Mapping[str, Trial], scratch: Path, clock: Clock | None, pinned: Mapping[str, int] | None) -> dict[str, int]:
-    """Fit, and return on how many rounds each candidate was fitted (those without any are left out). clock: None without a budget."""
+def fit_all(
+    trials: Mapping[str, Trial], scratch: Path, clock: Clock | None, pinned: Mapping[str, int] | None, members: Sequence[str] = ()
+) -> dict[str, int]:
+    """Fit, and return on how many rounds each candidate was fitted (those without any are left out).
+
+    clock: None without a budget. members: of an ensemble that the file names: none of them is given up while there is time.
+    """
     path = scratch / _RECORD
     if path.is_file():
         found: dict[str, int] = read_json(path)
@@ -66,7 +74,7 @@ def fit_all(trials: Mapping[str, Trial], scratch: Path, clock: Clock | None, pin
                     trial.judge(number)
             _release(trials, number, num_rounds)
     else:
-        _Lanes(trials, num_rounds, clock).run()
+        _Lanes(trials, num_rounds, clock, members).run()
         wanted = {name: _in_a_row(trial, num_rounds) for name, trial in trials.items()}
     fitted = {name: count for name, count in wanted.items() if count}
     write_json(path, fitted, sort_keys=False)
@@ -101,8 +109,8 @@ Job = tuple[Trial, int]
 class _Lanes:
     """Two lanes of work until the budget ends: the calling thread takes anything, a second one what may run aside."""
 
-    def __init__(self, trials: Mapping[str, Trial], num_rounds: int, clock: Clock) -> None:
-        self._trials, self._num_rounds, self._clock = trials, num_rounds, clock
+    def __init__(self, trials: Mapping[str, Trial], num_rounds: int, clock: Clock, members: Sequence[str]) -> None:
+        self._trials, self._num_rounds, self._clock, self._members = trials, num_rounds, clock, members
         self._taken: set[tuple[str, int]] = set()
         self._seconds: dict[str, float] = {}
         self._change = threading.Condition()
@@ -155,7 +163,7 @@ class _Lanes:
         left_s = self._clock.left_s()
         first = [trial for trial in self._trials.values() if (trial.name, 0) not in self._taken]
         # Baselines are always there, whatever the budget; the calling thread leaves to the other one what that can do.
-        first = [trial for trial in first if left_s > 0 or trial.name in BASELINES]
+        first = [trial for trial in first if left_s > self._clock.least_s or trial.name in BASELINES]
         for trial in sorted(first, key=lambda trial: trial.aside):
             if trial.aside or not aside:
                 yield trial, 0
@@ -174,10 +182,14 @@ class _Lanes:
         return self._seconds.get(trial.name, 0.0) * _LATER
 
     def _kept(self) -> Sequence[Trial]:
-        """Candidates that are fitted further: those that the greedy ensemble of the first round takes, by weight, then those that it
-        leaves but that are not surely worse than the best: of few rows it cannot tell.
+        """Candidates that are fitted further: the members that the file names.
+
+        Else those that the greedy ensemble of the first round takes, by weight, then those that it leaves but that are not surely worse
+        than the best: of few rows it cannot tell.
         """
         ready = [trial for trial in self._trials.values() if trial.is_done(0) and trial.name != "constant"]
+        if self._members:
+            return [trial for trial in ready if trial.name in self._members]
         if not ready:
             return []
         development = ready[0].development

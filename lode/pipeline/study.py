@@ -7,8 +7,7 @@ The study is Optuna's (SQLite, `runs/tune/<name>-<hash>/study.db`); what may be 
 
 from __future__ import annotations
 
-import os
-import platform
+import math
 import shutil
 import time
 import warnings
@@ -28,8 +27,9 @@ from lode.core.errors import ModelError, SpecError
 from lode.core.registry import REGISTRIES, section
 from lode.core.search import Dimension, applied, dimensions
 from lode.model.contracts import Progress
-from lode.pipeline import judging, trials
-from lode.pipeline.manifest import hash_json
+from lode.pipeline import judging, trials, workers
+from lode.pipeline.fitting import Fitting, policy_of
+from lode.pipeline.manifest import hash_json, lock_in_turn
 from lode.pipeline.portfolio import Candidate
 from lode.pipeline.run import Work, begin
 from lode.pipeline.scoring import higher_is_better
@@ -80,29 +80,28 @@ class Study:
         fitting = work.fitting(work.spec)
         what = [fitting.inputs, [asdict(item) for item in found], options.method, options.seed]
         folder = runs / "tune" / f"{work.spec.name}-{hash_json(what)[:8]}"
-        folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
-        kept = optuna.create_study(
-            study_name=work.spec.name, storage=storage, load_if_exists=True, direction=_direction(work), pruner=_pruner(options.method),
-            sampler=optuna.samplers.RandomSampler(seed=options.seed),
-        )  # fmt: skip
-        study = cls(path, options, tree, found, work, folder, say, kept, budget_s)
-        study._take_up()
+        with lock_in_turn(folder, f"lode tune {path}", say):
+            study = cls(path, options, tree, found, work, folder, say, _kept(work, folder, options), budget_s)
+            study._take_up()
         return study
 
     def work_on(self) -> None:
         """Trials until there are enough, or the budget is spent."""
         begin_s = time.monotonic()
         self.kept.sampler = self._sampler()
-        while (left := self._left()) > 0 and not self._is_spent(begin_s):
-            trial = self.kept.ask()
-            trial.set_user_attr("process", [platform.node(), os.getpid()])
-            self._try(trial)
-            self.say(f"tune: {self._told(self.kept.trials[trial.number], left)}")
-        self._rounds.clear()
-        for folder in self.folder.glob(f"rows-*-{os.getpid()}"):
-            shutil.rmtree(folder, ignore_errors=True)
+        own = workers.own_folder(self.folder)
+        try:
+            while (left := self._left()) > 0 and not self._is_spent(begin_s):
+                trial = self.kept.ask()
+                trial.set_user_attr("process", workers.myself())
+                if self._is_surplus(trial):
+                    continue
+                self._try(trial, own)
+                self.say(f"tune: {self._told(self.kept.trials[trial.number], left)}")
+        finally:
+            self._rounds.clear()
+            workers.leave(self.folder)
 
     @property
     def done(self) -> list[FrozenTrial]:
@@ -113,7 +112,16 @@ class Study:
         """Trials still to begin; those of other processes count, one that begins again counts once."""
         known = self.kept.get_trials(deepcopy=False)
         begun = sum(trial.state != TrialState.WAITING for trial in known)
-        return self.target - begun + sum("once_more" in trial.user_attrs for trial in known)
+        return self.target - begun + sum(_is_beside(trial) for trial in known)
+
+    def _is_surplus(self, trial: optuna.Trial) -> bool:
+        """Whether other processes began enough trials while this one was asked for: then it is none of the study's."""
+        before = [entry for entry in self.kept.get_trials(deepcopy=False) if entry.number < trial.number]
+        surplus = "once_more" not in trial.user_attrs and sum(not _is_beside(entry) for entry in before) >= self.target
+        if surplus:
+            trial.set_user_attr("surplus", True)
+            self.kept.tell(trial, state=TrialState.FAIL)
+        return surplus
 
     @property
     def target(self) -> int:
@@ -124,7 +132,9 @@ class Study:
         """Whether the machine worked on the study for as long as the budget allows: trials side by side count once."""
         if self.budget_s is None:
             return False
-        spans = sorted((t.datetime_start, t.datetime_complete) for t in self.done if t.datetime_start and t.datetime_complete)
+        # Of a trial that was interrupted nobody knows when: its end was written by the process that found it.
+        ended = [trial for trial in self.done if trial.state != TrialState.FAIL or "refused" in trial.user_attrs]
+        spans = sorted((t.datetime_start, t.datetime_complete) for t in ended if t.datetime_start and t.datetime_complete)
         spent, until = 0.0, None
         for start, end in spans:
             start = start if until is None or start > until else until
@@ -132,10 +142,10 @@ class Study:
             until = end if until is None or end > until else until
         return max(spent, time.monotonic() - begin_s) >= self.budget_s
 
-    def _try(self, trial: optuna.Trial) -> None:
-        """One trial, told to the study whatever comes of it."""
+    def _try(self, trial: optuna.Trial, own: Path) -> None:
+        """One trial, told to the study whatever comes of it. own: the folder of this process."""
         try:
-            value = self._judge(trial)
+            value = self._judge(trial, own)
         except optuna.TrialPruned:
             self.kept.tell(trial, state=TrialState.PRUNED)
         except (ModelError, SpecError) as error:
@@ -146,19 +156,24 @@ class Study:
             self._again(self.kept.trials[trial.number])
             raise
         else:
-            self.kept.tell(trial, value)
+            if math.isnan(value):
+                trial.set_user_attr("refused", f"{trial.user_attrs['metric']} is not a number on the rows that judge")
+                self.kept.tell(trial, state=TrialState.FAIL)
+            else:
+                self.kept.tell(trial, value)
         shutil.rmtree(self._scratch(trial), ignore_errors=True)
 
     def _scratch(self, trial: optuna.Trial) -> Path:
         """Where its fits lie until it is judged: one that begins again finds those that were finished."""
-        return self.folder / "trials" / hash_json(sorted(trial.params.items()))[:16]
+        return self.folder / "trials" / str(trial.user_attrs.get("once_more", trial.number))
 
-    def _judge(self, trial: optuna.Trial) -> float:
+    def _judge(self, trial: optuna.Trial, own: Path) -> float:
         """The figure that selects, on rows that the trial's fits never saw."""
         values = self._values(trial)
+        trial.set_user_attr("values", [[item.name, value] for item, value in values])
         spec = specs.from_tree(self.path, applied(self.tree, values), self.work.spec.data_folder)
         fitting = self.work.fitting(spec)
-        rounds = self._rounds_of(fitting)
+        rounds = self._rounds_of(fitting, own)
         development, scratch = rounds.development, self._scratch(trial)
         plan = fitting.plan
         if len(development.plan.rounds) == 1:
@@ -175,7 +190,7 @@ class Study:
         score, low, high = judged.interval(plan.seed)
         for name, found in (
             ("metric", judged.metric), ("low", low), ("high", high), ("cost", asdict(tried.cost())),
-            ("seconds", round(time.monotonic() - begin_s, 3)), ("values", [[item.name, value] for item, value in values]),
+            ("seconds", round(time.monotonic() - begin_s, 3)),
         ):  # fmt: skip
             trial.set_user_attr(name, found)
         return score
@@ -197,10 +212,8 @@ class Study:
             if not item.exists(applied(self.tree, chosen)):
                 continue
             if item.choices:
-                plain = all(isinstance(value, str | int | float | bool | None) for value in item.choices)
-                names = list(item.choices) if plain else list(range(len(item.choices)))
-                found = trial.suggest_categorical(item.name, names)
-                value: Any = found if plain else item.choices[int(found)]
+                kept = [_kept_as(item, value) for value in item.choices]
+                value: Any = item.choices[kept.index(trial.suggest_categorical(item.name, kept))]
             elif item.whole:
                 value = trial.suggest_int(item.name, round(item.low), round(item.high), log=item.log)
             else:
@@ -208,12 +221,12 @@ class Study:
             chosen.append((item, value))
         return chosen
 
-    def _rounds_of(self, fitting: Any) -> trials.Rounds:
+    def _rounds_of(self, fitting: Fitting, own: Path) -> trials.Rounds:
         """Fitted preprocessors and arrays, shared by all trials that prepare the rows alike."""
         same = {name: part for name, part in fitting.inputs.items() if name not in ("model", "train", "recipe", "policy")}
         key = hash_json([same, fitting.inputs["recipe"]["outputs"]])
         if key not in self._rounds:
-            self._rounds[key] = trials.Rounds(fitting.read(), self.folder / f"rows-{key[:8]}-{os.getpid()}", self.work.progress)
+            self._rounds[key] = trials.Rounds(fitting.read(), own / key[:8], self.work.progress)
         return self._rounds[key]
 
     @property
@@ -222,7 +235,7 @@ class Study:
 
     def _sampler(self) -> optuna.samplers.BaseSampler:
         """Of the method; another process, or the same later, draws other trials."""
-        seed = int(hash_json([self.options.seed, len(self.kept.trials), os.getpid() if self._others() else 0])[:8], 16)
+        seed = int(hash_json([self.options.seed, len(self.kept.trials), workers.myself() if self._others() else []])[:8], 16)
         if self.options.method in ("random", "grid"):
             return optuna.samplers.RandomSampler(seed=seed)
         if self.options.method == "gp":
@@ -236,7 +249,10 @@ class Study:
         return any(trial.state == TrialState.RUNNING for trial in self.kept.trials) or self.options.processes > 1
 
     def _grid(self) -> list[dict[str, Any]]:
-        """Every combination, those that differ only in options that do not exist counted once. Errors: SpecError for too many."""
+        """Every combination as the study keeps it, those that differ only in options that do not exist counted once.
+
+        Errors: SpecError for too many.
+        """
         lists = [item.grid() for item in self.dimensions]
         total = 1
         for values in lists:
@@ -251,28 +267,32 @@ class Study:
             for item, value in zip(self.dimensions, combination, strict=True):
                 if item.exists(applied(self.tree, chosen)):
                     chosen.append((item, value))
-            entry = {item.name: value for item, value in chosen}
+            entry = {item.name: _kept_as(item, value) for item, value in chosen}
             found.setdefault(hash_json(sorted(entry.items())), entry)
         return list(found.values())
 
     def _take_up(self) -> None:
-        """Trials whose process is gone begin again; a grid is written down once."""
+        """Trials whose process is gone begin again; a grid is written down once, or what a killed process did not write of it."""
         for trial in self.kept.trials:
-            if trial.state == TrialState.RUNNING and not _is_alive(trial.user_attrs.get("process")):
+            process = trial.user_attrs.get("process")
+            # This process begins only now: a trial of the same number on this machine was another one's.
+            if trial.state == TrialState.RUNNING and (process == workers.myself() or not workers.is_alive(process)):
                 self._again(trial)
-        if self.options.method == "grid" and not self.kept.trials:
-            for values in self._grid():
+        if self.options.method == "grid":
+            known = sum(not _is_beside(trial) for trial in self.kept.get_trials(deepcopy=False))
+            for values in self._grid()[known:]:
                 self.kept.enqueue_trial(values)
 
     def _again(self, trial: FrozenTrial) -> None:
-        """End a trial that was interrupted and put what it tried first in line; its finished folds are on disk."""
+        """End a trial that was interrupted and put what it tried in line; its finished folds are on disk."""
         with suppress(RuntimeError, ValueError):  # another process was quicker
             self.kept.tell(trial.number, state=TrialState.FAIL)
-            self.kept.enqueue_trial(trial.params, user_attrs={"once_more": True})
+            values = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            self.kept.enqueue_trial(values, user_attrs={"once_more": trial.user_attrs.get("once_more", trial.number)})
 
     def _told(self, trial: FrozenTrial, left: int) -> str:
         """One line of a finished trial."""
-        tried = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
+        tried = ", ".join(f"{name} {_short(value)}" for name, value in trial.user_attrs.get("values", ()))
         place = f"trial {self.target - left + 1} of {self.target}"
         if trial.state == TrialState.COMPLETE:
             return f"{place}: {trial.value:.4g} {trial.user_attrs['metric']} ({trial.user_attrs['seconds']:.1f} s): {tried}"
@@ -280,11 +300,32 @@ class Study:
         return f"{place}: {what}: {tried}"
 
 
+def _kept(work: Work, folder: Path, options: Tune) -> optuna.Study:
+    """The study in the folder, made where there is none."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
+    return optuna.create_study(
+        study_name=work.spec.name, storage=storage, load_if_exists=True, direction=_direction(work), pruner=_pruner(options.method),
+        sampler=optuna.samplers.RandomSampler(seed=options.seed),
+    )  # fmt: skip
+
+
+def _kept_as(item: Dimension, value: Any) -> Any:
+    """A value as the study holds it: itself, or its place in the list where one of them is no plain word or number."""
+    plain = all(isinstance(entry, str | int | float | bool | None) for entry in item.choices)
+    return value if plain else item.choices.index(value)
+
+
+def _is_beside(trial: FrozenTrial) -> bool:
+    """Whether a trial does not count: it repeats one that was interrupted, or was one too many."""
+    return "once_more" in trial.user_attrs or "surplus" in trial.user_attrs
+
+
 def _direction(work: Work) -> Literal["maximize", "minimize"]:
     """Which way the figure that selects points."""
-    if work.spec.value is not None:
+    snapshot = work.run.manifests["data"].result
+    if policy_of(work.spec, snapshot) is not None:
         return "maximize"
-    first = work.run.manifests["data"].result["outputs"][work.spec.outputs[0].name]["type"]
+    first = snapshot["outputs"][work.spec.outputs[0].name]["type"]
     metrics = REGISTRIES["task"].constant(first, "metrics")
     return "maximize" if higher_is_better(metrics[0]) else "minimize"
 
@@ -293,22 +334,6 @@ def _pruner(method: str) -> optuna.pruners.BasePruner:
     if method == "asha":
         return optuna.pruners.SuccessiveHalvingPruner()
     return optuna.pruners.HyperbandPruner() if method == "hyperband" else optuna.pruners.NopPruner()
-
-
-def _is_alive(process: Any) -> bool:
-    """Whether the process [machine, number] still runs; that of another machine is taken to."""
-    if not process:
-        return False
-    machine, number = process
-    if machine != platform.node():
-        return True
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,7 @@ what a budget allows, and `lode/pipeline/choose.py` for how the choice is made.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from lode.core.types import Component
-from lode.model.contracts import Cost, Progress
+from lode.model.contracts import Cost, Family, Progress
 from lode.pipeline import crossed, judging, portfolio, schedule
 from lode.pipeline.artifact import Model, canonical
 from lode.pipeline.blend import Blend, blend, can_blend, equal_weights, surely_better
@@ -23,35 +23,44 @@ from lode.pipeline.development import Development, Prepared
 from lode.pipeline.ensemble import Ensemble
 from lode.pipeline.member import Member, total_cost
 from lode.pipeline.portfolio import ENSEMBLE, Slate
+from lode.pipeline.state import read_json, write_json
 from lode.pipeline.trials import Plan, Rounds, Trial, one_lane
 
 __all__ = ["Plan", "default_device", "train"]
 
 _PARITY_ROWS = 1000
 _TIMED_ROWS = 1000
+_MORE_ROWS = 1.5
+"""A fit on all rows may take this much longer than the longest one on a part of them."""
 
 
-def train(development: Development, held_out: pl.DataFrame, plan: Plan, folder: Path, progress: Progress) -> dict[str, Any]:
+def train(
+    development: Development, held_out: pl.DataFrame, plan: Plan, folder: Path, progress: Progress, begun_s: float | None = None
+) -> dict[str, Any]:
     """Fit, choose and keep `folder/models/<candidate>/`; returns the result for the manifest.
 
-    held_out: test rows, for the parity check only; nothing is learned from them.
+    held_out: test rows, for the parity check only; nothing is learned from them. begun_s: when the stage began, on the monotonic
+    clock, if that was before now: a budget is for all of it.
     """
-    return _Stage(development, plan, folder, progress).result(held_out)
+    return _Stage(development, plan, folder, progress, time.monotonic() if begun_s is None else begun_s).result(held_out)
 
 
 class _Stage:
     """One train stage: what was fitted, what it is worth, what is kept."""
 
-    def __init__(self, development: Development, plan: Plan, folder: Path, progress: Progress) -> None:
+    def __init__(self, development: Development, plan: Plan, folder: Path, progress: Progress, begun_s: float) -> None:
         self.development, self.plan, self.folder = development, plan, folder
-        scratch = folder / ".scratch"
+        self.scratch = scratch = folder / ".scratch"
+        self.clock = None if plan.budget_s is None else schedule.Clock(scratch, plan.budget_s, begun_s)
+        self.refitted: bool | None = None
         self.slate = _slate(development, plan)
         self.rounds = Rounds(development, scratch, progress)
         self.hurried = plan.budget_s is not None or self.slate.pinned is not None
         if self.hurried:
             plan = replace(plan, training=one_lane(plan.training))
         trials = {part.name: Trial(part, self.rounds, plan, scratch, progress) for part in self.slate.candidates}
-        self.fitted = schedule.fit_all(trials, scratch, plan.budget_s, self.slate.pinned)
+        members = self.slate.members if self.slate.allowed == (ENSEMBLE,) else ()
+        self.fitted = schedule.fit_all(trials, scratch, self.clock, self.slate.pinned, members)
         self.trials = {name: trials[name] for name in self.fitted}
         self.blend, common = self._blend()
         # Compared on the same rows: who judged fewer was given up.
@@ -88,6 +97,7 @@ class _Stage:
             "chosen": chosen, "recommended": next(row["candidate"] for row in table if row["recommended"]), "table": table,
             "judged_by": development.plan.kind, "judged_rows": len(development.plan.judged),
             "metric": best.metric, "models": records, "temperatures": best.temperatures, "fitted": self.fitted,
+            "refitted": self.refitted,
             "ensemble": None if self.blend is None else {name: dict(each) for name, each in self.blend.weights.items()},
             "cross_validation": crossed.figures(self.judged, chosen, self.slate, development, plan.seed),
             "policy": None if best.policy is None else best.policy.state(), "profit_curve": best.curve, **inputs,
@@ -104,21 +114,13 @@ class _Stage:
             return None, max(self.fitted[name] for name in allowed or self.fitted)
         best, common = None, 0
         for count in sorted({self.fitted[name] for name in names}, reverse=True):
-            found = self._blended([name for name in names if self.fitted[name] >= count], count)
+            scores = {name: self.trials[name].scores(count) for name in names if self.fitted[name] >= count}
+            found = blend(str(self.slate.method), self.development, scores, self.plan.seed)
             if best is None or surely_better(found, best, self.development):
                 best, common = found, count
         # One candidate alone is that candidate.
         alone = best is not None and len(best.names) == 1 and self.slate.allowed != (ENSEMBLE,)
         return (None if alone else best), common
-
-    def _blended(self, names: list[str], count: int) -> Blend:
-        """On the first rounds; what gets no weight leaves."""
-        while True:
-            scores = {name: self.trials[name].scores(count) for name in names}
-            found = blend(str(self.slate.method), self.development, scores, self.plan.seed)
-            if len(found.names) == len(names):
-                return found
-            names = list(found.names)
 
     @property
     def _bags(self) -> bool:
@@ -146,23 +148,36 @@ class _Stage:
     def _model(self, name: str, refit: bool) -> Model:
         """A candidate as it is kept."""
         if name == ENSEMBLE:
-            return self._wrapped(name, None, self._ensemble())
-        trial, count = self.trials[name], self.fitted[name]
-        if self.development.plan.kind != "out of fold":
-            family, prepared = trial.holdout(refit)
-        elif self.hurried and self._bags and not (refit and self._has_time(name)):
-            return self._wrapped(name, None, self._bag(name, count))
-        else:
-            family, prepared = trial.refit(count)
-        return self._wrapped(name, Member(name, trial.component, 0, family), prepared)
+            return self._wrapped(name, None, self._ensemble(refit))
+        may = self._may_refit([name]) if refit else not self.hurried
+        if self._bags and not may:
+            return self._wrapped(name, None, self._bag(name, self.fitted[name]))
+        family, prepared = self._alone(name, may, refit)
+        return self._wrapped(name, Member(name, self.trials[name].component, 0, family), prepared)
 
-    def _has_time(self, name: str) -> bool:
-        """Whether one more fit is made for the model that is packaged; decided by the fits alone, so that a resumed run decides alike."""
-        if self.plan.budget_s is None:
-            return True
-        spent = sum(trial.seconds(number) for word, trial in self.trials.items() for number in range(self.fitted[word]))
-        longest = max(self.trials[name].seconds(number) for number in range(self.fitted[name]))
-        return spent + 2 * longest < self.plan.budget_s
+    def _alone(self, name: str, may: bool, refit: bool) -> tuple[Family, Prepared]:
+        """One model of a candidate: fitted on all rows, or the one that judged last, which by time knows most."""
+        trial, count = self.trials[name], self.fitted[name]
+        end_s = None if self.clock is None else time.monotonic() + self.clock.left_s()
+        if self.development.plan.kind == "out of fold":
+            return trial.refit(count, end_s) if may else trial.judged(count - 1)
+        return trial.holdout(refit and may)
+
+    def _may_refit(self, names: Sequence[str]) -> bool:
+        """Whether these are fitted once more on all rows for the model that is packaged.
+
+        Within a budget where that ends in time; written down before it is used, so that a resumed run decides alike.
+        """
+        path = self.scratch / "refit.json"
+        if self.clock is None or not self.slate.refit:
+            self.refitted = self.slate.refit
+        elif path.is_file():
+            self.refitted = bool(read_json(path)["refit"])
+        else:
+            longest = [max(self.trials[name].seconds(number) for number in range(self.fitted[name])) for name in names]
+            self.refitted = sum(longest) * _MORE_ROWS < self.clock.left_s()
+            write_json(path, {"refit": self.refitted})
+        return self.refitted
 
     def _bag(self, name: str, count: int) -> Ensemble:
         """The models of one candidate's folds."""
@@ -172,8 +187,8 @@ class _Stage:
         tasks = self.development.tasks
         return Ensemble("bagging", preprocessors, members, tasks, equal_weights(list(tasks), name), [name])
 
-    def _ensemble(self) -> Ensemble:
-        """The fitted members with the weights that were found."""
+    def _ensemble(self, refit: bool) -> Ensemble:
+        """The fitted members with the weights that were found. refit: for the package; to be timed, any models do."""
         found, tasks = self.blend, self.development.tasks
         assert found is not None, "there is an ensemble only where candidates were put together"
         if self._bags and found.method != "voting":
@@ -186,21 +201,20 @@ class _Stage:
             preprocessors = [self.rounds.get(place).preprocessor for place in places]
         else:
             members, preprocessors = [], []
+            may = refit and self._may_refit(found.names)
             for name in found.names:
-                trial = self.trials[name]
-                whole = self.development.plan.kind == "out of fold"
-                family, prepared = trial.refit(self.fitted[name]) if whole else trial.holdout(refit=True)
+                family, prepared = self._alone(name, may, refit)
                 if prepared.preprocessor not in preprocessors:
                     preprocessors.append(prepared.preprocessor)
-                members.append(Member(name, trial.component, preprocessors.index(prepared.preprocessor), family))
+                members.append(Member(name, self.trials[name].component, preprocessors.index(prepared.preprocessor), family))
         return Ensemble(found.method, preprocessors, members, tasks, found.weights, found.names, found.meta)
 
     def _wrapped(self, name: str, member: Member | None, part: Ensemble | Prepared) -> Model:
         """With everything that was chosen for it."""
         judged, plan = self.judged[name], self.plan
         policy = None if plan.policy is None else canonical(plan.policy.to_json())
-        made: dict[str, Any] = {"tasks": self.development.tasks, "temperatures": dict(judged.temperatures), "policy": judged.policy,
-                                "currency": plan.currency}  # fmt: skip
+        made: dict[str, Any] = {"tasks": self.development.tasks, "temperatures": judged.temperatures, "shifts": judged.shifts,
+                                "policy": judged.policy, "currency": plan.currency}  # fmt: skip
         if isinstance(part, Ensemble):
             recipe = {**plan.recipe, "family": Component(ENSEMBLE, {"method": part.method}).to_json(), "policy": policy}
             return Model(part.preprocessors[0], None, recipe=recipe, ensemble=part, **made)
@@ -219,7 +233,7 @@ class _Stage:
         if name in records:
             return float(records[name]["seconds_per_1000"])
         if name == ENSEMBLE:
-            model = self._wrapped(name, None, self._ensemble())
+            model = self._wrapped(name, None, self._ensemble(refit=False))
         else:
             trial = self.trials[name]
             model = self._wrapped(name, Member(name, trial.component, 0, trial.load(0)), self.rounds.get(0))

@@ -145,13 +145,16 @@ class Trial:
             return self._fit(prepared, fit, stop, folder, None, end_s)[0], prepared
         return self._fit(prepared, whole, None, folder, self._mean_rounds(count))[0], prepared
 
+    def judged(self, number: int) -> tuple[Family, Prepared]:
+        """The model that judged a round."""
+        return self.load(number), self.rounds.get(number)
+
     def holdout(self, refit: bool) -> tuple[Family, Prepared]:
         """The judged model of a holdout plan, or its refit on all rows where that is cheap."""
-        prepared = self.rounds.get(0)
         if refit and not self.loop:
-            whole = np.arange(self.development.frame.height)
+            whole, prepared = np.arange(self.development.frame.height), self.rounds.get(0)
             return self._fit(prepared, whole, None, self.scratch / f"{self.name}-final", self._mean_rounds(1))[0], prepared
-        return self.load(0), prepared
+        return self.judged(0)
 
     def _mean_rounds(self, count: int) -> int | None:
         rounds = [fit["rounds"] for fit in self.fits(count) if fit["rounds"] is not None]

@@ -39,7 +39,8 @@ def finish(study: Study, output: Path) -> dict[str, Any]:
         raise ModelError(f"{study.path}: no trial could be judged.{why} Search other values, or give more time.")
     best = study.kept.best_trial
     record = {
-        "study": str(study.folder), "name": study.work.spec.name, "method": study.options.method, "metric": best.user_attrs["metric"],
+        "file": str(study.path), "study": str(study.folder), "name": study.work.spec.name, "method": study.options.method,
+        "metric": best.user_attrs["metric"],
         "direction": study.kept.direction.name.lower(), "judged": len(judged),
         "given_up": sum(trial.state == TrialState.PRUNED for trial in study.done),
         "refused": sum("refused" in trial.user_attrs for trial in study.done),

@@ -77,3 +77,15 @@ def test_an_input_that_cannot_be_pretrained_is_named() -> None:
     rows = Examples(4, {"sound": np.zeros((4, 8000), np.int16)}, None, {"risk": np.array([0, 1, 0, 1])})
     with pytest.raises(ModelError, match=r"train\.pretrain: masked cannot learn from sound, allowed is none for these inputs"):
         family.fit(rows, None, Context(training=TRAINING))
+
+
+def test_a_hidden_word_is_an_unknown_one_and_padding_stays() -> None:
+    spec = TensorSpec("int32", (200,), ragged=(0,), cardinality=50)
+    x = torch.randint(2, 50, (8, 200), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    x[:, 150:] = 0
+    shapes = Shapes({"x": spec}, FlatSpec((), ()))
+    task = REGISTRIES["pretrain"].create(Component("masked", {"share": 0.4}), shapes.inputs, 8, shapes)
+    changed = task.change({"x": x}, torch.Generator().manual_seed(1))
+    seen = changed["seen 0"]
+    assert not seen[:, 150:].any() and seen[:, :150].all()
+    assert torch.equal(seen == 1, changed["hidden 0"] & (x != 0)) and (seen == 1).float().mean() == pytest.approx(0.3, abs=0.03)

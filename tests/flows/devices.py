@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,7 @@ def made(**options: object) -> tuple[Family, launch.Made]:
 def fit(training: Training, context: Context | None = None, **options: object) -> tuple[Family, Fitted]:
     """Fitted on 203 rows, stopped by 61."""
     family, how = made(**options)
-    context = context or Context()
-    context = Context(seed=context.seed, folder=context.folder, progress=context.progress, training=training)
-    return family, launch.fit(family, how, rows(203), rows(61, 1), context)
+    return family, launch.fit(family, how, rows(203), rows(61, 1), replace(context or Context(), training=training))
 
 
 def workers(parent: int) -> dict[int, int]:

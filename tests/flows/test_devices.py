@@ -89,6 +89,19 @@ def test_every_rule_moves_divided_weights_as_whole_ones(optimizer: str) -> None:
 
 
 @pytest.mark.prove
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_the_parent_ends_a_fit_of_two_processes_after_an_epoch(strategy: str) -> None:
+    heard: list[float] = []
+
+    def watch(epoch: int, loss: float) -> bool:
+        heard.append(loss)
+        return epoch == 2
+
+    _, fitted = devices.fit(replace(TWO, strategy=strategy), Context(watch=watch))
+    assert [entry["stop_loss"] for entry in fitted.history] == heard and len(heard) == 2
+
+
+@pytest.mark.prove
 @pytest.mark.parametrize(("first", "second"), [(2, 1), (1, 2)])
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_checkpoint_of_two_processes_goes_on_in_one_and_the_other_way(

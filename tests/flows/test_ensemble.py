@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 import yaml
 
 from lode.core.errors import LodeError
-from lode.pipeline import artifact, judging, trials
+from lode.core.spec import load
+from lode.pipeline import artifact, judging, train, trials
 from lode.pipeline.run import Run, run
 
 SPLITS = {
@@ -129,6 +131,75 @@ def test_what_fitted_into_a_budget_can_be_pinned_and_gives_the_same_artifact(tmp
     pinned = run(_file(tmp_path / "b", model=model, evaluate=evaluate))
     assert pinned.manifests["train"].result["fitted"] == result["fitted"]
     assert pinned.manifests["package"].result["hash"] == hurried.manifests["package"].result["hash"]
+
+
+def test_without_time_for_one_more_fit_the_models_of_the_folds_are_packaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = ["linear", {"type": "trees", "rounds": 20}]
+    monkeypatch.setattr(train, "_MORE_ROWS", float("inf"))
+    hurried = _within(tmp_path / "a", "60s", candidates=candidates, ensemble=False)
+    result = hurried.manifests["train"].result
+    folds = result["fitted"][result["chosen"]]
+    assert result["refitted"] is False and folds > 1
+    model = artifact.load("shop", tmp_path / "a" / "runs")
+    assert model.ensemble is not None and len(model.ensemble.members) == folds
+    # Neither the clock nor what it decided is asked again: the file says it.
+    pins = {"type": "auto", "candidates": candidates, "ensemble": False, "rounds": result["fitted"], "refit": False}
+    pinned = run(_file(tmp_path / "b", model=pins, evaluate={"folds": folds, "resamples": 100, "importance": False}))
+    assert pinned.manifests["package"].result["hash"] == hurried.manifests["package"].result["hash"]
+
+
+@pytest.mark.parametrize(
+    ("model", "split", "said"),
+    [
+        (_ensemble("greedy"), {}, "found evaluate.folds: 5 and model.folds: 3, allowed: one of them."),
+        ("linear", {"folds": 4}, "found data.split.folds: 4 and evaluate.folds: 5"),
+    ],
+)
+def test_folds_that_are_asked_for_twice_are_told(tmp_path: Path, model: Any, split: dict[str, Any], said: str) -> None:
+    path = _file(tmp_path, model=model, data={"source": {"type": "csv", "path": "rows.csv"}, "split": split}, evaluate={"folds": 5})
+    with pytest.raises(LodeError) as error:
+        load(path)
+    assert said in str(error.value)
+    load(_file(tmp_path, model=_ensemble("greedy"), evaluate={"folds": 3}))
+
+
+def test_members_that_the_file_names_are_not_given_up_within_a_budget(tmp_path: Path) -> None:
+    # The second one is surely worse than the first after one fold.
+    model = {
+        "type": "ensemble",
+        "method": "voting",
+        "members": ["linear", {"type": "trees", "rounds": 1, "learning_rate": 0.01}],
+        "folds": 3,
+    }
+    result = run(_file(tmp_path, model=model, train={"budget": "60s"}), until="train").manifests["train"].result
+    assert (result["fitted"]["linear"], result["fitted"]["trees"]) == (3, 3)
+    assert set(result["ensemble"]["bought"]) == {"linear", "trees"}
+
+
+def test_no_fit_may_go_on_after_the_budget_whatever_came_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that a fit is given counts from when its rows are ready, not from when it was its turn."""
+    ends: list[float] = []
+    whole, prepared = trials.launch.fit, trials.prepare
+
+    def fit(family: Any, made: Any, examples: Any, stop: Any, context: Any) -> Any:
+        if context.deadline_s is not None:  # one more fit with known rounds is begun only where it ends in time
+            ends.append(time.monotonic() + context.deadline_s - began_s)
+        return whole(family, made, examples, stop, context)
+
+    def slowly(*words: Any) -> Any:
+        time.sleep(0.3)
+        return prepared(*words)
+
+    monkeypatch.setattr(trials.launch, "fit", fit)
+    monkeypatch.setattr(trials, "prepare", slowly)
+    path = _file(tmp_path, model={"type": "auto", "candidates": ["linear", "trees"]}, train={"budget": "20s"})
+    began_s = time.monotonic()
+    run(path, until="data")
+    read_s = time.monotonic() - began_s
+    run(path, until="train")
+    assert ends and max(ends) <= 20.0 + 2 * read_s
 
 
 def test_the_smallest_budget_still_packages_a_baseline(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_a_task_goes_from_raw_data_to_answers(name: str, tmp_path: Path) -> None
     done = run(tmp_path / "lode.yaml", runs=tmp_path / "runs")
     assert done.manifests["package"].result["parity"]["bitwise"]
     model = artifact.load(name, tmp_path / "runs")
+    assert set(model.shifts) == ({"amount"} if name == "several" else set()), "quantiles are held to their levels"
     answers = model.predict(frame.select([column.name for column in model.columns]).head(7))
     assert {column: answers.schema[column] for column in EXPECTED[name]} == EXPECTED[name]
     assert list(answers.columns) == [column.name for column in model.answers]

@@ -31,7 +31,7 @@ def number_lists(column: pl.Series, group: int = 1) -> pl.Series:
     if dtype == pl.Binary:
         return number_lists(cells.utf8(column), group)
     if dtype == pl.String:
-        found = _text_numbers(column)
+        found = _unless(_text_numbers(column), _uneven(column, group))
     elif isinstance(dtype, pl.List):
         found = _list_numbers(column, group)
     elif dtype == pl.Null:
@@ -50,6 +50,16 @@ def _object_lists(column: pl.Series) -> pl.Series:
 def _text_numbers(column: pl.Series) -> pl.Series:
     plain = column.str.replace_all(_GAP, "nan").str.replace_all(_BETWEEN, " ").str.strip_chars(" ")
     return _cast_words(plain.str.split(" "))
+
+
+def _uneven(column: pl.Series, group: int) -> pl.Series:
+    """Whether a text is lists in a list of which one has not `group` numbers; as `_list_numbers` holds it, so that both read alike."""
+    nested = column.str.contains(r"^\s*\[\s*\[").fill_null(False)
+    if not nested.any():
+        return nested
+    inner = column.str.extract_all(r"\[[^\[\]]*\]")
+    plain = pl.element().str.replace_all(_BETWEEN, " ").str.strip_chars(" ").str.split(" ").list.len()
+    return nested & inner.list.eval(plain != group).list.any().fill_null(False)
 
 
 def _cast_words(words: pl.Series) -> pl.Series:

@@ -50,6 +50,12 @@ class Conll(Source):
         self.place, self.path, self.sha256, self.origin = place, path, sha256, origin
         self.tokens, self.tags, self.token_column, self.tag_column = tokens, tags, token_column, tag_column
         self._rows: pl.DataFrame | None = None
+        if tokens == tags:
+            raise DataError(f"{path}: found the name {tags!r} for `tokens` and for `tags`, allowed are two. Change one of them.")
+        if token_column == tag_column:
+            raise DataError(
+                f"{path}: found {tag_column} as `token_column` and as `tag_column`, allowed are two. Change one of them."
+            )
 
     def fingerprint(self) -> str:
         return files.sha256_of(files.find(self.place, self.path, None, self.origin))
@@ -78,6 +84,11 @@ class Conll(Source):
                     f"{self.path}: line {number:,} has {len(parts)} columns ({line.strip()[:40]!r}), at least "
                     f"{max(2, *(place + 1 for place in wanted))} are needed: a token and its tag, with a blank between. Mend the line, or "
                     "name `token_column` and `tag_column`."
+                )
+            if wanted[0] == wanted[1]:
+                raise DataError(
+                    f"{self.path}: line {number:,} has {len(parts)} columns, and its last one is the token (`token_column: "
+                    f"{self.token_column}`), needed is another one for the tag. Name `tag_column`."
                 )
             texts[-1][0].append(parts[wanted[0]])
             texts[-1][1].append(parts[wanted[1]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class Npz(Source):
                         )
                 self._check_size(path, set(wanted.values()))
                 return {column: _with_rows(file[array], array, self.path) for column, array in wanted.items()}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
+            # RuntimeError: encrypted, or packed in a way that Python does not know. MemoryError: a header that claims any shape.
             raise DataError(f"{self.path}: not readable as .npz ({error}). Get the file again, or save plain arrays.") from error
 
     def _check_size(self, path: Path, wanted: set[str]) -> None:

@@ -45,7 +45,7 @@ class Erase(Augment):
         inside_BW = self._inside(place_3B[1], width)
         # Channels laid beside the columns: the mask has no inner axis of three then, which costs several times as much
         inside_BHK = inside_BH[:, :, None] & inside_BW.repeat_interleave(channels, dim=1)[:, None, :]
-        fill_K = self.fill.to(x.device, x.dtype).repeat(width)
+        fill_K = self.fill.to(x.dtype).repeat(width)
         return torch.where(inside_BHK, fill_K, x.flatten(2)).view_as(x)
 
     def _inside(self, place_B: torch.Tensor, size: int) -> torch.Tensor:

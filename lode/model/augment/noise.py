@@ -35,7 +35,7 @@ class Noise(Augment):
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         noise = torch.randn(x.shape, generator=generator, device=x.device)
         if not self.is_sound:
-            return torch.addcmul(x, noise, self.spread.to(x.device))
+            return torch.addcmul(x, noise, self.spread)
         most_B1 = self.deviation * torch.rand(len(x), 1, generator=generator, device=x.device)
         loudness_B1 = x.float().square().mean(dim=1, keepdim=True).sqrt()
         return as_samples(x + noise * (most_B1 * loudness_B1), x.dtype)

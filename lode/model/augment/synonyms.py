@@ -25,12 +25,14 @@ class Synonyms(Augment):
     """
 
     wants_words: ClassVar[bool] = True
+    counts: torch.Tensor
+    others: torch.Tensor
 
     def __init__(self, spec: TensorSpec, *, path: FilePath, share: Annotated[float, Range(0, 1)] = 0.2) -> None:
         super().__init__()
         self.path, self.share = path, share
-        self.counts_V = torch.zeros(spec.cardinality or 1, dtype=torch.int64)
-        self.others_VK = torch.zeros(spec.cardinality or 1, 1, dtype=torch.int64)
+        self.register_buffer("counts", torch.zeros(spec.cardinality or 1, dtype=torch.int64), persistent=False)
+        self.register_buffer("others", torch.zeros(spec.cardinality or 1, 1, dtype=torch.int64), persistent=False)
 
     @staticmethod
     def accepts(spec: TensorSpec) -> bool:
@@ -49,21 +51,19 @@ class Synonyms(Augment):
                 f"augment synonyms: no line of {self.path} holds two words that the training texts have, at least one is needed. "
                 "Is the list in the language of the texts, and are these cut into words (tokens: word)?"
             )
-        self.counts_V.zero_()
-        self.others_VK = torch.zeros(len(self.counts_V), max(map(len, found.values())), dtype=torch.int64)
+        self.counts.zero_()
+        self.others = torch.zeros(len(self.counts), max(map(len, found.values())), dtype=torch.int64)
         for code, alike in found.items():
-            self.counts_V[code] = len(alike)
-            self.others_VK[code, : len(alike)] = torch.tensor(alike)
+            self.counts[code] = len(alike)
+            self.others[code, : len(alike)] = torch.tensor(alike)
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        if self.counts_V.device != x.device:
-            self.counts_V, self.others_VK = self.counts_V.to(x.device), self.others_VK.to(x.device)
         codes_BT = x.long()
-        count_BT = self.counts_V[codes_BT]
+        count_BT = self.counts[codes_BT]
         draw_2BT = torch.rand(2, *x.shape, generator=generator, device=x.device)
         which_BT = (draw_2BT[1] * count_BT).long()
         changed_BT = (draw_2BT[0] < self.share) & (count_BT > 0)
-        return torch.where(changed_BT, self.others_VK[codes_BT, which_BT].to(x.dtype), x)
+        return torch.where(changed_BT, self.others[codes_BT, which_BT].to(x.dtype), x)
 
     def _groups(self) -> list[list[str]]:
         try:

@@ -64,7 +64,7 @@ class Airbench(Encoder):
         sizes = [2 * patch, *widths]
         self.stages = nn.ModuleList(_Stage(low, high) for low, high in zip(sizes, widths, strict=False))
         for name, parameter in self.named_parameters():
-            if name.endswith("shift"):
+            if name.endswith(("shift", "bias")):
                 parameter.rate_factor = shift_rate  # type: ignore[attr-defined]
         self.scale = scale
         self.average_flips = average_flips
@@ -110,7 +110,7 @@ class _Stage(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(size_in, size, 3, 1, 1, bias=False)
         self.second = nn.Conv2d(size, size, 3, 1, 1, bias=False)
-        self.norms = nn.ModuleList((_Norm(size), _Norm(size)))
+        self.norms = nn.ModuleList((_norm(size), _norm(size)))
         for convolution in (self.first, self.second):
             # Starts by passing its input on, as far as there are channels for it
             nn.init.dirac_(convolution.weight.data[: convolution.in_channels])
@@ -123,17 +123,11 @@ class _Stage(nn.Module):
         return functional.gelu(self.norms[1](self.second(h_BCHW)))
 
 
-class _Norm(nn.BatchNorm2d):
-    """Batch norm that learns an offset and no factor, and forgets old batches fast: runs are short."""
+def _norm(size: int) -> nn.BatchNorm2d:
+    """Batch norm that learns an offset and no factor, and forgets old batches fast: runs are short.
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size, momentum=0.4, affine=False)
-        self.shift = nn.Parameter(torch.zeros(size))
-        self.register_buffer("one", torch.ones(size), persistent=False)
-
-    def forward(self, h_BCHW: torch.Tensor) -> torch.Tensor:
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        return functional.batch_norm(
-            h_BCHW, self.running_mean, self.running_var, self.get_buffer("one"), self.shift, self.training, 0.4, self.eps
-        )
+    torch's own class, because several processes put their shared one in its place.
+    """
+    norm = nn.BatchNorm2d(size, momentum=0.4)
+    norm.weight.requires_grad_(False)
+    return norm

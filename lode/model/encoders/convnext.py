@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Annotated
 
 import torch
@@ -51,11 +52,13 @@ class Convnext(Encoder):
         patch = patch or (1 if side < 32 else 2 if side < 128 else 4)
         self.scale = Standardize(specs[0])
         shares = iter(rising(drop_path, sum(depths)))
-        self.joins, self.stages = nn.ModuleList(), nn.ModuleList()
+        self.depths = tuple(depths)
+        # All blocks in one list, which activation checkpointing looks for
+        self.joins, self.blocks = nn.ModuleList(), nn.ModuleList()
         size_in, side, stride = specs[0].shape[2], side // patch, patch
         for stage, (size, depth) in enumerate(zip(widths, depths, strict=True)):
             self.joins.append(_Join(size_in, size, stride, first=not stage))
-            self.stages.append(nn.ModuleList(_Block(size, kernel, next(shares)) for _ in range(depth)))
+            self.blocks.extend(_Block(size, kernel, next(shares)) for _ in range(depth))
             size_in, stride, side = size, 2 if side >= 2 else 1, side // 2
         self.norm = nn.LayerNorm(size_in, eps=1e-6)
         self.dropout = dropout
@@ -67,9 +70,10 @@ class Convnext(Encoder):
 
     def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         h_BHWD = self.scale(inputs[0])
-        for join, blocks in zip(self.joins, self.stages, strict=True):
+        blocks = iter(self.blocks)
+        for join, depth in zip(self.joins, self.depths, strict=True):
             h_BHWD = join(h_BHWD)
-            for block in blocks:  # type: ignore[attr-defined]
+            for block in islice(blocks, depth):
                 h_BHWD = block(h_BHWD)
         h_BD = self.norm(h_BHWD.mean(dim=(1, 2)))
         return functional.dropout(h_BD, self.dropout) if self.dropout and self.training else h_BD

@@ -15,7 +15,7 @@ from lode.model.modules import Encoder
 
 
 class Pooled(Encoder):
-    """The mean over the tokens' learned vectors; unknown tokens and padding (code 0) do not count.
+    """The mean over the tokens' learned vectors; padding (code 0) does not count.
 
     Fast and hard to beat on short texts (Joulin 2016, fastText, arXiv 1607.01759). With grams, runs of neighbouring tokens have vectors
     too, in a table of fixed size that they share by hashing (Weinberger 2009, arXiv 0902.2206).

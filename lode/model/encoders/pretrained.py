@@ -44,6 +44,7 @@ class Pretrained(Encoder):
 
     hidden: torch.Tensor
     gives_steps: ClassVar[bool] = True
+    own_weights: ClassVar[bool] = True
     feature_from: ClassVar[dict[str, str]] = {"checkpoint": "path"}
     training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "clip": 1.0}
 

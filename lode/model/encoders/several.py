@@ -11,6 +11,7 @@ from torch import nn
 from lode.core.errors import ModelError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, EncoderSpec, TensorSpec
+from lode.model.choices import merged
 from lode.model.modules import Encoder
 
 
@@ -49,6 +50,9 @@ class Several(Encoder):
     def start_from(self, inputs: Sequence[torch.Tensor]) -> None:
         for part in self.encoders:
             part.start_from(inputs)
+
+    def wants(self) -> Mapping[str, Any]:
+        return merged(part.wants() for part in self.encoders)
 
     def portable(self, options: Mapping[str, Any]) -> dict[str, Any]:
         registry = REGISTRIES["encoder"]

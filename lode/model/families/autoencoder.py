@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
+from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.batches import Batch, Rows
 from lode.model.blocks import Mlp
@@ -55,8 +56,16 @@ class Autoencoder(Family):
         self._module: _Replicator | None = None
 
     def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
-        """Learn to put the training rows together again. Labels are not looked at."""
+        """Learn to put the training rows together again. Labels are not looked at.
+
+        Errors: those of the loop; ModelError for rows to pretrain on.
+        """
         training = context.training or Training()
+        if training.pretrain is not None:
+            raise ModelError(
+                f"train.pretrain: found {training.pretrain.type} with an autoencoder, which learns from the inputs alone in any case, "
+                "allowed is none. Remove it."
+            )
         matrix_NX = self._rarity.fit_matrix(train.flat)
         size = matrix_NX.shape[1]
         options = {**self._options, "middle": self._options["middle"] or min(32, max(2, size // 4))}

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 import lightgbm
@@ -29,6 +29,8 @@ _CELLS_A_THREAD = 500_000
 _FOLD_ROWS = 5_000
 _SMALL_BATCH = 1_000
 _MOST_ROUNDS, _FEWEST_ROUNDS = 2_000, 100
+_MOST_IN_GROUP = 10_000
+"""Rows that LightGBM ranks against each other; larger groups are fitted row by row."""
 _MOST_CELLS = 3e9
 """About ten seconds of one core."""
 _Place = tuple[str, int]
@@ -39,8 +41,20 @@ _OFFSETS = "trees-offsets.safetensors"
 _PARAMETERS = re.compile(r"\nparameters:.*?end of parameters\n", re.DOTALL)
 
 
+class _Rows(NamedTuple):
+    """Rows with a known target. matrix: dense or sparse (N, F). sizes: rows of each group (G,), one after the other, where they are ranked.
+
+    gains: what each code of the target is worth then.
+    """
+
+    matrix: Any
+    target: np.ndarray
+    sizes: np.ndarray | None = None
+    gains: np.ndarray | None = None
+
+
 class Trees(Family):
-    """Gradient-boosted decision trees.
+    """Gradient-boosted decision trees; the order within groups is learnt by LambdaMART (Burges 2010, MSR-TR-2010-82).
 
     Args:
         rounds: Most boosting rounds, the loss on the stop rows usually ends training sooner; left open, 2000, fewer where a round is dear.
@@ -95,23 +109,23 @@ class Trees(Family):
             learnt = _known(name, task, train)
             held = None if stop is None or context.rounds is not None else _known(name, task, stop)
             for number, part in enumerate(task.parts()):
-                rows, suffix = (learnt[0], learnt[1][number]), f".{name}" + (f".{part.name}" if part.name else "")
-                params = self._params(rows[0], part, context.seed)
-                most = self._most_rounds(rows[0], part)
+                rows, suffix = learnt[number], f".{name}" + (f".{part.name}" if part.name else "")
+                params = self._params(rows, part, context.seed)
+                most = self._most_rounds(rows.matrix, part)
                 report = _Report(context.progress, context.rounds or most, context.deadline_s)
-                held_part = None if held is None else (held[0], held[1][number])
+                held_part = None if held is None else held[number]
                 booster, rounds = self._boost(params, part, rows, held_part, most, context, report)
                 self._keep((name, number), booster.model_to_string(num_iteration=rounds))
                 if part.weights is not None:
-                    raw = self._boosters[name, number].predict(rows[0], raw_score=True)
-                    self._offsets[name, number] = true_rates(np.asarray(raw).reshape(len(rows[1]), -1), rows[1], part)
+                    raw = self._boosters[name, number].predict(rows.matrix, raw_score=True)
+                    self._offsets[name, number] = true_rates(np.asarray(raw).reshape(len(rows.target), -1), rows.target, part)
                 histories += report.history
                 kept.append(rounds)
                 choices |= {key + suffix: params[key] for key in _TOLD} | {f"rounds{suffix}": rounds}
         return Fitted(rounds=max(1, round(sum(kept) / len(kept))), history=tuple(histories), choices=choices)
 
     def predict(self, examples: Examples) -> dict[str, np.ndarray]:
-        """Log-odds (binary), one margin a class, or the standardised number; the same for a row in any batch."""
+        """Log-odds (binary), one margin a class, the standardised number or a rank's score; the same for a row in any batch."""
         return {name: self._scores(name, task, examples) for name, task in self._tasks.items()}
 
     def _scores(self, name: str, task: Task, examples: Examples) -> np.ndarray:
@@ -163,8 +177,8 @@ class Trees(Family):
         self,
         params: dict[str, Any],
         part: Part,
-        train: tuple[Any, np.ndarray],
-        held: tuple[Any, np.ndarray] | None,
+        train: _Rows,
+        held: _Rows | None,
         most: int,
         context: Context,
         report: _Report,
@@ -182,10 +196,12 @@ class Trees(Family):
         booster = lightgbm.train(params, data, most, valid_sets=[held_data], callbacks=[early, report])
         return booster, max(1, booster.best_iteration)
 
-    def _search(self, params: dict[str, Any], part: Part, train: tuple[Any, np.ndarray], most: int, seed: int) -> int:
-        """The best number of rounds on held-out rows: five folds of few rows, one seventh of many."""
-        num_rows = len(train[1])
-        part_N = np.random.default_rng(seed).permutation(num_rows) % (5 if num_rows < _FOLD_ROWS else 7)
+    def _search(self, params: dict[str, Any], part: Part, train: _Rows, most: int, seed: int) -> int:
+        """The best number of rounds on held-out rows (groups, where they are ranked): five folds of few rows, one seventh of many."""
+        num_rows = len(train.target)
+        num_units = num_rows if train.sizes is None else len(train.sizes)
+        part_N = np.random.default_rng(seed).permutation(num_units) % (5 if num_rows < _FOLD_ROWS else 7)
+        part_N = part_N if train.sizes is None else np.repeat(part_N, train.sizes)
         parts = range(5) if num_rows < _FOLD_ROWS else range(1)
         folds = [(np.flatnonzero(part_N != part), np.flatnonzero(part_N == part)) for part in parts]
         if any(len(held) == 0 for _, held in folds):
@@ -193,17 +209,19 @@ class Trees(Family):
         early = lightgbm.early_stopping(self._patience, verbose=False)
         data = self._dataset(train, params, part)
         curves = lightgbm.cv(params, data, most, folds=folds, callbacks=[early])
-        losses = curves[f"valid {params['metric']}-mean"]
+        losses = next(
+            found for word, found in curves.items() if word.startswith(f"valid {params['metric']}") and word.endswith("-mean")
+        )
         assert isinstance(losses, list), "only the booster is no list"
         return max(1, len(losses))
 
     def _dataset(
-        self, rows: tuple[Any, np.ndarray], params: dict[str, Any], part: Part, reference: lightgbm.Dataset | None = None
+        self, rows: _Rows, params: dict[str, Any], part: Part, reference: lightgbm.Dataset | None = None
     ) -> lightgbm.Dataset:
         categories = [place for place, cardinality in enumerate(self._flat.cardinalities) if cardinality > 0]
         return lightgbm.Dataset(
-            rows[0], rows[1], weight=part.row_weights(rows[1]), categorical_feature=categories, params=params, reference=reference,
-            free_raw_data=False,
+            rows.matrix, rows.target, weight=part.row_weights(rows.target), group=rows.sizes, categorical_feature=categories,
+            params=params, reference=reference, free_raw_data=False,
         )  # fmt: skip
 
     def _affordable(self, matrix_NF: Any, part: Part) -> float:
@@ -214,14 +232,14 @@ class Trees(Family):
     def _most_rounds(self, matrix_NF: Any, part: Part) -> int:
         return self._rounds or int(self._affordable(matrix_NF, part))
 
-    def _params(self, matrix_NF: Any, part: Part, seed: int) -> dict[str, Any]:
+    def _params(self, rows: _Rows, part: Part, seed: int) -> dict[str, Any]:
         """LightGBM's parameters. The rules were tried on seven public tables of 569 to 48,842 rows."""
-        num_rows, num_columns = matrix_NF.shape
+        num_rows, num_columns = rows.matrix.shape
         # Fewer rounds have to go further each; smooth in the number of rows, so that a refit on some more rows is alike.
-        learning_rate = self._learning_rate or 0.05 * math.sqrt(_MOST_ROUNDS / self._affordable(matrix_NF, part))
+        learning_rate = self._learning_rate or 0.05 * math.sqrt(_MOST_ROUNDS / self._affordable(rows.matrix, part))
         has_terms = min(self._flat.cardinalities, default=0) < 0
         return {
-            **_objective(part),
+            **_objective(part, rows.gains),
             "learning_rate": learning_rate,
             "num_leaves": self._leaves or min(max(num_rows // 100, 6), 15 if has_terms else 31),
             "min_data_in_leaf": self._min_rows or min(max(num_rows // 1000, 8), 25),
@@ -251,7 +269,7 @@ class _Report:
         self.history: list[Mapping[str, float]] = []
 
     def __call__(self, env: lightgbm.callback.CallbackEnv) -> None:
-        figures = {"loss": float(env.evaluation_result_list[0][2])} if env.evaluation_result_list else {}
+        figures = {"loss": _loss(env.evaluation_result_list[0])} if env.evaluation_result_list else {}
         if figures and env.iteration % 10 == 9:
             self.history.append({"round": env.iteration + 1, **figures})
         if time.monotonic() - self._told > 0.5:
@@ -263,7 +281,14 @@ class _Report:
             raise lightgbm.callback.EarlyStopException(self._best if figures else env.iteration, env.evaluation_result_list or [])
 
 
-def _objective(part: Part) -> dict[str, Any]:
+def _loss(entry: Sequence[Any]) -> float:
+    """(data, metric, value, higher is better) as something that falls."""
+    return 1.0 - float(entry[2]) if entry[3] else float(entry[2])
+
+
+def _objective(part: Part, gains: np.ndarray | None) -> dict[str, Any]:
+    if gains is not None:
+        return {"objective": "lambdarank", "metric": "ndcg", "eval_at": [10], "label_gain": gains.tolist()}
     if part.kind == "number":
         return {"objective": "regression", "metric": "l2"}
     if part.kind == "quantile":
@@ -287,16 +312,21 @@ def _threads(num_cells: int) -> int:
     return max(1, min(available, _MOST_THREADS, num_cells // _CELLS_A_THREAD))
 
 
-def _known(name: str, task: Task, examples: Examples) -> tuple[Any, Sequence[np.ndarray]]:
-    """Matrix of the rows that have a target, and the target of each of the task's parts."""
+def _known(name: str, task: Task, examples: Examples) -> list[_Rows]:
+    """The rows that have a target, for each of the task's parts."""
     target = np.asarray(examples.targets[name])
     rows = np.flatnonzero(task.known(target))
     if not len(rows):
         raise ModelError(f'output "{name}": no training or stop row has a value, at least one is needed. Check the column')
     matrix_NF = _matrix(examples.flat)
-    if len(rows) == len(target):
-        return matrix_NF, task.targets(target)
-    return matrix_NF[rows], task.targets(target[rows])
+    if len(rows) < len(target):
+        matrix_NF, target = matrix_NF[rows], target[rows]
+    worth, company_N = task.worth(target), task.company(target)
+    if worth is None or np.unique(company_N, return_counts=True)[1].max() > _MOST_IN_GROUP:
+        return [_Rows(matrix_NF, each) for each in task.targets(target)]
+    # LightGBM wants the rows of a group side by side.
+    order = np.argsort(company_N, kind="stable")
+    return [_Rows(matrix_NF[order], worth[0][order], np.unique(company_N, return_counts=True)[1], worth[1])]
 
 
 def _matrix(flat: Any) -> Any:

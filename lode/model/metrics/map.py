@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.neighbours import ranked
+from lode.model.neighbours import Ranked, ranked
 from lode.model.rows import Rows, ratio
 
 
@@ -28,7 +28,7 @@ class Map(Metric):
 
     def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Figure and one of each group that has a relevant row, (G, 2)."""
-        found = [(_precision(row > 0), 1.0) for row, best in ranked(prediction, target[:, 2], target[:, 1]) if best[0] > 0]
+        found = [(_precision(group), 1.0) for group in ranked(prediction, target[:, 2], target[:, 1]) if group.best[0] > 0]
         return np.array(found, dtype=np.float64).reshape(-1, 2)
 
     def of(self, sums_S: np.ndarray) -> float:
@@ -36,6 +36,14 @@ class Map(Metric):
         return ratio(sums_S[0], sums_S[1])
 
 
-def _precision(hit: np.ndarray) -> float:
-    place = np.flatnonzero(hit) + 1
-    return float((np.arange(1, len(place) + 1) / place).mean())
+def _precision(group: Ranked) -> float:
+    """Mean precision at the hits, over all orders of rows of equal scores."""
+    hit_R = (group.relevance > 0).astype(np.float64)
+    hits_B = np.add.reduceat(hit_R, group.start)
+    before_R = np.repeat(np.cumsum(hits_B) - hits_B, group.size)
+    place_R = np.arange(len(hit_R))
+    # Above a hit at a place in its block, the block's other hits are spread evenly over its other rows.
+    others_R = np.repeat((hits_B - 1.0) / np.maximum(group.size - 1, 1), group.size) * (
+        place_R - np.repeat(group.start, group.size)
+    )
+    return float((group.expected(hit_R) * (before_R + others_R + 1.0) / (place_R + 1.0)).sum() / hit_R.sum())

@@ -30,7 +30,8 @@ class Ndcg(Metric):
 
     def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Figure and one of each group that has a relevant row, (G, 2)."""
-        found = [(_dcg(row) / _dcg(best), 1.0) for row, best in ranked(prediction, target[:, 0], target[:, 1]) if best[0] > 0]
+        groups = [group for group in ranked(prediction, target[:, 0], target[:, 1]) if group.best[0] > 0]
+        found = [(_dcg(group.expected(_gain(group.relevance))) / _dcg(_gain(group.best)), 1.0) for group in groups]
         return np.array(found, dtype=np.float64).reshape(-1, 2)
 
     def of(self, sums_S: np.ndarray) -> float:
@@ -38,6 +39,10 @@ class Ndcg(Metric):
         return ratio(sums_S[0], sums_S[1])
 
 
-def _dcg(relevance: np.ndarray) -> float:
-    first = relevance[:_PLACES]
-    return float(((2.0**first - 1.0) / np.log2(np.arange(2, len(first) + 2))).sum())
+def _gain(relevance: np.ndarray) -> np.ndarray:
+    return np.asarray(2.0**relevance - 1.0)
+
+
+def _dcg(gain: np.ndarray) -> float:
+    first = gain[:_PLACES]
+    return float((first / np.log2(np.arange(2, len(first) + 2))).sum())

@@ -29,9 +29,9 @@ class RecallAt10(Metric):
     def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Figure and one of each group that has a relevant row, (G, 2)."""
         found = [
-            (float((row[:10] > 0).sum() / (row > 0).sum()), 1.0)
-            for row, best in ranked(prediction, target[:, 2], target[:, 1])
-            if best[0] > 0
+            (float(group.expected(group.relevance > 0)[:10].sum() / (group.relevance > 0).sum()), 1.0)
+            for group in ranked(prediction, target[:, 2], target[:, 1])
+            if group.best[0] > 0
         ]
         return np.array(found, dtype=np.float64).reshape(-1, 2)
 

@@ -51,7 +51,9 @@ class Contrastive(Pretrain):
         self.epochs, self.share, self.first = epochs, share, first
         self.temperature = temperature or (1.0 if tables else 0.5)
         self.specs = dict(specs)
-        self.changes = {name: Changes({name: _augments(name, spec, shapes)}) for name, spec in specs.items() if is_image(spec)}
+        made = {name: _augments(name, spec, shapes) for name, spec in specs.items() if is_image(spec)}
+        self.steps = nn.ModuleList(step for steps in made.values() for step in steps)  # they move to the device with the task
+        self.changes = {name: Changes({name: steps}) for name, steps in made.items()}
         self.head = nn.Sequential(nn.Linear(width_in, width_in), nn.ReLU(), nn.Linear(width_in, width))
 
     @staticmethod

@@ -14,6 +14,8 @@ from lode.model.blocks import Standardize, is_codes, is_image, is_numbers, is_to
 from lode.model.contracts import Shapes
 from lode.model.pretraining import Pretrain
 
+_UNKNOWN = 1
+"""The code of an unknown word, which an encoder with a mask of its own takes for that; 0 would be padding."""
 _WORDS = 4096
 """Codes of a text are told apart up to so many; rarer ones are not asked for."""
 
@@ -87,6 +89,8 @@ class Masked(Pretrain):
 
     def _hide_cells(self, x: torch.Tensor, spec: TensorSpec, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         hidden = torch.rand(x.shape, generator=generator, device=x.device) < self.share
+        if is_tokens(spec):
+            return x.masked_fill(hidden & (x != 0), _UNKNOWN), hidden
         if spec.cardinality is not None:
             return torch.where(hidden, torch.zeros_like(x), x), hidden
         order = torch.randperm(len(x), generator=generator, device=x.device)

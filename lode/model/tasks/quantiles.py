@@ -34,11 +34,11 @@ class Quantiles(Task):
         *,
         levels: list[Annotated[float, Range(0, 1, open_low=True, open_high=True)]] = (0.1, 0.5, 0.9),  # type: ignore[assignment]
     ) -> None:
-        self.levels = tuple(float(level) for level in levels)
+        self._levels = tuple(float(level) for level in levels)
         self._scale = Scale()
-        if not self.levels or list(self.levels) != sorted(set(self.levels)):
+        if not self._levels or list(self._levels) != sorted(set(self._levels)):
             raise DataError(
-                f"output: quantile levels {list(self.levels)}, rising numbers between 0 and 1 are needed, none twice. "
+                f"output: quantile levels {list(self._levels)}, rising numbers between 0 and 1 are needed, none twice. "
                 "Write for example `levels: [0.1, 0.5, 0.9]`"
             )
 
@@ -53,7 +53,7 @@ class Quantiles(Task):
     @property
     def num_scores(self) -> int:
         """One value a level."""
-        return len(self.levels)
+        return len(self._levels)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class Quantiles(Task):
         short_BK = target_B.float()[:, None] - scores_BK.float()
         # One level at a time, from Python numbers: a tensor of levels would be copied to the device in every step.
         each = [
-            torch.maximum(level * short_BK[:, place], (level - 1) * short_BK[:, place]) for place, level in enumerate(self.levels)
+            torch.maximum(level * short_BK[:, place], (level - 1) * short_BK[:, place]) for place, level in enumerate(self._levels)
         ]
         return torch.stack(each, dim=1).mean()
 
@@ -75,7 +75,7 @@ class Quantiles(Task):
         """In the number's own unit, float64 (N,): the middle level, then "quantile.<level>" each."""
         sorted_NK = self.figures(scores_NK)
         answers = {"": np.ascontiguousarray(sorted_NK[:, self._middle])}
-        for place, level in enumerate(self.levels):
+        for place, level in enumerate(self._levels):
             answers[f"quantile.{level:g}"] = np.ascontiguousarray(sorted_NK[:, place])
         return answers
 
@@ -93,12 +93,12 @@ class Quantiles(Task):
 
     def answers(self) -> tuple[ColumnSchema, ...]:
         """The middle level, and every level."""
-        every = [ColumnSchema(f"quantile.{level:g}", "quantile", "number", "a number") for level in self.levels]
+        every = [ColumnSchema(f"quantile.{level:g}", "quantile", "number", "a number") for level in self._levels]
         return (ColumnSchema("", "", "number", "a number"), *every)
 
     def prior(self, target: np.ndarray) -> np.ndarray:
         """The quantiles of all rows."""
-        return np.quantile(target.astype(np.float64), self.levels).astype(np.float32)
+        return np.quantile(target.astype(np.float64), self._levels).astype(np.float32)
 
     def start(self, target: np.ndarray) -> np.ndarray:
         """The same."""
@@ -106,11 +106,15 @@ class Quantiles(Task):
 
     def parts(self) -> tuple[Part, ...]:
         """One problem a level."""
-        return tuple(Part("quantile", name=f"{level:g}", level=level) for level in self.levels)
+        return tuple(Part("quantile", name=f"{level:g}", level=level) for level in self._levels)
 
     def targets(self, target: np.ndarray) -> tuple[np.ndarray, ...]:
         """The same numbers for every level."""
-        return (target,) * len(self.levels)
+        return (target,) * len(self._levels)
+
+    def levels(self) -> tuple[float, ...]:
+        """Its own."""
+        return self._levels
 
     def state(self) -> State:
         """Mean and standard deviation."""
@@ -121,8 +125,8 @@ class Quantiles(Task):
         self._scale.restore(state)
 
     def _beside_levels(self, number_N: np.ndarray) -> np.ndarray:
-        return np.column_stack([number_N, np.tile(self.levels, (len(number_N), 1))])
+        return np.column_stack([number_N, np.tile(self._levels, (len(number_N), 1))])
 
     @property
     def _middle(self) -> int:
-        return int(np.argmin(np.abs(np.asarray(self.levels) - 0.5)))
+        return int(np.argmin(np.abs(np.asarray(self._levels) - 0.5)))

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     import torch
 
 
+_MOST_LEVELS = 30
+"""Of relevance, and its greatest value: 2^30 is what one row may be worth."""
+
+
 class Ranking(Task):
     """A score that orders the rows of a group (a query, a visitor) by relevance; the scores of two groups do not compare.
 
     The loss is the cross-entropy between the shares of relevance and the softmax of the scores in each group (Cao 2007, ListNet;
-    Bruch 2019, An analysis of the softmax cross entropy loss for learning-to-rank). Baselines fit the relevance row by row.
+    Bruch 2019, An analysis of the softmax cross entropy loss for learning-to-rank). Trees learn the order by LambdaMART where relevance
+    has few levels, linear models fit the relevance row by row.
 
     Args:
         relevant: rows of more relevance than this count as hits in MAP, MRR and recall; NDCG looks at the relevance itself.
@@ -34,6 +39,7 @@ class Ranking(Task):
         self.group = group
         self._relevant = relevant
         self._mean, self._spread = 0.0, 1.0
+        self._levels: np.ndarray | None = None
 
     def fit(self, values: np.ndarray) -> None:
         """Learn the scale of relevance. values: float64 (N, 2), relevance (0 is none, more is better) and a number of the group.
@@ -51,6 +57,8 @@ class Ranking(Task):
                 f'output: every group of "{self.group}" has one row, there is nothing to rank. Name another column as `group`'
             )
         self._mean, self._spread = float(known[:, 0].mean()), float(known[:, 0].std()) or 1.0
+        levels = np.unique(known[:, 0])
+        self._levels = levels if len(levels) <= _MOST_LEVELS and levels[-1] <= _MOST_LEVELS else None
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """float32 (N, 2): relevance and group; NaN where either is missing."""
@@ -98,6 +106,13 @@ class Ranking(Task):
         """The group, int64 (N,)."""
         return np.nan_to_num(target[:, 1], nan=-1.0).astype(np.int64)
 
+    def worth(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Codes of the levels that training saw (a new one counts as the next lower), and 2^relevance - 1 of each, as in NDCG."""
+        if self._levels is None:
+            return None
+        code_N = np.searchsorted(self._levels.astype(np.float32), target[:, 0], side="right") - 1
+        return np.maximum(code_N, 0).astype(np.int64), 2.0**self._levels - 1.0
+
     def prior(self, target: np.ndarray) -> np.ndarray:
         """All alike."""
         return np.zeros(1, np.float32)
@@ -114,9 +129,11 @@ class Ranking(Task):
         return (((target[:, 0] - self._mean) / self._spread).astype(np.float32),)
 
     def state(self) -> State:
-        """The scale of relevance."""
-        return {"mean": self._mean, "spread": self._spread}
+        """The scale of relevance, and its levels if they are few."""
+        levels = None if self._levels is None else self._levels.tolist()
+        return {"mean": self._mean, "spread": self._spread, "levels": levels}
 
     def restore(self, state: State) -> None:
         """Take it over."""
         self._mean, self._spread = float(state["mean"]), float(state["spread"])
+        self._levels = None if state.get("levels") is None else np.asarray(state["levels"], np.float64)

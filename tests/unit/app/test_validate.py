@@ -6,7 +6,7 @@ import pytest
 
 from lode.app.contracts import MAX_PROBLEMS, RequestError
 from lode.app.validate import Columns, parse_json
-from lode.core.types import Problem
+from lode.core.types import ColumnSchema, Problem
 from lode.testing.protocol import Sample
 
 COLUMNS = Columns(Sample.columns)
@@ -29,6 +29,18 @@ def test_rows_become_columns_with_the_types_of_their_cells() -> None:
 def test_an_empty_column_has_the_type_of_its_kind() -> None:
     cells = COLUMNS.from_rows([dict.fromkeys(ROW)])
     assert cells.dtypes == ("Float64", "String", "String", "String", "Binary")
+
+
+@pytest.mark.parametrize("deep", [200, 1000])
+def test_a_list_that_is_nested_without_end_is_a_problem_of_its_row(deep: int) -> None:
+    columns = Columns((ColumnSchema("a", "series", "list", "a list of numbers"),))
+    rows = [{"a": [1.0, 2.0]}, *parse_json(b'{"rows": [{"a": ' + b"[" * deep + b"]" * deep + b"}]}")["rows"]]
+    if deep == 200:
+        assert columns.from_rows(rows).dtypes == ("String",)
+        return
+    with pytest.raises(RequestError) as caught:
+        columns.from_rows(rows)
+    assert [(problem.row, problem.found) for problem in caught.value.problems] == [(1, "lists in lists, hundreds deep")]
 
 
 @pytest.mark.parametrize(

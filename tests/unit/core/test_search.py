@@ -93,12 +93,40 @@ def test_values_go_where_they_belong_and_leave_the_file_alone() -> None:
         ("{search: {inputs.t.encoder: [pooled, transfromer]}}", 'Did you mean "transformer"?'),
         ("{search: {data.split: [1, 2]}}", "Name an option of one of them."),
         ("{search: {model.activation: {low: 1, high: 2}}}", "allowed: a list of values (relu"),
+        (
+            "{search: {model.width: {low: 8, high: 64, points: 0}}}",
+            "points (line 7): found 0, allowed: a whole number, at least 2.",
+        ),
+        ("{search: {train.learning_rate: {low: 0.1, high: .inf}}}", "allowed: low below high"),
+        ("{search: {model.width: [8, 16, 8.0]}}", "found 8.0 more than once, allowed: every value once."),
+        ("{search: {1: [2, 3]}}", "tune.search"),
+        ("{search: {train.budget: [1m, 2m]}}", "allowed: tune.budget. Use that."),
+        ("{search: {model: [trees, linear], train.epochs: [1, 2]}}", "found beside model: trees, linear, which trains without it"),
         ("{method: bayes}", "allowed: tpe, random, grid, gp, hyperband, asha"),
         ("{trials: 0}", "at least 1"),
     ],
 )
 def test_mistakes_name_line_and_way_out(tmp_path: Path, tune: str, text: str) -> None:
     assert text in told(tmp_path, tune)
+
+
+def test_options_of_the_loop_exist_only_beside_families_that_have_one() -> None:
+    word, rate = found({"train.learning_rate": None, "model": ["network", "trees"]})
+    assert rate.exists(applied(TREE, [(word, "network")]))
+    assert not rate.exists(applied(TREE, [(word, "trees")]))
+
+
+def test_a_grid_ends_at_its_bounds() -> None:
+    (rate,) = found({"train.learning_rate": {"low": 0.003, "high": 0.7, "log": True, "points": 7}})
+    assert (rate.grid()[0], rate.grid()[-1]) == (0.003, 0.7)
+    assert max(rate.grid()) <= 0.7
+
+
+def test_a_budget_of_fits_does_not_go_with_trials(tmp_path: Path) -> None:
+    path = tmp_path / "lode.yaml"
+    path.write_text(FILE + "train: {budget: 5m}\ntune: {trials: 2}\n")
+    with pytest.raises(SpecError, match=r"ends fits by the clock .* allowed: tune\.budget"):
+        load(path)
 
 
 def test_auto_is_not_tuned(tmp_path: Path) -> None:

@@ -108,3 +108,10 @@ def test_unknown_words_of_a_set_are_one_code_and_baselines_leave_them_out() -> N
     later = feature.parse(pl.Series("x", ["a,new,newer", "b"]))
     assert feature.transform(later).tolist() == [[2, 1], [3, 0]] and feature.unseen(later) == 1
     assert feature.flat(later).toarray().tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_lists_in_a_list_are_held_to_their_width_as_text_too() -> None:
+    lists = [[[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0, 3.0], [4.0]], [[1.0], [2.0]]]
+    texts = pl.Series("a", [str(cell) for cell in lists])
+    for group in (1, 2):
+        assert number_lists(texts, group).to_list() == number_lists(pl.Series("a", lists), group).to_list()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -75,4 +76,29 @@ def test_a_file_made_to_fill_memory_is_refused(tmp_path: Path, monkeypatch: pyte
     np.savez_compressed(tmp_path / "rows.npz", a=np.zeros(1 << 20))
     monkeypatch.setattr("lode.data.formats.files.FREE_BYTES", 1 << 20)
     with pytest.raises(DataError, match="200 to one"):
+        scan(tmp_path)
+
+
+def _claims(shape: str) -> bytes:
+    """A .npy file whose header says more than there is."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"\0" * 64
+
+
+@pytest.mark.parametrize("kind", ["damaged", "encrypted", "claims"])
+def test_a_hostile_file_is_an_error_of_the_data(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    if kind == "claims":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.npy", _claims("(1000000000000000,)"))
+    else:
+        np.savez_compressed(path, a=np.random.default_rng(0).normal(size=1000))
+        packed = bytearray(path.read_bytes())
+        if kind == "damaged":
+            packed[200:240] = b"\xff" * 40
+        else:
+            for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+                packed[packed.index(signature) + at] |= 1
+        path.write_bytes(packed)
+    with pytest.raises(DataError, match=r"not readable as \.npz"):
         scan(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,7 +15,7 @@ from lode.data.sources.conll import Conll
 from lode.data.targets import cells_of, joined
 
 
-def read(folder: Path, text: str, **options: int) -> list[tuple[str, str]]:
+def read(folder: Path, text: str, **options: Any) -> list[tuple[str, str]]:
     (folder / "x.conll.gz").write_bytes(gzip.compress(text.encode()))
     return Conll(Place(folder), path="x.conll.gz", **options).scan().collect().rows()  # type: ignore[arg-type]
 
@@ -32,6 +33,14 @@ def test_columns_are_chosen_by_their_place(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read(tmp_path, text)
+
+
+def test_a_token_is_not_its_own_tag(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="its last one is the token"):
+        read(tmp_path, "1 Anna\n", token_column=1)
+    for same in ({"tokens": "x", "tags": "x"}, {"token_column": 1, "tag_column": 1}):
+        with pytest.raises(DataError, match="allowed are two"):
+            read(tmp_path, "1 Anna B\n", **same)
 
 
 def test_bytes_that_are_no_utf_8_are_an_error(tmp_path: Path) -> None:

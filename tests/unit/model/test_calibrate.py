@@ -1,6 +1,6 @@
 """Temperature: found where scores are too sure, left at 1 where nothing is to be gained.
 
-Expected calibration error by hand.
+Expected calibration error by hand. Quantiles: ranges hold as many new rows as they say.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from lode.model.calibrate import expected_calibration_error, reliability, temperature
+from lode.model.calibrate import conformal_shift, expected_calibration_error, reliability, shifted, temperature
 
 
 def logits(num_rows: int, heat: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -77,3 +77,29 @@ def test_few_perfectly_separated_rows_make_nobody_certain() -> None:
     scores = np.where(target == 1, 2.0, -2.0)[:, None]
     sure = 1 / (1 + np.exp(-2.0 / temperature(scores, target)))
     assert 0.9 < sure < 0.995
+
+
+def test_quantiles_that_are_too_narrow_are_moved_apart_until_new_rows_lie_between() -> None:
+    generator = np.random.default_rng(0)
+    levels, size = (0.1, 0.5, 0.9), 4000
+    middle = generator.normal(size=2 * size)
+    truth = (middle + 0.5 + generator.normal(size=2 * size)).astype(np.float32)
+    scores = np.column_stack([middle - 0.3, middle, middle + 0.3]).astype(np.float32)
+    shift = conformal_shift(scores[:size], truth[:size], levels)
+    found = shifted(scores[size:], shift)
+    assert found.dtype == np.float32
+    below = (truth[size:, None] <= found).mean(axis=0)
+    assert below == pytest.approx(levels, abs=0.02)
+    assert (truth[size:, None] <= scores[size:]).mean(axis=0)[2] < 0.5, "the test could not fail"
+
+
+def test_a_shift_of_few_rows_leans_outwards_and_of_none_is_none() -> None:
+    truth = np.array([1.0, 2.0, 3.0, np.nan], np.float32)
+    assert conformal_shift(np.zeros((4, 3), np.float32), truth, (0.1, 0.5, 0.9)).tolist() == [1.0, 2.0, 3.0]
+    assert conformal_shift(np.zeros((1, 2), np.float32), truth[3:], (0.1, 0.9)).tolist() == [0.0, 0.0]
+
+
+def test_quantiles_that_cross_are_sorted_before_they_are_shifted() -> None:
+    crossed = np.array([[2.0, 1.0]], np.float32)
+    assert shifted(crossed, np.array([-1.0, 1.0], np.float32)).tolist() == [[0.0, 3.0]]
+    assert shifted(crossed, None) is crossed

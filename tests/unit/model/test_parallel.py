@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lode.model import parcel
+from lode.core.errors import ModelError
+from lode.core.registry import REGISTRIES
+from lode.core.types import Component, FlatSpec, TensorSpec
+from lode.model import launch, parcel, worker
 from lode.model.batches import Rows
+from lode.model.contracts import Context, Shapes
 from lode.model.parallel import Team
+from lode.model.sync_norm import with_shared_statistics
 from lode.model.training import Training
 from tests.flows import devices
 
@@ -65,7 +71,7 @@ def test_a_parcel_comes_back_and_maps_what_lies_in_a_file(tmp_path: Path) -> Non
         family=made.family, shapes=made.shapes, tasks={name: component for name, (component, _) in made.tasks.items()},
         states={"a": {"words": ["x"], "table": np.eye(2)}}, train=train, stop=None, unlabelled=None,
         options=parcel.training_options(training),
-        seed=3, rounds=None, device="cpu", deadline_s=1.5, folder=tmp_path, log_folder=None, parent=1,
+        seed=3, rounds=None, device="cpu", end_unix_s=1.5, watched=True, folder=tmp_path, log_folder=None, parent=1,
     )  # fmt: skip
     parcel.pack(sent, tmp_path / "parcel")
     found = parcel.unpack(tmp_path / "parcel")
@@ -73,5 +79,51 @@ def test_a_parcel_comes_back_and_maps_what_lies_in_a_file(tmp_path: Path) -> Non
     assert np.array_equal(found.train.arrays["x"], mapped[10:40])
     assert np.array_equal(found.train.arrays["code"], rows.arrays["code"][:30])
     assert np.array_equal(found.states["a"]["table"], np.eye(2)) and found.states["a"]["words"] == ["x"]
-    assert (found.family, found.shapes, found.tasks, found.deadline_s) == (sent.family, sent.shapes, sent.tasks, 1.5)
+    assert (found.family, found.shapes, found.tasks) == (sent.family, sent.shapes, sent.tasks)
+    assert (found.end_unix_s, found.watched) == (1.5, True)
     assert Training(**found.options) == training
+
+
+def test_a_worker_asks_its_parent_after_each_epoch(tmp_path: Path) -> None:
+    heard: list[tuple[int, float]] = []
+
+    def watch(epoch: int, loss: float) -> bool:
+        heard.append((epoch, loss))
+        return epoch == 2
+
+    asks, asked = worker._Asks(tmp_path), ""
+    with ThreadPoolExecutor(1) as pool:
+        for epoch, loss in ((1, 0.5), (2, 0.25)):
+            waiting = pool.submit(asks, epoch, loss)
+            while not waiting.done():
+                asked = launch._answer(tmp_path, asked, Context(watch=watch))
+            assert waiting.result() is (epoch == 2)
+    assert heard == [(1, 0.5), (2, 0.25)], "each epoch is answered once"
+
+
+def test_the_time_that_is_left_goes_on_while_the_processes_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch.time, "time", lambda: 1000.0)
+    _, made = devices.made()
+    context = Context(training=Training(devices=2), folder=tmp_path, deadline_s=30.0)
+    assert launch._parcel(made, devices.rows(4), None, context).end_unix_s == 1030.0
+
+
+def test_a_model_of_the_flat_matrix_says_that_one_process_fits_it() -> None:
+    component, odd = Component("autoencoder"), Component("anomaly")
+    shapes, task = Shapes({}, FlatSpec(("x",), (0,))), REGISTRIES["task"].create(Component("anomaly"))
+    family = REGISTRIES["family"].create(component, shapes, {"odd": task})
+    rows = parcel.Examples(40, {}, np.zeros((40, 1), np.float32), {"odd": np.full(40, 2)})
+    with pytest.raises(ModelError, match="found 2 processes with model: autoencoder"):
+        launch.fit(family, launch.Made(component, shapes, {"odd": (odd, task)}), rows, None, Context(training=Training(devices=2)))
+    with pytest.raises(ModelError, match="found masked with an autoencoder"):
+        family.fit(rows, None, Context(training=Training(pretrain=Component("masked"))))
+
+
+def test_batch_norm_without_a_factor_stays_what_it_is_where_processes_share_it() -> None:
+    encoder = REGISTRIES["encoder"].create(Component("airbench", {"widths": [4]}), [TensorSpec("uint8", (8, 8, 3))])
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    with_shared_statistics(encoder)
+    after = encoder.state_dict()
+    assert list(after) == list(before) and all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    trained = {name: parameter.rate_factor for name, parameter in encoder.named_parameters() if "bias" in name}
+    assert set(trained.values()) == {64.0} and not any(norm.weight.requires_grad for norm in encoder.stages[0].norms)

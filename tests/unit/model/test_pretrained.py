@@ -141,6 +141,30 @@ def test_vectors_of_a_frozen_network_are_computed_once(checkpoint: Path, monkeyp
     assert len(seen) <= 4, "two splits, once each, and the counts of operations"
 
 
+def test_tags_read_the_steps_of_a_frozen_network(checkpoint: Path) -> None:
+    spec, tokens = codes(checkpoint, TEXTS * 8)
+    tags = np.empty(32, object)
+    tags[:] = [["odd" if code % 2 else "even" for code in row if code] for row in tokens.tolist()]
+    task = REGISTRIES["task"].create(Component("tagging"))
+    task.fit(tags)
+    rows = Examples(32, {"x": tokens.numpy()}, None, {"y": task.encode(tags)})
+    shapes = Shapes({"x": spec}, FlatSpec((), ()), {"x": Component("pretrained", {"path": str(checkpoint), "tune": "frozen"})})
+    network = REGISTRIES["family"].create(Component("network"), shapes, {"y": task})
+    network.fit(rows, rows, Context(training=Training(epochs=40, batch=8, learning_rate=0.05)))
+    said = task.decode(network.predict(rows)["y"])[""]
+    right = np.mean([one == other for row, true in zip(said, tags, strict=True) for one, other in zip(row, true, strict=True)])
+    assert right > 0.9
+
+
+def test_first_weights_by_another_rule_leave_the_checkpoint_alone(checkpoint: Path) -> None:
+    spec, _ = codes(checkpoint, TEXTS)
+    task = REGISTRIES["task"].create(Component("binary", {"positive": "yes"}))
+    shapes = Shapes({"x": spec}, FlatSpec((), ()), {"x": Component("pretrained", {"path": str(checkpoint)})})
+    network = REGISTRIES["family"].create(Component("network", {"init": "orthogonal"}), shapes, {"y": task})
+    made, own = network._neural.build(0).encoders[0].state_dict(), encoder(spec, path=str(checkpoint)).state_dict()
+    assert all(torch.equal(made[name], tensor) for name, tensor in own.items())
+
+
 def test_a_pickled_checkpoint_is_refused(checkpoint: Path) -> None:
     spec, _ = codes(checkpoint, TEXTS)
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")

@@ -192,3 +192,19 @@ def test_a_curve_is_learnt(word: str) -> None:
     family.fit(Examples(600, {"x": x}, None, {"y": y}), None, _context(30))
     error = ((family.predict(Examples(600, {"x": x}, None))["y"][:, 0] - y) ** 2).mean()
     assert error < 0.3
+
+
+def test_realmlp_takes_the_batch_of_its_paper_and_bends_numbers_smoothly() -> None:
+    rows, price = examples(300, names=TABLE), task("quantiles", np.linspace(-1, 1, 20))
+    family = Realmlp(shapes(TABLE), {"price": price}, width=8)
+    chosen = family.fit(
+        Examples(300, rows.arrays, None, {"price": rows.targets["price"]}), None, Context(training=Training(threads=1), rounds=1)
+    ).choices
+    assert (chosen["batch"], family._neural.options["activation"]) == (256, "mish")
+    assert Realmlp(shapes(TABLE), tasks())._neural.options["activation"] == "selu"
+
+
+def test_augmentations_move_to_the_device_of_the_fit() -> None:
+    given = Shapes(TWO.inputs, TWO.flat, augments={"size": (Component("noise"),)})
+    (noise,) = Network(given, {"risk": tasks()["risk"]})._neural._augment("meta").alone["size"]
+    assert noise.spread.device.type == "meta"

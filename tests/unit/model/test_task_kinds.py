@@ -292,6 +292,18 @@ def test_lookup_and_network_tag_tokens_and_context_is_worth_something(tmp_path: 
     assert 0.85 < found["lookup"] < 0.97 and found["network"] > 0.96
 
 
+def test_a_piece_of_a_batch_without_any_tag_changes_nothing() -> None:
+    rows, task = tokens()
+    tags = rows.targets["tags"].copy()
+    tags[20:] = -1
+    given = Examples(200, rows.arrays, None, {"tags": tags, "risk": np.arange(200) % 2})
+    shapes = Shapes({"text": SPEC}, FlatSpec((), ()), {"text": Component("lstm", {"width": 4})})
+    outputs = {"tags": task, "risk": task_of("binary", ["no", "yes"], positive="yes")}
+    model = REGISTRIES["family"].create(Component("network"), shapes, outputs)
+    fitted = model.fit(given, None, Context(training=Training(epochs=1, batch=32, accumulate=16, threads=1)))
+    assert np.isfinite(fitted.history[0]["train_loss"])
+
+
 def test_tags_and_tokens_of_other_lengths_are_an_error() -> None:
     rows, task = tokens()
     model = REGISTRIES["family"].create(Component("lookup"), Shapes({"text": SPEC}, FlatSpec((), ())), {"tags": task})

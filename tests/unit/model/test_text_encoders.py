@@ -108,6 +108,7 @@ def test_several_encoders_stand_side_by_side(tokens: torch.Tensor) -> None:
     assert both.width == 3 + 8 and torch.equal(both([tokens]), torch.cat(parts, dim=1))
     made = REGISTRIES["encoder"].create(Component("several", both.portable({"encoders": None})), [TEXT])
     assert {name: item.shape for name, item in made.state_dict().items()} == {n: i.shape for n, i in both.state_dict().items()}
+    assert both.wants() == {"clip": 1.0}, "what its encoders want of train: is what it wants"
     with pytest.raises(ModelError, match="encoder several: cnn cannot take this input"):
         make("several", encoders=["pooled", "cnn"])
 

@@ -150,11 +150,44 @@ def test_another_rule_of_the_user_drops_what_the_recipe_tuned_for_its_own() -> N
     chosen = decide(Training(optimizer="sgd"), Context(), Workload(64, 10, defaults=recipe))
     assert (chosen.learning_rate, chosen.weight_decay, chosen.clip) == (0.05, 5e-4, 1.0)
     assert decide(Training(optimizer="adam"), Context(), Workload(64, 10, defaults=recipe)).learning_rate == 0.04
+    assert decide(Training(optimizer="lion"), Context(), Workload(64, 10, defaults=recipe)).beta2 == 0.99
+    assert decide(Training(optimizer="adam"), Context(), Workload(64, 10, defaults={"learning_rate": 0.04})).learning_rate == 0.04
 
 
 def test_recipes_of_several_parts_take_the_smallest_rate_and_the_first_word() -> None:
     parts = [{"learning_rate": 1e-3, "clip": 1.0}, {"learning_rate": 5e-4, "clip": 2.0, "ema": 0.99}]
     assert merged(parts) == {"learning_rate": 5e-4, "clip": 1.0, "ema": 0.99}
+
+
+def test_fixed_rounds_cut_a_schedule_of_waves_and_draw_others_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen = loop.schedules.learning_rate, []
+    monkeypatch.setattr(loop.schedules, "learning_rate", lambda *given: seen.append(real(*given)) or seen[-1])
+    rates: dict[str, list[float]] = {}
+    for schedule, rounds in (("coslog4", None), ("coslog4", 3), ("cosine", 3)):
+        seen.clear()
+        training = Training(epochs=8, batch=16, schedule=schedule, warmup=0.0)
+        fitted = _Regression().fit(training, Context(rounds=rounds))
+        assert fitted.rounds == len(fitted.history) == (rounds or 8)
+        rates[f"{schedule} {rounds}"] = list(seen)
+    assert rates["coslog4 3"] == rates["coslog4 None"][: len(rates["coslog4 3"])]
+    assert rates["cosine 3"][-1] < 0.1 * rates["cosine 3"][0]
+
+
+def test_a_rate_counts_only_for_the_rule_of_its_part() -> None:
+    pictures, texts = {"optimizer": "sgd", "learning_rate": 0.75}, {"learning_rate": 5e-4, "clip": 1.0}
+    for parts in ([pictures, texts], [texts, pictures]):
+        assert merged(parts) == {"optimizer": "sgd", "learning_rate": 0.75, "clip": 1.0}
+
+
+def test_rates_of_other_rules_follow_from_that_of_the_model() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
+    given = Examples(40, {"photo": pictures}, None, {"risk": np.arange(40) % 2})
+    rates = {}
+    for word in ("cnn", "vit"):
+        network = Network(shapes(("photo",), {"photo": Component(word)}), {"risk": tasks()["risk"]})
+        fitted = network.fit(given, None, Context(training=Training(epochs=1, optimizer="lion")))
+        rates[word] = fitted.choices["learning_rate"]
+    assert rates == pytest.approx({"cnn": 0.2 * 2e-3, "vit": 0.2 * 1e-3})
 
 
 def test_only_with_names_options_that_there_are() -> None:
@@ -213,8 +246,9 @@ class _Regression:
 
     def fit(self, training: Training, context: Context | None = None, stop: bool = False, **changes: Any) -> Fitted:
         job = Job(self.module, [Objective(list(self.module.parameters()), self.loss)], self.rows, self.rows if stop else None)
-        choices = replace(decide(training, Context(), Workload(self.rows.num_rows, 10)), **changes)
-        return fit(job, choices, training, context or Context())
+        context = context or Context()
+        choices = replace(decide(training, context, Workload(self.rows.num_rows, 10)), **changes)
+        return fit(job, choices, training, context)
 
 
 @pytest.mark.parametrize(
@@ -522,14 +556,20 @@ def test_compiling_gives_the_same_weights() -> None:
 # Activations computed again, repeatable operations
 
 
-@pytest.mark.parametrize(("name", "encoder"), [("text", "transformer"), ("photo", "resnet")])
-def test_activations_computed_again_change_nothing(name: str, encoder: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "encoder", "options"),
+    [
+        ("text", "transformer", {"width": 8, "depth": 1}),
+        ("photo", "resnet", {"width": 8, "depth": 1, "stages": 2}),
+        ("photo", "convnext", {"widths": [8, 8], "depths": [1, 2], "drop_path": 0.5}),
+    ],
+)
+def test_activations_computed_again_change_nothing(name: str, encoder: str, options: dict[str, Any]) -> None:
     made = examples(48, 0, ("age", "job", name))
     train = Examples(48, {name: made.arrays[name]}, None, {"risk": made.targets["risk"]})
     scores = []
     for again in (False, True):
-        component = Component(encoder, {"width": 8, "depth": 1, **({"stages": 2} if encoder == "resnet" else {})})
-        network = Network(shapes((name,), {name: component}), {"risk": tasks()["risk"]}, width=8)
+        network = Network(shapes((name,), {name: Component(encoder, options)}), {"risk": tasks()["risk"]}, width=8)
         network.fit(train, None, Context(training=Training(epochs=2, batch=16, threads=1, checkpoint_activations=again)))
         scores.append(network.predict(train)["risk"])
     assert np.allclose(*scores, atol=1e-6), "dropout is drawn again alike, and batch norm counts each batch once"

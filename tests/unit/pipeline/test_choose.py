@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
+from lode.core.errors import ModelError
 from lode.core.types import Component
 from lode.model.contracts import Cost
 from lode.pipeline.choose import Judgement, best_of, select
@@ -80,6 +83,11 @@ def test_candidates_of_one_family_get_names_of_their_own() -> None:
     made = slate(Component("auto", options))
     assert made.members == ("trees", "trees-2")
     assert {part.name: part.component.options for part in made.candidates}["trees"] == {"leaves": 4}
+
+
+def test_rounds_of_a_candidate_that_is_not_there_are_told() -> None:
+    with pytest.raises(ModelError, match=r"model\.rounds: found treees, allowed is constant, linear, trees"):
+        slate(Component("auto", {"candidates": [Component("trees")], "rounds": {"treees": 5}}))
 
 
 def test_a_budget_for_a_table_brings_the_portfolio_by_its_size() -> None:

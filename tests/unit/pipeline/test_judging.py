@@ -1,0 +1,49 @@
+"""What is chosen on the judged rows is chosen out of fold, and served as it was chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lode.core.types import Component
+from lode.pipeline import development
+from lode.pipeline.development import Development
+from lode.pipeline.judging import Judged
+
+NUM_ROWS = 900
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Development:
+    """Rows whose output is noise, to be answered by quantiles."""
+    generator = np.random.default_rng(0)
+    frame = pl.DataFrame({
+        "__row__": pl.Series(range(NUM_ROWS), dtype=pl.UInt64),
+        "a": generator.normal(size=NUM_ROWS), "y": generator.normal(size=NUM_ROWS),
+    })  # fmt: skip
+    frame.head(600).write_parquet(tmp_path / "train.parquet")
+    frame.tail(300).write_parquet(tmp_path / "validation.parquet")
+    outputs = {"y": Component("quantiles", {"levels": [0.1, 0.9]})}
+    return development.read(tmp_path, {"a": Component("number")}, [], outputs, {"by": "random"}, 0)
+
+
+def test_ranges_of_quantiles_hold_on_judged_rows_and_each_row_is_judged_by_the_others(numbers: Development) -> None:
+    size = len(numbers.plan.judged)
+    narrow = {"y": np.tile(np.array([-0.2, 0.2], np.float32), (size, 1))}
+    judged = Judged(narrow, numbers, None)
+    low, high = judged.crossed.T
+    inside = (low <= judged.truth[:, 0]) & (judged.truth[:, 0] <= high)
+    assert inside.mean() == pytest.approx(0.8, abs=0.03)
+    served = judged.shifts["y"]
+    assert served[0] < -0.5 and served[1] > 0.5
+    assert judged.temperatures == {"y": 1.0}
+    # One row far out: its own fold must not see it, or it would be judged by itself.
+    place, fold = 7, judged.fold
+    numbers.targets["y"][numbers.plan.judged[place]] = 50.0
+    again = Judged(narrow, numbers, None)
+    same = fold == fold[place]
+    assert np.array_equal(again.crossed[same], judged.crossed[same])
+    assert not np.array_equal(again.crossed[~same], judged.crossed[~same]), "the test could not fail"
