@@ -142,7 +142,8 @@ def build_ours(program: str, data: dict, scale: tuple[float, ...]):
     spec = TensorSpec("uint8", data["x"].shape[1:], scale=scale)
     augments = {"image": tuple(Component.from_json(entry) for entry in facts.get("augment", ()))}
     shapes = Shapes({"image": spec}, FlatSpec((), ()), {"image": Component.from_json(facts["encoder"])}, augments)
-    return REGISTRIES["family"].get("network")(shapes, {"label": task}, depth=0), rows
+    # Keras draws first weights as Glorot does
+    return REGISTRIES["family"].get("network")(shapes, {"label": task}, depth=0, init="xavier"), rows
 
 
 def train_ours(program: str, seed: int, epochs: int) -> dict[str, float]:
