@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     changes = study.checked({name: value for name, value in named.items() if value is not None})
     with ProgressBar(silent=args.json or args.worker) as progress:
         found = study.Study.open(args.spec, args.data, runs_folder(args), changes, progress, progress.say)
-        helpers = [] if args.worker else [_helper(args) for _ in range(found.options.processes - 1)]
-        try:
-            found.work_on()
-        except BaseException:
+        with ExitStack() as ends:
+            helpers = [] if args.worker else [_helper(args) for _ in range(found.options.processes - 1)]
             for helper in helpers:
-                helper.terminate()
-            raise
-        failed = [code for helper in helpers if (code := helper.wait())]
+                ends.callback(helper.terminate)  # nothing to one that has ended
+            found.work_on()
+            failed = [code for helper in helpers if (code := helper.wait())]
         if failed:
             progress.say(f"tune: {len(failed)} of {len(helpers)} processes beside this one failed; what they said stands above")
     if args.worker:

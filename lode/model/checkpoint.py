@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,33 +46,24 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._written: Future[None] | None = None
 
     def submit(self, checkpoint: Checkpoint) -> None:
         """Start writing. The tensors must be copies that nobody changes; errors of an earlier write are raised."""
         self.wait()
-        self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="checkpoint", daemon=True)
-        self._thread.start()
+        self._written = self._pool.submit(write, self.folder, checkpoint)
 
     def wait(self) -> None:
         """Until everything is on disk. Errors: whatever the write raised (a full disk)."""
-        self.join()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
     def join(self) -> None:
-        """As `wait`, but raises nothing: for the way out of another error."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def _write(self, checkpoint: Checkpoint) -> None:
-        try:
-            write(self.folder, checkpoint)
-        except BaseException as error:  # noqa: BLE001 - handed over to the thread that trains, whatever it is
-            self._error = error
+        """As `wait`, but raises nothing: for the way out of another error; `wait` raises afterwards."""
+        if self._written is not None:
+            wait([self._written])
 
 
 def read(folder: Path) -> Checkpoint | None:

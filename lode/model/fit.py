@@ -133,12 +133,10 @@ class _Loop:
                 self.train_epoch()
                 self.judge_epoch()
                 self.checkpoint_if_due()
-        except BaseException:
-            if self.writer is not None:
-                self.writer.join()
-            raise
         finally:
             self.logs.close()
+            if self.writer is not None:
+                self.writer.join()
         if self.writer is not None:
             self.writer.wait()
         self.keep_best()

@@ -150,10 +150,10 @@ def _run(folder: Path, devices: int, context: Context) -> None:
                 agent.join(_LOOK_S)
                 said = _pass_on(folder / "progress.json", said, context)
                 asked = _answer(folder, asked, context)
-        except BaseException:
-            (folder / "stop").touch()  # Ctrl-C, or the progress bar raised: the workers see it and end
-            agent.join()
-            raise
+        finally:
+            if agent.is_alive():
+                (folder / "stop").touch()  # Ctrl-C, or the progress bar raised: the workers see it and end
+                agent.join()
     if failed:
         raise _error(folder, failed[0])
 

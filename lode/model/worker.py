@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from lode.core import errors
@@ -27,17 +29,20 @@ def main(folder: Path) -> int:
     if (folder / "stop").exists() or list(folder.glob("fault-*.json")):
         return 1  # what failed once fails again: nobody should wait for torch to load
     threading.Thread(target=_end_with_parent, args=(folder, os.getppid()), daemon=True).start()
+    sys.excepthook = partial(_tell, folder)
     try:
         _work(folder)
     except errors.LodeError as error:
         _write(folder, {"kind": type(error).__name__, "text": str(error)})
         return 1
-    except Exception as error:  # noqa: BLE001 - a process of its own: what is left is told to the parent, with its traceback
-        if not _is_left_behind(error):
-            _write(folder, _fault(error))
-        traceback.print_exc()
-        return 1
     return 0
+
+
+def _tell(folder: Path, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What nothing caught is told to the parent before this process ends with it."""
+    if not _is_left_behind(error):
+        _write(folder, _fault(error))
+    sys.__excepthook__(kind, error, trace)
 
 
 def _work(folder: Path) -> None:
@@ -81,14 +86,14 @@ def _work(folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def _is_left_behind(error: Exception) -> bool:
+def _is_left_behind(error: BaseException) -> bool:
     """Whether another process is gone, so that this one can only be started again with it."""
     import torch.distributed as dist
 
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
-def _fault(error: Exception) -> dict[str, str]:
+def _fault(error: BaseException) -> dict[str, str]:
     from lode.model import memory
 
     if memory.is_out(error):

@@ -128,6 +128,7 @@ class _Lanes:
             second.result()
 
     def _work(self, aside: bool) -> None:
+        ended = False
         try:
             while (job := self._next(aside)) is not None:
                 trial, number = job
@@ -137,11 +138,11 @@ class _Lanes:
                     self._running -= 1
                     self._clock.note()
                     self._change.notify_all()
-        except BaseException:
+            ended = True
+        finally:
             with self._change:
-                self._failed = True
+                self._failed = self._failed or not ended
                 self._change.notify_all()
-            raise
 
     def _next(self, aside: bool) -> Job | None:
         """The next fit of a lane; waits where another lane's fit may bring one. None where there is none any more."""
