@@ -5,7 +5,6 @@ Same rows and seed, same split. Read lode/data/ingest.py next.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -13,6 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 import polars as pl
 
+from lode.core import spans
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnName, Component, Range
@@ -226,18 +226,14 @@ def _moments(column: pl.Series) -> pl.Series:
     return times
 
 
-_SPAN = re.compile(r"^([0-9]+(?:\.[0-9]+)?) ?([smhdw])$", re.ASCII)
-_MICROSECONDS = {"s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6, "w": 7 * 86_400 * 10**6}
-
-
 def gap_of(split: Split, column: pl.Series) -> float:
     """The gap in the units of `times`. Errors: DataError where it does not fit the column."""
     if split.gap is None:
         return 0.0
     is_date = _moments(column).dtype.is_temporal()
-    match = _SPAN.match(str(split.gap))
-    if is_date and match:
-        return float(match[1]) * _MICROSECONDS[match[2]]
+    span_s = spans.seconds(str(split.gap))
+    if is_date and span_s is not None:
+        return span_s * 1e6
     if not is_date and isinstance(split.gap, int | float):
         return float(split.gap)
     allowed = "a span such as 90s, 30m, 12h, 7d or 2w" if is_date else "a number"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+from lode.core import spans
 from lode.core.errors import SpecError, listed, near_miss
 from lode.core.types import PretrainSpec, Range
 
@@ -110,10 +110,10 @@ class Training:
         """Seconds of the budget; None without one. Errors: SpecError for what is no span of time."""
         if self.budget is None:
             return None
-        found = _SPAN.fullmatch(self.budget.strip())
-        if found is None or float(found[1]) <= 0:
+        found = spans.seconds(self.budget.strip())
+        if not found:
             raise SpecError(f"train.budget: found {self.budget!r}, allowed is a span of time such as 90s, 10m or 2h.")
-        return float(found[1]) * _SECONDS[found[2]]
+        return found
 
     def _check_pairs(self) -> None:
         """Options that contradict one another."""
@@ -154,9 +154,6 @@ class Training:
                 made = replace(made, **{option: defaults[option]})
         return made
 
-
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smh])")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "momentum": ("optimizer", ("sgd", "rmsprop", "muon")),

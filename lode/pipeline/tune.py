@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
+from lode.core import spans
 from lode.core.errors import SpecError
 from lode.core.types import Range
 
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smh])")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _MONEY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Z]{3})")
 
 
@@ -46,9 +45,9 @@ class Tune:
         if self.budget is None:
             return None
         text = self.budget.strip()
-        span, money = _SPAN.fullmatch(text), _MONEY.fullmatch(text)
-        if span is not None and float(span[1]) > 0:
-            return float(span[1]) * _SECONDS[span[2]]
+        span_s, money = spans.seconds(text), _MONEY.fullmatch(text)
+        if span_s:
+            return span_s
         if money is None:
             raise SpecError(
                 f"tune.budget: found {self.budget!r}, allowed is a time such as 90s, 30m or 2h, or money such as 5 EUR."
