@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lode.app.service import serve as serve
     from lode.core.spec import load as check
-    from lode.pipeline.artifact import load as load
+    from lode.pipeline.loading import load as load
     from lode.pipeline.run import run as run
 
 __all__ = ["check", "load", "run", "serve"]
 
 _VERBS = {
     "check": ("lode.core.spec", "load"),
-    "load": ("lode.pipeline.artifact", "load"),
+    "load": ("lode.pipeline.loading", "load"),
     "run": ("lode.pipeline.run", "run"),
     "serve": ("lode.app.service", "serve"),
 }

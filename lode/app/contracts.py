@@ -78,7 +78,7 @@ class RequestError(ServeError):
 
     status: HTTP status. type: one word for programs, and the label of the metric ("invalid_request").
     problems: what is wrong with which row, the first MAX_PROBLEMS; the message counts the rest.
-    headers: extra headers of the answer.
+    headers: extra headers of the answer. param: the key of the request that is meant, where the format of the answer names it.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class RequestError(ServeError):
         problems: Sequence[Problem] = (),
         *,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        param: str | None = None,
     ):
         super().__init__(message)
         self.status = status
@@ -96,6 +97,7 @@ class RequestError(ServeError):
         self.message = message
         self.problems = tuple(problems[:MAX_PROBLEMS])
         self.headers = tuple(headers)
+        self.param = param
 
     @classmethod
     def of_problems(cls, problems: Sequence[Problem], count: int | None = None) -> RequestError:
@@ -108,9 +110,13 @@ class RequestError(ServeError):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What descriptive routes may want to know. ready: False once the server was told to stop."""
+    """What descriptive routes may want to know.
+
+    ready: False once the server was told to stop. live: False once it can answer nothing any more, and must be started again.
+    """
 
     ready: bool
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one answered request took. rows: predicted (0 where it failed). seconds: from its head to its answer."""
+    """What one answered request took. rows: predicted (0 where it failed). seconds: from its head to the end of its answer.
+
+    input_tokens, output_tokens: of a language model, exact also where the client hung up; cached_tokens: of the input, those that
+    another request of the caller had paid for with time.
+    """
 
     request_id: str
     model: str
@@ -182,6 +192,9 @@ class Usage:
     request_bytes: int
     answer_bytes: int
     seconds: float
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class Gate(ABC):
@@ -193,4 +206,4 @@ class Gate(ABC):
 
     @abstractmethod
     async def settle(self, caller: Caller, usage: Usage) -> None:
-        """Called once for each predict request that passed `authorize`, before its answer is sent."""
+        """Called once for each predict request that passed `authorize`, before its answer (the end of a stream) is sent."""

@@ -16,26 +16,26 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
+from lode.app.answering import Describe, Desk
 from lode.app.batching import Batcher
-from lode.app.contracts import Endpoint, Gate, Protocol, Servable
-from lode.app.endpoints import Describe, Predict, Service
+from lode.app.contracts import Gate, Protocol, Servable
+from lode.app.endpoints import Predict, Service
 from lode.app.engine import Engine
 from lode.app.keys import KeyGate, read_key_file, stored_or_made
-from lode.app.monitor import Monitor
-from lode.core.errors import ServeError, listed, near_miss
+from lode.app.language.options import LanguageServeOptions
+from lode.app.monitor import RowMonitor
+from lode.app.routes import not_routed, own_routes, route
+from lode.core.errors import ServeError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, Range
 
 if TYPE_CHECKING:
-    from lode.pipeline.artifact import Model
+    from lode.pipeline.loading import Loaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +65,24 @@ class ServeOptions:
     max_wait_ms: Annotated[float, Range(0)] = 0.0
 
 
-_BACKLOG = 2048
+Options = ServeOptions | LanguageServeOptions
 
-_OWN = (
-    Endpoint("GET", "/health/live", lambda status: (200, {"live": True}), public=True),
-    Endpoint("GET", "/health/ready", lambda status: (200 if status.ready else 503, {"ready": status.ready}), public=True),
-    Endpoint("GET", "/metrics"),
-)
+_BACKLOG = 2048
 
 
 def create_app(model: Servable, options: ServeOptions, gate: Gate) -> Starlette:
     """The ASGI application that serves one model; `app.state.service` is its `Service`."""
     service = _service(model, options, gate)
     predict: list[Route] = []
-    describe = [_route(endpoint, Describe(service, endpoint)) for endpoint in _OWN]
+    describe = own_routes(service)
     registry = REGISTRIES["protocol"]
     for word in registry.names():
         protocol: Protocol = registry.create(Component(word), model, options.max_rows)
         for endpoint in protocol.routes():
             if endpoint.describe is None:
-                predict.append(_route(endpoint, Predict(service, endpoint, protocol)))
+                predict.append(route(Predict(service, endpoint, protocol)))
             else:
-                describe.append(_route(endpoint, Describe(service, endpoint)))
+                describe.append(route(Describe(service, endpoint)))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -94,13 +90,13 @@ def create_app(model: Servable, options: ServeOptions, gate: Gate) -> Starlette:
         service.batcher.close()
 
     # Predictions first: the router tries routes in order.
-    app = Starlette(routes=predict + describe, lifespan=lifespan, exception_handlers={HTTPException: _not_routed})
+    app = Starlette(routes=predict + describe, lifespan=lifespan, exception_handlers={HTTPException: not_routed})
     app.state.service = service
     return app
 
 
 def _service(model: Servable, options: ServeOptions, gate: Gate) -> Service:
-    monitor = Monitor(name=model.name, version=model.version, hash=model.hash)
+    monitor = RowMonitor(name=model.name, version=model.version, hash=model.hash)
     batcher = Batcher(
         Engine(model).run,
         max_batch=options.max_batch,
@@ -113,21 +109,6 @@ def _service(model: Servable, options: ServeOptions, gate: Gate) -> Service:
     return Service(model, gate, batcher, monitor, max_body_bytes=options.max_body_bytes, body_timeout_s=options.timeout_s)
 
 
-def _route(endpoint: Endpoint, application: Describe | Predict) -> Route:
-    return Route(endpoint.path, application, methods=[endpoint.method])
-
-
-async def _not_routed(request: Request, error: Exception) -> Response:
-    """404 and 405 as JSON, with the near miss."""
-    assert isinstance(error, HTTPException)
-    paths = [route.path for route in request.app.routes]
-    hint = near_miss(request.url.path[:200], paths) if error.status_code == 404 else ""
-    message = f"{request.method} {request.url.path[:200]}: {str(error.detail).lower()}.{hint}"
-    word = "not_found" if error.status_code == 404 else "bad_method"
-    body = orjson.dumps({"error": {"type": word, "message": message}})
-    return Response(body, error.status_code, headers=error.headers, media_type="application/json")
-
-
 def serve(
     name: str,
     *,
@@ -137,21 +118,22 @@ def serve(
     open: bool = False,
     key_file: str | Path | None = None,
     version: int | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Serve a model until SIGTERM or SIGINT; returns {"name", "version", "url", "requests", "seconds"}.
 
     open: ask for no key. key_file: a file with the key; else one is made at the first start, shown once, and kept as a
     hash in `runs/keys.json`. host and port win over the file's `serve:` section. say: gets the lines for the person who
-    starts it.
+    starts it. adapters: of a language model, names for requests -> folders, beside those of the file.
 
-    Errors: ArtifactError where the model is missing, changed, or fails its parity check; ServeError for keys and ports.
+    Errors: ArtifactError where the model is missing, changed, or fails its parity check; ServeError for keys, ports and adapters.
 
     Example:
         lode.serve("breast-cancer", port=8000)
     """
     # `create_app` serves any Servable; only this verb needs the pipeline, and with it torch.
-    from lode.pipeline.artifact import load
+    from lode.pipeline.loading import load
 
     tell = say or _to_stderr
     if open and key_file is not None:
@@ -159,13 +141,14 @@ def serve(
     digest = None if key_file is None else read_key_file(Path(key_file))
     model = load(name, runs, version)
     parity = model.verify()
-    options = _options(model, host, port)
+    options = _options(model, host, port, Path(runs), adapters)
     with listen(options) as listener:
         address, bound_port = listener.getsockname()[:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
         gate = KeyGate(digest) if digest is not None else _gate(Path(runs), open, tell)
-        app = create_app(model, options, gate)
-        tell(f"{model.name} version {model.version}: {parity['rows']} held-out rows answered as in training.")
+        app = _app(model, options, gate)
+        what = "rows" if isinstance(options, ServeOptions) else "tokens"
+        tell(f"{model.name} version {model.version}: {parity['rows']} held-out {what} answered as in training.")
         tell(f"Serving at {url}")
         started = time.monotonic()
         answered = run_app(app, options, listener)
@@ -173,17 +156,27 @@ def serve(
     return {"name": model.name, "version": model.version, "url": url, "requests": answered, "seconds": seconds}
 
 
-def run_app(app: Starlette, options: ServeOptions, listener: socket.socket) -> int:
+def _app(model: Any, options: Options, gate: Gate) -> Starlette:
+    """The application for either kind of model."""
+    if isinstance(options, ServeOptions):
+        return create_app(model, options, gate)
+    # Here: a table model has no need of the engine and the tokenizers.
+    from lode.app.language.service import create_language_app
+
+    return create_language_app(model, options, gate)
+
+
+def run_app(app: Starlette, options: Options, listener: socket.socket) -> int:
     """Answer on a bound socket until SIGTERM or SIGINT, finish what is open, and return how many requests were answered."""
     _Server(app, options).run(sockets=[listener])
-    service: Service = app.state.service
-    return service.answered
+    desk: Desk = app.state.service
+    return desk.answered
 
 
 class _Server(uvicorn.Server):
     """uvicorn with a stop in two steps: first not ready and finishing, then gone; the process ends with 0."""
 
-    def __init__(self, app: Starlette, options: ServeOptions):
+    def __init__(self, app: Starlette, options: Options):
         config = uvicorn.Config(
             app,
             lifespan="on",
@@ -195,7 +188,7 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)
-        self._service: Service = app.state.service
+        self._service: Desk = app.state.service
         self._grace_s = options.grace_s
         self._deadline: float | None = None
 
@@ -209,24 +202,35 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
-        if self._deadline is not None and (self._service.active == 0 or time.monotonic() > self._deadline):
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            # What is open still hears that it is not complete: uvicorn waits a moment for it.
+            self._service.overdue()
+            self.should_exit = True
+        elif self._deadline is not None and self._service.active == 0:
             self.should_exit = True
         return await super().on_tick(counter)
 
 
-def _options(model: Model, host: str | None, port: int | None) -> ServeOptions:
+def _options(model: Loaded, host: str | None, port: int | None, runs: Path, adapters: Mapping[str, str | Path] | None) -> Options:
     """The file's `serve:` section, which the artifact's card carries, and what was said at the start."""
-    written: Mapping[str, Any] = model.card.get("serve") or {}
-    unknown = [key for key in written if key not in ServeOptions.__dataclass_fields__]
+    written: dict[str, Any] = dict(model.card.get("serve") or {})
+    kind: type[Options] = LanguageServeOptions if hasattr(model, "tokenizer") else ServeOptions
+    unknown = [key for key in written if key not in kind.__dataclass_fields__]
     if unknown:
         raise ServeError(f"{model.name}: this lode knows no serve option {listed(unknown)}. Upgrade lode, or package it again.")
-    options = ServeOptions(**written)
+    if adapters and kind is ServeOptions:
+        raise ServeError(f"--adapter: found {listed(adapters)}, allowed: none, {model.name} is no language model. Leave it out.")
+    if kind is LanguageServeOptions:
+        # Paths of a file are relative to it, and it lies beside its runs.
+        found = {name: str(runs.resolve().parent / folder) for name, folder in (written.get("adapters") or {}).items()}
+        written["adapters"] = {**found, **{name: str(folder) for name, folder in (adapters or {}).items()}}
+    options = kind(**written)
     if host is not None:
         options = replace(options, host=host)
     return options if port is None else replace(options, port=port)
 
 
-def listen(options: ServeOptions) -> socket.socket:
+def listen(options: Options) -> socket.socket:
     """A listening socket, so that a taken port is an error of ours before anything else happens."""
     where = f"--host {options.host} --port {options.port}"
     try:

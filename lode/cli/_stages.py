@@ -23,11 +23,20 @@ def run(args: argparse.Namespace, until: Any) -> dict[str, Any]:
         done = run_stages(args.spec, data=args.data, runs=runs_folder(args), until=until, progress=progress, say=progress.say)
     result = done.to_json()
     if "evaluate" in done.folders:
-        from lode.pipeline.report import summary
-
-        result["summary"] = summary(done.report)
+        result["summary"] = summary_of(done.report)
         result["report"] = str(done.runs / "runs" / done.id / "report.html")
     return result
+
+
+def summary_of(report: dict[str, Any]) -> str:
+    """The report in a few lines."""
+    if "kind" in report:  # what a language model reads
+        from lode.pipeline.language.report import summary as of_language
+
+        return of_language(report)
+    from lode.pipeline.report import summary
+
+    return summary(report)
 
 
 def show(result: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lode.data.place import Place
-    from lode.pipeline.artifact import load
+    from lode.pipeline.loading import load
     from lode.pipeline.predict import predict_file, source_of
 
     options = _source_options(args.source)

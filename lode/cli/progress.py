@@ -141,4 +141,4 @@ def _left(speed: float, done: int, total: int) -> str:
 
 
 def _figures(figures: Mapping[str, float]) -> str:
-    return " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    return " ".join(f"{name} {value:,.0f}" if value >= 1e4 else f"{name} {value:.4g}" for name, value in figures.items())

@@ -1,4 +1,4 @@
-"""Serve a model over HTTP: predictions, Open Inference Protocol, health, metrics."""
+"""Serve a model over HTTP: predictions or, of a language model, OpenAI's endpoints; health, metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from lode.cli.options import add_runs, runs_folder
+from lode.core.errors import ServeError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-file", metavar="FILE", help="a file with the key (default: one is made at the first start, shown once)"
     )
+    parser.add_argument(
+        "--adapter",
+        metavar="NAME=FOLDER",
+        action="append",
+        default=[],
+        help="a LoRA adapter that requests may give as model (language models; may be repeated)",
+    )
     add_runs(parser)
 
 
@@ -25,6 +33,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Serve until SIGTERM or Ctrl-C. Lines for the person who starts it (address, key) go to stderr."""
     from lode.app.service import serve
 
+    adapters = dict(_pair(written) for written in args.adapter)
     return serve(
         args.name,
         runs=runs_folder(args),
@@ -33,7 +42,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         open=args.open,
         key_file=args.key_file,
         version=args.version,
+        adapters=adapters,
     )
+
+
+def _pair(written: str) -> tuple[str, str]:
+    name, sign, folder = written.partition("=")
+    if not (name and sign and folder):
+        raise ServeError(f'--adapter: found "{written}", allowed: NAME=FOLDER. Write it so.')
+    return name, folder
 
 
 def show(result: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ _DECIMAL = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{
 _ORDER = (
     *("Literal", "None", "bool", "int", "Decimal", "float", "ByteSize", "FilePath", "ColumnName", "str"),
     *("SourceSpec", "FormatSpec", "EncoderSpec", "FamilySpec", "PretrainSpec", "list", "dict", "Any"),
+    *("ArchitectureSpec", "TokenizerSpec", "ObjectiveSpec", "AdapterSpec", "BenchmarkSpec"),
 )
 """In a union the narrowest type is tried first, in whatever order the signature has them."""
 

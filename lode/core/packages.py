@@ -26,6 +26,7 @@ _EXTRAS = {
     "alembic": "mlflow",
     "umap": "umap",
     "optuna": "tune",
+    "lm_eval": "harness",
 }
 """Import name -> extra of lodeml."""
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}

@@ -141,7 +141,13 @@ _FOLDERS = {
     "metric": "model.metrics",
     "augment": "model.augment",
     "pretrain": "model.pretrain",
+    "architecture": "model.architectures",
+    "objective": "model.objectives",
+    "adapter": "model.adapters",
+    "tokenizer": "data.tokenizers",
+    "benchmark": "pipeline.benchmarks",
     "policy": "value.policies",
+    "benchmark": "pipeline.benchmarks",
     "protocol": "app.protocols",
 }
 
@@ -161,8 +167,10 @@ SECTIONS: dict[str, tuple[Path, str]] = {
     "train": (ROOT / "model" / "training.py", "Training"),
     "tune": (ROOT / "pipeline" / "tune.py", "Tune"),
     "evaluate": (ROOT / "pipeline" / "evaluate.py", "Evaluation"),
+    "evaluate_language": (ROOT / "pipeline" / "language" / "options.py", "LanguageEvaluation"),
     "value": (ROOT / "value" / "worth.py", "Worth"),
     "serve": (ROOT / "app" / "service.py", "ServeOptions"),
+    "serve_language": (ROOT / "app" / "language" / "options.py", "LanguageServeOptions"),
 }
 """Sections of the file that are one class each, not a folder of words."""
 

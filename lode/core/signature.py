@@ -20,6 +20,7 @@ from lode.core.types import Component, Range
 _PLAIN = (
     *("int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None"),
     *("SourceSpec", "FormatSpec", "EncoderSpec", "FamilySpec", "PretrainSpec"),
+    *("ArchitectureSpec", "TokenizerSpec", "ObjectiveSpec", "AdapterSpec", "BenchmarkSpec"),
 )
 _NUMERIC = ("int", "float", "Decimal")
 _PLAIN_WORDS = {
@@ -38,6 +39,11 @@ _PLAIN_WORDS = {
     "EncoderSpec": "an encoder",
     "FamilySpec": "a family",
     "PretrainSpec": "a way to pretrain",
+    "ArchitectureSpec": "an architecture",
+    "TokenizerSpec": "a tokenizer",
+    "ObjectiveSpec": "an objective",
+    "AdapterSpec": "an adapter",
+    "BenchmarkSpec": "a set of questions",
 }
 
 NESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -46,6 +52,11 @@ NESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "EncoderSpec": ("encoder", ()),
     "FamilySpec": ("family", ()),
     "PretrainSpec": ("pretrain", ()),
+    "ArchitectureSpec": ("architecture", ()),
+    "TokenizerSpec": ("tokenizer", ()),
+    "ObjectiveSpec": ("objective", ()),
+    "AdapterSpec": ("adapter", ()),
+    "BenchmarkSpec": ("benchmark", ()),
 }
 """Annotations that stand for another extension: its kind, and those of its options that the outer one gives."""
 
@@ -55,7 +66,7 @@ class OptionType:
     """What an option may be.
 
     name: "int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None", "SourceSpec", "FormatSpec",
-        "EncoderSpec", "FamilySpec", "PretrainSpec", "Literal", "list", "dict" or "union".
+        "Literal", "list", "dict", "union", or a word of NESTED.
     items: the element of a list, the key and the value of a dict, the members of a union.
     words: the values of a Literal.
     range: bounds of a number.

@@ -11,7 +11,7 @@ from typing import Any
 
 from lode.core.check import Finding, check_options, shown, unknown_word
 from lode.core.registry import REGISTRIES, read_component, section
-from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec
+from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec, evaluation_of, is_language, serving_of
 from lode.core.types import Component
 from lode.core.yaml_lines import Key
 
@@ -34,19 +34,30 @@ class SpecReader:
         """The parts of a Spec by name; parts with problems are as good as they go."""
         tree = self.tree
         self._known(tree, TOP, ())
-        outputs = self._outputs(tree.get("outputs"))
+        model = self._model(tree.get("model"))
+        documents = is_language(model)
+        outputs = () if documents else self._outputs(tree.get("outputs"))
+        if documents:
+            self._only_documents(tree)
         return {
             "name": self._name(tree),
             "data": self._data(tree.get("data")),
-            "inputs": self._inputs(tree.get("inputs")),
+            "inputs": None if documents else self._inputs(tree.get("inputs")),
             "outputs": outputs,
-            "model": self._model(tree.get("model")),
+            "model": model,
             "train": self._section("train", tree.get("train"), ("train",)),
             "tune": self._section("tune", tree.get("tune"), ("tune",)),
-            "evaluate": self._section("evaluate", tree.get("evaluate"), ("evaluate",)),
-            "value": self._value(tree.get("value"), outputs),
-            "serve": self._section("serve", tree.get("serve"), ("serve",)),
+            "evaluate": self._section(evaluation_of(model), tree.get("evaluate"), ("evaluate",)),
+            "value": None if documents else self._value(tree.get("value"), outputs),
+            "serve": self._section(serving_of(model), tree.get("serve"), ("serve",)),
         }
+
+    def _only_documents(self, tree: Mapping[str, Any]) -> None:
+        """What a language model learns is named by its objective."""
+        for word in ("inputs", "outputs", "value", "tune"):
+            if tree.get(word) is not None:
+                text = "found a section of models that predict columns, allowed: none here, the model's `objective` names the columns."
+                self.find((word,), f"{text} Remove it.")
 
     def find(self, key: Key, text: str) -> None:
         self.findings.append(Finding(key, text))

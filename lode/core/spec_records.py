@@ -14,6 +14,22 @@ from lode.core.types import Component
 CHOICES = ("auto", "ensemble")
 """Words of `model:` that are no family: what they mean, lode/pipeline/portfolio.py says."""
 
+def is_language(model: Component) -> bool:
+    """Whether a file is about documents: it has no inputs and outputs, and its model reads tokens."""
+    family = REGISTRIES["family"]
+    return model.type not in ("", *CHOICES) and family.has(model.type) and family.constant(model.type, "needs") == "tokens"
+
+
+def evaluation_of(model: Component) -> str:
+    """The section that says what `evaluate:` may hold."""
+    return "evaluate_language" if is_language(model) else "evaluate"
+
+
+def serving_of(model: Component) -> str:
+    """The section that says what `serve:` may hold."""
+    return "serve_language" if is_language(model) else "serve"
+
+
 SourceSet = Mapping[str, tuple[Component, ...]]
 """{"all": (...)} or {"train": (...), "validation": (...), "test": (...)}; several components are concatenated."""
 
@@ -104,9 +120,9 @@ class Spec:
             "outputs": {item.name: _one("task", item.task) for item in self.outputs},
             "model": resolve_model(self.model),
             "train": _section("train", self.train),
-            "evaluate": filled(self.evaluate, section("evaluate")),
+            "evaluate": _section(evaluation_of(self.model), self.evaluate),
             "value": None if self.value is None else self._resolved_value(self.value),
-            "serve": filled(self.serve, section("serve")),
+            "serve": filled(self.serve, section(serving_of(self.model))),
         }
 
     def _resolved_value(self, value: ValueSpec) -> dict[str, Any]:

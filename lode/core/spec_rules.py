@@ -62,6 +62,8 @@ def _split(data: DataSpec) -> list[Finding]:
         unused = [*given, "column", *(["by"] if data.split.get("by") not in (None, "given") else [])]
     elif by == "random":
         text, unused = "found a column, which a random split does not use, allowed: none here.", ["column"]
+    elif by == "order":
+        text, unused = "found an option that a split by order does not use, allowed: none here.", ["column", "stratify"]
     else:
         text, unused = (
             f"found an option that a split by {by} does not use, allowed: none here.",

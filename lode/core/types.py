@@ -65,6 +65,24 @@ FamilySpec = NewType("FamilySpec", Component)
 PretrainSpec = NewType("PretrainSpec", Component)
 """An option that says how to learn from rows before their labels: a word, or a mapping with `type` and that word's options."""
 
+ArchitectureSpec = NewType("ArchitectureSpec", Component)
+"""An option that is the architecture of a decoder: a word, or a mapping with `type` and its sizes."""
+
+TokenizerSpec = NewType("TokenizerSpec", Component)
+"""An option that is a tokenizer: a word, or a mapping with `type` and its options."""
+
+ObjectiveSpec = NewType("ObjectiveSpec", Component)
+"""An option that says what a language model is taught: a word, or a mapping with `type` and its options."""
+
+AdapterSpec = NewType("AdapterSpec", Component)
+"""An option that says which few weights are trained beside frozen ones: a word, or a mapping with `type` and its options."""
+
+BenchmarkSpec = NewType("BenchmarkSpec", Component)
+"""An option that is a set of questions with known answers: a word, or a mapping with `type` and its options."""
+
+BenchmarkSpec = NewType("BenchmarkSpec", Component)
+"""An option that is a set of questions for a language model: a mapping with `type` and that word's options."""
+
 FormatSpec = NewType("FormatSpec", Component)
 """An option that says how to read files that the outer source finds: a source without its `path`. It arrives as a Component."""
 

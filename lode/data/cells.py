@@ -5,6 +5,7 @@ Read next: lode/data/features/number.py and category.py. Every light path gives 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -70,6 +71,12 @@ def _parsed_numbers(column: pl.Series) -> pl.Series:
 def object_strings(column: pl.Series) -> pl.Series:
     """String cells of an Object column (cells of mixed types, as a request can bring them)."""
     texts = [cell if cell is None or isinstance(cell, str) else str(cell) for cell in column.to_list()]
+    return pl.Series(column.name, texts, dtype=pl.String)
+
+
+def json_texts(column: pl.Series) -> pl.Series:
+    """Cells that are lists or records as JSON text (a conversation: a list of records)."""
+    texts = [None if cell is None else json.dumps(cell, ensure_ascii=False, default=str) for cell in column.to_list()]
     return pl.Series(column.name, texts, dtype=pl.String)
 
 

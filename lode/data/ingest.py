@@ -212,9 +212,10 @@ class _Ingest:
     def _parse(self, table: Table, name: str, component: Component, names: Sequence[str]) -> str | None:
         """Type one input. Returns what is wrong with its cells; rows with broken files or lists are dropped instead."""
         feature = REGISTRIES["feature"].create(component)
-        before = table.typed.get(name)
+        before, dtype = table.typed.get(name), table.dtype(name)
         bad = table.type_as(name, feature, component.type in _WORDS)
-        if not len(bad):
+        # Of texts only blank ones become nothing: JSON tells "" apart from null, other sources do not
+        if not len(bad) or (component.type == "text" and dtype == pl.String):
             return None
         if feature.kind in _WHOLE:
             self._drop_broken(table, name, feature, bad, names)
@@ -291,7 +292,7 @@ class _Ingest:
     def _divide(self, table: Table) -> np.ndarray:
         """uint8 (N,): the part of each row, _DROPPED for rows that are gone."""
         targets = {name: component.type for name, component in self.columns.outputs.items()}
-        first = next(iter(targets))
+        first = next(iter(targets or self.columns.inputs))  # documents have no outputs
         needed = dict.fromkeys([*self._split_columns, first])
         frame = pl.DataFrame([table.kept_column(name).rename(name) for name in needed])
         codes = np.full(table.num_rows, _DROPPED, dtype=np.uint8)
@@ -327,8 +328,8 @@ class _Ingest:
         self.has_folds = True
 
     def _warn_of_new_labels(self, frame: pl.DataFrame, codes: np.ndarray, targets: dict[str, str]) -> None:
-        name = next(iter(targets))
-        if cells_of(self.columns.outputs[name].type) != "words":
+        name = next(iter(targets), None)
+        if name is None or cells_of(self.columns.outputs[name].type) != "words":
             return
         train = frame[name].filter(pl.Series(codes == split.TRAIN)).unique()
         others = frame[name].filter(pl.Series(codes != split.TRAIN)).unique()

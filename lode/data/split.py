@@ -30,7 +30,8 @@ class Split:
     """How rows are divided into train, validation and test.
 
     Args:
-        by: "random"; "time" (later rows test); "group" (a group's rows stay together); "given" (a column says it).
+        by: "random"; "time" (later rows test); "group" (a group's rows stay together); "given" (a column says it); "order" (as the rows
+            stand: the first ones train, then validation, the last ones test).
         stratify: column whose values are equally frequent in all parts; by default the first output, where it has classes.
         column: the column of times, groups or given parts.
         validation: share of the rows that choose (models, thresholds).
@@ -44,7 +45,7 @@ class Split:
             or for dates 90s, 30m, 12h, 7d, 2w. Rows in a gap between the parts are dropped.
     """
 
-    by: Literal["random", "time", "group", "given"] = "random"
+    by: Literal["random", "time", "group", "given", "order"] = "random"
     stratify: ColumnName | None = None
     column: ColumnName | None = None
     validation: Annotated[float, Range(0, 1)] = 0.1
@@ -77,6 +78,8 @@ def assign_codes(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], 
     elif split.by == "given":
         given = _given(frame[_column(frame, split)])
         codes = complete(given, frame, split, targets, notes)
+    elif split.by == "order":
+        codes = _by_order(frame.height, split)
     else:
         codes = _at_random(strata(frame, split, targets, notes), split)
     _check_parts(codes, split)
@@ -110,7 +113,7 @@ def _check(frame: pl.DataFrame, split: Split) -> None:
         raise DataError(
             f"data.split: validation {split.validation:g} and test {split.test:g} leave no rows to train on. Their sum must be below 1."
         )
-    if frame.height < _MIN_ROWS:
+    if frame.height < (_MIN_ROWS if split.validation + split.test > 0 else 1):
         raise DataError(f"data.split: {frame.height} rows are too few to divide, at least {_MIN_ROWS} are needed. Get more data.")
 
 
@@ -164,6 +167,13 @@ def dense_codes(column: pl.Series) -> tuple[np.ndarray, list[str]]:
     codes = (column.rank("dense").fill_null(len(values) + 1) - 1).to_numpy()
     small = np.uint8 if len(values) < 255 else np.int64
     return codes.astype(small), [*(str(value) for value in values.to_list()), "(missing)"]
+
+
+def _by_order(num_rows: int, split: Split) -> np.ndarray:
+    """Rows as they stand: training first, then validation, then test."""
+    num_test, num_validation = round(num_rows * split.test), round(num_rows * split.validation)
+    num_train = num_rows - num_validation - num_test
+    return np.repeat(np.array([TRAIN, VALIDATION, TEST], np.uint8), [max(num_train, 0), num_validation, num_test])
 
 
 def _at_random(strata: np.ndarray, split: Split) -> np.ndarray:

@@ -40,6 +40,11 @@ class Batch:
     share: float = 1.0
     balance: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def weight(self) -> float:
+        """What it counts in a mean over batches."""
+        return self.num_rows
+
 
 class Rows:
     """The rows of one split, ready to be cut into batches."""
@@ -137,15 +142,7 @@ class Rows:
             return _side_by_side(order, *self._together, random)
         if not self._lengths:
             return order
-        length = np.max(np.stack(list(self._lengths.values())), axis=0)
-        parts: list[np.ndarray] = []
-        for start in range(0, len(order), 32 * batch):
-            window = order[start : start + 32 * batch]
-            window = window[np.argsort(length[window], kind="stable")]
-            cuts = [window[at : at + batch] for at in range(0, len(window), batch)]
-            last = [cuts.pop()] if len(cuts[-1]) < batch else []
-            parts += [cuts[at] for at in random.permutation(len(cuts))] + last
-        return np.concatenate(parts)
+        return alike(order, np.max(np.stack(list(self._lengths.values())), axis=0), batch, random)
 
     def _gather(self, name: str, index: np.ndarray) -> torch.Tensor:
         if self._resident:
@@ -161,6 +158,18 @@ class Rows:
         if self.device.type != "cuda":
             return tensor.to(self.device)
         return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def alike(order: np.ndarray, length: np.ndarray, batch: int, random: np.random.Generator) -> np.ndarray:
+    """The same rows with those of like length in one batch: sorted within windows of 32 batches, batches shuffled again."""
+    parts: list[np.ndarray] = []
+    for start in range(0, len(order), 32 * batch):
+        window = order[start : start + 32 * batch]
+        window = window[np.argsort(length[window], kind="stable")]
+        cuts = [window[at : at + batch] for at in range(0, len(window), batch)]
+        last = [cuts.pop()] if len(cuts[-1]) < batch else []
+        parts += [cuts[at] for at in random.permutation(len(cuts))] + last
+    return np.concatenate(parts)
 
 
 def rows_per_forward(specs: Sequence[TensorSpec]) -> int:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ class Choices:
     """Everything the loop needs to know, nothing left open.
 
     patience 0: never stop early. last_epoch: where training ends though the schedule goes on, 0 for its end.
-    steps: updates that fit into the time given, 0 for all of `epochs`.
+    steps: updates in all, as asked for or as fit into the time given; 0 for all of `epochs`. judge_steps: updates of what the loop calls
+    an epoch, at whose end it judges; 0 for a pass over the rows. final_rate: where the learning rate ends, as a share of its peak.
     accumulate: pieces of each batch. measure: which of the fields above a measurement should still replace.
     """
 
@@ -67,11 +68,13 @@ class Choices:
     decay: float = 0.1
     decay_epochs: int = 1
     cooldown: float = 0.2
+    final_rate: float = 0.0
     accumulate: int = 1
     clip: float | None = None
     ema: float | None = None
     compile: bool = False
     steps: int = 0
+    judge_steps: int = 0
     last_epoch: int = 0
     measure: tuple[str, ...] = ()
 
@@ -103,7 +106,8 @@ class Workload:
 
     max_batch: the largest batch that the rules may choose; learning_rate: what suits the model with adam and adamw.
     defaults: what the model's own recipe wants of `Training` where the user left an option open (see `training_defaults`).
-    pictures: whether it convolves pictures.
+    pictures: whether it convolves pictures. tokens: positions of a row, 0 of what is no text. looks: how often to judge where the user
+    does not say, 0 for after each pass.
     """
 
     num_rows: int
@@ -112,6 +116,8 @@ class Workload:
     learning_rate: float = 2e-3
     defaults: Mapping[str, Any] = field(default_factory=dict)
     pictures: bool = False
+    tokens: int = 0
+    looks: int = 0
 
 
 def merged(defaults: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -135,15 +141,18 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
     """Fill in what the user and the model's recipe left open."""
     training = training.filled(work.defaults)
     device = _device(training, context)
-    batch = work.num_rows if training.batch == "all" else training.batch or min(work.max_batch, batch_for(work.num_rows))
-    batch = min(batch, work.num_rows)
+    batch = _batch(training, work)
     epochs, last_epoch = _epochs(training, context, epochs_for(work.num_rows, batch))
+    steps, judge_steps = _steps(training, work, batch, epochs)
+    if judge_steps:
+        epochs, last_epoch = _epochs(replace(training, epochs=math.ceil(steps / judge_steps), steps=None), context, 1)
+        steps = epochs * judge_steps if context.rounds else steps
     step_flops = 3.0 * work.flops_per_row * batch
     precision = _precision(training, device, step_flops, work.pictures)
     processes = 1 if context.team is None else context.team.size
     rule, schedule = training.optimizer or "adamw", training.schedule or "cosine"
     momentum = _or(training.momentum, {"sgd": 0.9, "muon": 0.95}.get(rule, 0.0))
-    seconds = step_flops / max(batch, 1) * work.num_rows * epochs / _FLOPS_PER_S.get((device.split(":")[0], precision), 1e11)
+    seconds = step_flops * (steps or work.num_rows / max(batch, 1) * epochs) / _FLOPS_PER_S.get((device.split(":")[0], precision), 1e11)
     return Choices(
         batch=batch,
         epochs=epochs,
@@ -162,6 +171,9 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
         last_epoch=last_epoch,
         decay_epochs=training.decay_epochs or (2 if schedule == "plateau" else max(1, epochs // 3)),
         cooldown=_or(training.cooldown, 0.2),
+        final_rate=_or(training.final_rate, 0.0),
+        steps=steps,
+        judge_steps=judge_steps,
         accumulate=min(training.accumulate, batch),
         clip=training.clip,
         ema=training.ema,
@@ -170,7 +182,7 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
         compile=training.compile is True,
         device=device,
         seed=context.seed * 1_000_003 + training.seed,
-        measure=_measured(training, device, seconds),
+        measure=_measured(training, device, seconds) + ("steps",) * (steps > 0 and context.deadline_s is not None),
     )
 
 
@@ -184,6 +196,30 @@ def _epochs(training: Training, context: Context, rule: int) -> tuple[int, int]:
     if context.rounds is None:
         return planned, 0
     return (max(planned, context.rounds), context.rounds) if training.schedule == "coslog4" else (context.rounds, 0)
+
+
+def _batch(training: Training, work: Workload) -> int:
+    """Rows of a step. Errors: ModelError where it is given in tokens and the model reads none."""
+    batch = work.num_rows if training.batch == "all" else training.batch
+    if training.batch_tokens is not None:
+        if not work.tokens:
+            raise ModelError(
+                "train.batch_tokens: found with a model that reads no tokens, allowed is model: {type: language}. Write train.batch."
+            )
+        batch = max(1, training.batch_tokens // work.tokens)
+    # A user's own batch may be larger than a pass where batches go on into the next one
+    most = work.num_rows if not (batch and work.tokens) else batch
+    return min(batch or min(work.max_batch, batch_for(work.num_rows)), most)
+
+
+def _steps(training: Training, work: Workload, batch: int, epochs: int) -> tuple[int, int]:
+    """Updates in all and from judging to judging; (0, 0) where training goes by whole passes over the rows."""
+    asked = training.steps is not None or training.judge_steps is not None or work.looks > 0
+    if not asked:
+        return 0, 0
+    steps = training.steps or math.ceil(work.num_rows / batch) * epochs
+    looks = work.looks or math.ceil(steps / math.ceil(work.num_rows / batch))
+    return steps, min(steps, training.judge_steps or math.ceil(steps / looks))
 
 
 def _measured(training: Training, device: str, seconds: float) -> tuple[str, ...]:

@@ -82,6 +82,8 @@ class Context:
     team: the processes that fit together, as a `lode.model.parallel.Team`; None is this process alone.
     watch: called by the loop with each epoch's number and its loss on the stop rows; where it says True, the fit ends. Of several
         processes that fit together, the first one has it.
+    survey: called by the loop before anything is measured or trained, with the job, the choices, the options and a function that tries
+        so many steps (`lode/model/planning/survey.py`); where it gives a Fitted, that is all that happens. Not in other processes.
     """
 
     seed: int = 0
@@ -95,6 +97,7 @@ class Context:
     unlabelled: Examples | None = None
     team: Any = None
     watch: Callable[[int, float], bool] | None = None
+    survey: Callable[..., Fitted | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +326,7 @@ class Family(ABC):
 
     kinds: ClassVar[tuple[str, ...]] = ("classes", "number", "labels", "quantiles", "relevance")
     """Kinds of tasks (`Task.kind`) that it can learn: all whose `parts` are plain problems, unless it says otherwise."""
-    needs: ClassVar[Literal["arrays", "flat"]]
+    needs: ClassVar[Literal["arrays", "flat", "tokens"]]
     """Which part of Examples it reads; the other may be empty."""
     loop: ClassVar[bool]
     """True where the training loop fits it, so that `train:` options apply."""

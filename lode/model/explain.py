@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lode.model.batches import Batch
+from lode.model.feed import Piece
 
 
 class Watch:
@@ -33,7 +33,7 @@ class Watch:
             hook.remove()
 
 
-def message(loss: float, where: str, batches: Sequence[Batch], layer: str | None, layer_name: Callable[[str], str]) -> str:
+def message(loss: float, where: str, batches: Sequence[Piece], layer: str | None, layer_name: Callable[[str], str]) -> str:
     """What to tell. where: epoch and batch; layer: the first module whose output was not finite."""
     found = f"has exploded to {loss:.3g}" if math.isfinite(loss) else "is not finite"
     return (
@@ -42,7 +42,7 @@ def message(loss: float, where: str, batches: Sequence[Batch], layer: str | None
     )
 
 
-def _source(batches: Sequence[Batch], layer: str | None, layer_name: Callable[[str], str]) -> str:
+def _source(batches: Sequence[Piece], layer: str | None, layer_name: Callable[[str], str]) -> str:
     """What was found first: an input, a layer's output, or nothing before the loss itself."""
     for batch in batches:
         for name, tensor in batch.inputs.items():

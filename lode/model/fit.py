@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ from lode.model import checkpoint as files
 from lode.model import explain, machine, memory, schedules
 from lode.model.allocator import kept_memory
 from lode.model.average import Average
-from lode.model.batches import Batch, Rows
 from lode.model.choices import Choices
 from lode.model.contracts import Context, Fitted
+from lode.model.feed import Feed, Piece
 from lode.model.logs import Logs
 from lode.model.loop_state import LoopState
 from lode.model.measure import settle
@@ -31,10 +32,12 @@ from lode.model.optim import Optimizer, inner_weights
 from lode.model.parallel import Team
 from lode.model.parts import Parts
 from lode.model.recompute import blocks_again
+from lode.model.rounds import Rounds
 from lode.model.scaling import Scaler
+from lode.model.throughput import Meter
 from lode.model.training import Training
 
-Augmentation = Callable[[Batch, torch.Generator], None]
+Augmentation = Callable[[Any, torch.Generator], None]
 
 _STRETCH_STEPS, _STRETCH_S = 64, 0.5
 """The host looks at the losses after so many steps, or so many seconds: it waits for the device then, never in a step."""
@@ -46,11 +49,11 @@ _GOOD_STEPS = 256
 class Objective:
     """One loss and the parameters that it moves, every so many steps. Most families have one, an adversarial one has two.
 
-    loss: the mean over a batch; where the batch is a piece of a larger one, of the piece (see `Batch.share`).
+    loss: the mean over a batch; where the batch is a piece of a larger one, of the piece (see `Piece.share`).
     """
 
     parameters: Sequence[torch.nn.Parameter]
-    loss: Callable[[Batch], torch.Tensor]
+    loss: Callable[[Any], torch.Tensor]
     every: int = 1
 
 
@@ -59,16 +62,19 @@ class Job:
     """What is to be fitted, and on what. augment changes a batch in place; layer_name says a submodule's name in an error.
 
     on_progress: told the share of the steps done, before each of them (for a dropout that falls, and the like).
+    figures: what the history tells of the stop rows beside their loss, means over a batch. meter: how fast it learns, for texts.
     """
 
     module: torch.nn.Module
     objectives: Sequence[Objective]
-    train: Rows
-    stop: Rows | None
+    train: Feed
+    stop: Feed | None
     rows_per_forward: int = 1024
     augment: Augmentation | None = None
     layer_name: Callable[[str], str] = str
     on_progress: Callable[[float], None] | None = None
+    figures: Callable[[Any], dict[str, torch.Tensor]] | None = None
+    meter: Meter | None = None
 
 
 def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fitted:
@@ -85,7 +91,11 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
             stack.enter_context(blocks_again(job.module))
         team = context.team or Team()
         place = context if team.is_first else replace(context, folder=None)
-        choices = settle(choices, place, _steps_per_epoch(job, choices), lambda tried, number: _try(job, tried, training, number))
+        if context.survey is not None:
+            told = context.survey(job, choices, training, partial(_try, job, choices, training))
+            if told is not None:
+                return told
+        choices = settle(choices, place, Rounds(job.train, choices).steps, lambda tried, number: _try(job, tried, training, number))
         choices = replace(choices, steps=team.first_number(choices.steps))
         stack.enter_context(machine.running(job.module, choices))
         # What is measured before the first step is part of the time that the fit has.
@@ -93,6 +103,7 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
         loop.run()
     state = loop.state
     done = {**asdict(choices), "measure": list(choices.measure), "steps": state.step, "accumulate": state.pieces}
+    done |= {} if job.meter is None else job.meter.total()
     return Fitted(state.best_epoch or state.epoch, tuple(state.history), done)
 
 
@@ -108,12 +119,11 @@ class _Loop:
         self.scaler = Scaler(choices.device) if choices.precision == "fp16" else None
         self.parts = Parts(job.module, self.optimizers, self.average, self.scaler, self.team)
         self.parameters = list(job.module.parameters())
-        self.index = job.train.trainable
-        if not len(self.index):
+        self.rounds = Rounds(job.train, choices)
+        if not len(self.rounds.index):
             raise ModelError("training: no training row has a target, at least one is needed. Check the output's column.")
         self.stop = job.stop if job.stop is not None and len(job.stop.trainable) else None
-        self.num_rows = _rows_used(len(self.index), choices.batch)
-        self.steps_per_epoch = math.ceil(self.num_rows / choices.batch)
+        self.num_rows, self.steps_per_epoch = self.rounds.num_rows, self.rounds.steps
         self.steps = choices.steps or self.steps_per_epoch * choices.epochs
         self.least_rows = memory.least_rows(job.module, choices.batch)
         self.chunk_rows = job.train.chunk_batches(choices.batch) * choices.batch
@@ -156,12 +166,13 @@ class _Loop:
 
     def train_epoch(self) -> None:
         """The rest of an epoch, a stretch of steps at a time."""
-        order = self.order(self.state.epoch)
+        order = self.rounds.order(self.state.epoch)
         self.job.module.train()
         self.good = None
         while self.state.position < self.num_rows and self.state.step < self.steps and not self.state.stopped:
             if self.good is None or self.state.step - self.good.record["step"] >= _GOOD_STEPS:
                 self.good = self.parts.capture(asdict(self.state))
+            start_s = time.monotonic()
             try:
                 losses, rows = self.train_stretch(order)
             except (RuntimeError, MemoryError) as error:
@@ -170,17 +181,11 @@ class _Loop:
                 del error  # and with it the frames that hold what filled the memory
                 self.cut_batches()
                 continue
-            self.look_at(losses, rows, order)
+            self.look_at(losses, rows, order, start_s)
             if self.context.deadline_s is not None:
                 self.state.stopped = self.team.agrees(self.is_late)
             if self.state.position < self.num_rows:
                 self.checkpoint_if_due()
-
-    def order(self, epoch: int) -> np.ndarray:
-        """The rows of an epoch, int64."""
-        random = np.random.default_rng([self.choices.seed, epoch])
-        order = self.index[random.permutation(len(self.index))][: self.num_rows]
-        return self.job.train.by_length(order, self.choices.batch, random)
 
     def train_stretch(self, order: np.ndarray) -> tuple[list[torch.Tensor], list[int]]:
         """Steps over the next chunks: losses (on the device) and rows of each. Ends with a chunk, or at the deadline."""
@@ -205,7 +210,7 @@ class _Loop:
         """Whether the time that the fit has is over."""
         return self.context.deadline_s is not None and time.monotonic() - self.started_s >= self.context.deadline_s
 
-    def chunk(self, order: np.ndarray) -> Iterator[list[Batch]]:
+    def chunk(self, order: np.ndarray) -> Iterator[list[Any]]:
         """The next batches, each as a list of its pieces. Dropout and augmentation depend on where they are, not on what came before."""
         state, choices = self.state, self.choices
         num_rows = min(self.chunk_rows, (self.steps - state.step) * choices.batch)
@@ -214,7 +219,7 @@ class _Loop:
         machine.seed_all(int(np.random.SeedSequence(place).generate_state(2, np.uint32)[0]), self.generator)
         return self.job.train.pieces(order[state.position : state.position + num_rows], choices.batch, state.pieces, self.team)
 
-    def train_step(self, batch: Sequence[Batch]) -> torch.Tensor:
+    def train_step(self, batch: Sequence[Piece]) -> torch.Tensor:
         """One update of every objective whose turn it is; the first objective's loss."""
         step, first = self.state.step, None
         if self.job.augment is not None:
@@ -233,7 +238,7 @@ class _Loop:
         assert first is not None, "the first objective takes part in every step"
         return first
 
-    def backward(self, objective: Objective, batch: Sequence[Batch]) -> torch.Tensor:
+    def backward(self, objective: Objective, batch: Sequence[Piece]) -> torch.Tensor:
         """Gradients of a batch's loss, summed over its pieces; the loss."""
         total = None
         for number, piece in enumerate(batch, 1):
@@ -264,23 +269,25 @@ class _Loop:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def look_at(self, losses: list[torch.Tensor], rows: list[int], order: np.ndarray) -> None:
-        """The losses of a stretch, on the host. Errors: ModelError where one is not finite or exploded."""
+    def look_at(self, losses: list[torch.Tensor], rows: list[int], order: np.ndarray, start_s: float) -> None:
+        """The losses of a stretch that began at `start_s`, on the host. Errors: ModelError where one is not finite or exploded."""
         state = self.state
         values = self.team.sum(torch.stack(losses)).tolist()
         if any(map(state.is_lost, values)):
             self.explain(order)
         state.add(values, rows)
-        self.context.progress("train", state.step, self.steps, {"epoch": state.epoch + 1, "loss": values[-1]})
-        self.logs.write(state.step, {"loss": values[-1]})
+        speed = {} if self.job.meter is None else self.job.meter.add(sum(rows), time.monotonic() - start_s)
+        self.context.progress("train", state.step, self.steps, {"epoch": state.epoch + 1, "loss": values[-1], **speed})
+        self.logs.write(state.step, {"loss": values[-1], **speed})
 
     def judge_epoch(self) -> None:
         """Loss on the stop rows; a copy of the best state; the end after `patience` epochs without a better one."""
         state = self.state
         entry = state.close_epoch()
+        entry |= {} if self.job.meter is None else self.job.meter.round()
         if self.stop is not None:
             with nullcontext() if self.average is None else self.average.in_place():
-                entry["stop_loss"] = memory.smaller(self.job.rows_per_forward, partial(self.stop_loss, self.stop))
+                entry |= memory.smaller(self.job.rows_per_forward, partial(self.judge, self.stop))
                 if state.is_best(entry["stop_loss"], self.choices.patience):
                     self.best = machine.copied(self.job.module.state_dict())
             ends = self.context.watch is not None and self.context.watch(state.epoch, entry["stop_loss"])
@@ -292,20 +299,21 @@ class _Loop:
         self.logs.write(state.step, {name: value for name, value in entry.items() if name != "epoch"})
 
     @torch.inference_mode()
-    def stop_loss(self, rows: Rows, size: int) -> float:
-        """Mean of the first objective's loss over the stop rows, `size` at a time."""
+    def judge(self, rows: Feed, size: int) -> dict[str, float]:
+        """Mean of the first objective's loss over the stop rows, `size` at a time, and of what else the job tells of them."""
         self.job.module.eval()
         index = rows.trainable
-        losses, counts = [], []
+        found, weights = [], []
         for start, is_own in self.team.turns(range(0, len(index), size)):
             for batch in rows.batches(index[start : start + size], size):
                 with self.autocast():
-                    losses.append(self.job.objectives[0].loss(batch).float())
-                counts.append(batch.num_rows * is_own)
-        values = torch.stack(losses).tolist()
-        own = [sum(value * count for value, count in zip(values, counts, strict=True)), float(sum(counts))]
-        total, number = self.team.sum(torch.tensor(own, dtype=torch.float64)).tolist()
-        return total / number
+                    figures = {"stop_loss": self.job.objectives[0].loss(batch).float()}
+                    figures |= {} if self.job.figures is None else self.job.figures(batch)
+                found.append(torch.stack(list(figures.values())))
+                weights.append(batch.weight * is_own)
+        own = [sum(value * weight for value, weight in zip(each, weights, strict=True)) for each in torch.stack(found).T.tolist()]
+        *totals, number = self.team.sum(torch.tensor([*own, float(sum(weights))], dtype=torch.float64)).tolist()
+        return {name: total / number for name, total in zip(figures, totals, strict=True)}
 
     def keep_best(self) -> None:
         """The module gets its best state back and is ready to predict."""
@@ -375,7 +383,7 @@ def _try(job: Job, choices: Choices, training: Training, number: int) -> list[fl
         loop = _Loop(job, choices, replace(training, log=None), Context())
         before = loop.parts.capture(asdict(loop.state))
         job.module.train()
-        seconds, rows = [], loop.index[: choices.batch]
+        seconds, rows = [], loop.rounds.order(0)[: choices.batch]
         for _ in range(number):
             start_s = time.perf_counter()
             batch = next(job.train.pieces(rows, choices.batch, choices.accumulate))
@@ -383,12 +391,3 @@ def _try(job: Job, choices: Choices, training: Training, number: int) -> list[fl
             seconds.append(time.perf_counter() - start_s)
         loop.restore(before)
     return seconds
-
-
-def _rows_used(num_rows: int, batch: int) -> int:
-    """One row alone has no spread, which batch norm needs: a last batch of one row is left out."""
-    return num_rows - int(num_rows > 1 and num_rows % batch == 1 and batch > 1)
-
-
-def _steps_per_epoch(job: Job, choices: Choices) -> int:
-    return math.ceil(_rows_used(len(job.train.trainable), choices.batch) / choices.batch)

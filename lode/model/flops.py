@@ -29,6 +29,21 @@ class FlopCounter(TorchFunctionMode):
         return result
 
 
+class TrainingFlops(FlopCounter):
+    """Counts what the way back will do too: as much again for each factor of a product that a gradient flows to.
+
+    Pictures and numbers need no gradient, so that a first layer costs twice its forward pass, every other one three times.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        count = _COUNTS.get(func)
+        if count is not None:
+            factors = args[:2] if func not in (torch.lstm, torch.gru) else (args[0], args[2][0])
+            self.total += count(result, args) * (1 + sum(int(factor.requires_grad) for factor in factors))
+        return result
+
+
 def _linear(result: torch.Tensor, args: tuple) -> int:
     return 2 * result.numel() * args[1].shape[1]
 

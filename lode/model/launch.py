@@ -67,12 +67,14 @@ def fit(family: Family, made: Made, train: Examples, stop: Examples | None, cont
     training = replace(context.training, devices=num_processes(context.training, device))
     if training.devices == 1:
         return family.fit(train, stop, replace(context, training=training))
-    if family.needs != "arrays":
+    if family.needs == "flat":
         raise ModelError(
             f"train.devices: found {training.devices} processes with model: {made.family.type}, which is fitted in one, allowed is 1. "
             "Remove it."
         )
-    _check(training, min(train.num_rows, training.batch) if isinstance(training.batch, int) else train.num_rows)
+    # Rows of a text are not its documents: how many there are is known when they are packed
+    most = training.devices if family.needs == "tokens" else train.num_rows
+    _check(training, most if not isinstance(training.batch, int) else training.batch if family.needs == "tokens" else min(most, training.batch))
     with _folder(context.folder) as folder:
         own = replace(context, training=training, device=device, folder=(context.folder or folder / "checkpoint").resolve())
         parcel.pack(_parcel(made, train, stop, own), folder)

@@ -24,7 +24,7 @@ _SPARE = 0.9
 
 def settle(choices: Choices, context: Context, steps_per_epoch: int, try_steps: TrySteps) -> Choices:
     """The choices with nothing left to measure, on disk."""
-    planned = choices.steps == 0 and context.deadline_s is not None
+    planned = (choices.steps == 0 or "steps" in choices.measure) and context.deadline_s is not None
     if not choices.measure and not planned:
         return choices
     started_s = time.monotonic()
@@ -37,7 +37,7 @@ def settle(choices: Choices, context: Context, steps_per_epoch: int, try_steps: 
         step_s = _median(try_steps(choices, _STEPS)[1:])
         left_s = context.deadline_s - (time.monotonic() - started_s)
         steps = max(1, math.floor(_SPARE * left_s / max(step_s, 1e-9)))
-        choices = replace(choices, steps=min(steps, steps_per_epoch * choices.epochs))
+        choices = replace(choices, steps=min(steps, choices.steps or steps_per_epoch * choices.epochs))
     choices.write(context.folder)
     return choices
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
 from lode.core.errors import ModelError
+
+Found = TypeVar("Found")
 
 _WORDS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """torch's allocator on the processor raises a plain RuntimeError."""
@@ -30,7 +33,7 @@ def least_rows(module: torch.nn.Module, batch: int) -> int:
     return 2 if needs_two else 1
 
 
-def smaller(size: int, work: Callable[[int], float]) -> float:
+def smaller(size: int, work: Callable[[int], Found]) -> Found:
     """What `work` gives with so many rows at a time, with half as many where memory does not suffice, and so on."""
     while True:
         try:

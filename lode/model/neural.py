@@ -89,6 +89,7 @@ class Neural:
             train.num_rows, self._flops_per_row(draft), self._max_batch(), _adam_rate(defaults), defaults,
             pictures=any(map(is_image, self.shapes.inputs.values())),
         )  # fmt: skip
+        del draft  # it takes as much memory as the module itself
         team: Team = context.team or Team()
         choices = team.first_before_others(lambda: Choices.read_or_write(context.folder, decide(training, context, work)))
         module = self.build(choices.seed)

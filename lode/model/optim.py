@@ -7,12 +7,13 @@ it matrices have 1, biases, norms and other vectors 0). The rules are in `lode/m
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from lode.model.choices import Choices
-from lode.model.parallel import locals_of
+from lode.model.divide import locals_of
 from lode.model.rules import RULES, Move, Rule, Tensors
 
 Parameters = Sequence[torch.nn.Parameter]
@@ -37,7 +38,7 @@ class Optimizer:
         self.parameters = list(parameters)
         self.skips = all(group.rule.skips for group in self.groups)
         self.count = torch.zeros((), device=parameters[0].device)
-        self.is_divided = hasattr(parameters[0], "to_local")
+        self.is_divided = any(hasattr(parameter, "to_local") for parameter in parameters)
 
     @torch.no_grad()
     def step(self, rate: float, decay_share: float = 1.0, found_inf: torch.Tensor | None = None) -> None:
@@ -55,7 +56,7 @@ class Optimizer:
                 used = [at for at, gradient in enumerate(gradients) if gradient is not None]
                 parameters, gradients = [parameters[at] for at in used], [gradients[at] for at in used]
                 slots = [[slot[at] for at in used] for slot in slots]
-            if self.is_divided:
+            if self.is_divided and not group.rule.whole:
                 parameters, gradients, slots = locals_of(parameters), locals_of(gradients), [locals_of(slot) for slot in slots]
             if parameters:
                 move = Move(rate * group.rate_factor, decay_share * group.decay, self.count, found_inf)
@@ -67,7 +68,8 @@ class Optimizer:
     def add_penalties(self, l1: float, l2: float) -> None:
         """Add the gradient of l1 * sum |w| + l2 * sum w^2 over the matrices."""
         used: Tensors = [parameter for parameter in self.matrices if parameter.grad is not None]
-        gradients: Tensors = [parameter.grad for parameter in used]  # type: ignore[misc]
+        gradients: Tensors = locals_of([parameter.grad for parameter in used])  # type: ignore[misc]
+        used = locals_of(used)
         if l2 and used:
             torch._foreach_add_(gradients, used, alpha=2.0 * l2)
         if l1 and used:
@@ -75,10 +77,27 @@ class Optimizer:
 
     def clip(self, norm: float | None, value: float | None) -> None:
         """Bound each number of the gradients by `value`, then their common norm by `norm`."""
+        if self.is_divided:
+            self._clip_divided(norm, value)
+            return
         if value is not None:
             nn.utils.clip_grad_value_(self.parameters, value, foreach=True)
         if norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, norm, foreach=True)
+
+    def _clip_divided(self, norm: float | None, value: float | None) -> None:
+        """As torch does it, which knows no mixture of divided and whole gradients."""
+        gradients = self.gradients()
+        if value is not None:
+            for gradient in locals_of(gradients):
+                gradient.clamp_(-value, value)
+        if norm is not None:
+            found = nn.utils.get_total_norm([gradient for gradient in gradients if not hasattr(gradient, "to_local")])
+            divided = [gradient for gradient in gradients if hasattr(gradient, "to_local")]
+            if divided:
+                total: Any = nn.utils.get_total_norm(divided)
+                found = torch.hypot(found.to(divided[0].device), total.full_tensor())
+            torch._foreach_mul_(locals_of(gradients), (norm / (found + 1e-6)).clamp(max=1.0))
 
     def gradients(self) -> Tensors:
         """Those that there are."""
@@ -110,4 +129,4 @@ def inner_weights(module: nn.Module) -> set[int]:
     """Ids of the weights of linear layers and convolutions but for the heads: what muon is for."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
     found = {name: child for name, child in module.named_modules() if isinstance(child, kinds)}
-    return {id(child.weight) for name, child in found.items() if not {"head", "heads"} & set(name.split("."))}
+    return {id(child.weight) for name, child in found.items() if not {"head", "heads", "unembed"} & set(name.split("."))}

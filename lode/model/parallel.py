@@ -15,11 +15,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from lode.model import divide
 from lode.model.sync_norm import with_shared_statistics
 
 
 class Team:
-    """rank: number of this process, from 0; size: how many there are. strategy: "ddp" or "fsdp" (see `Training.strategy`).
+    """rank: number of this process, from 0; size: how many there are. strategy: "ddp", "fsdp" or "tensor" (see `Training.strategy`).
 
     All processes must call the methods that add up or agree in the same order, else they wait for one another for ever.
     """
@@ -27,6 +28,7 @@ class Team:
     def __init__(self, rank: int = 0, size: int = 1, strategy: str = "ddp") -> None:
         self.rank, self.size, self.strategy = rank, size, strategy
         self._copies: nn.parallel.DistributedDataParallel | None = None
+        self._divided: Any = None
 
     @property
     def is_first(self) -> bool:
@@ -37,18 +39,34 @@ class Team:
     def is_alone(self) -> bool:
         return self.size == 1
 
+    @property
+    def num_shares(self) -> int:
+        """Among how many processes a batch's rows are divided: 1 where all take every row (tensor) and divide the products instead."""
+        return 1 if self.strategy == "tensor" else self.size
+
+    @property
+    def own_share(self) -> int:
+        """Which of the shares this process takes."""
+        return 0 if self.strategy == "tensor" else self.rank
+
+    @property
+    def divides_weights(self) -> bool:
+        """Whether each process holds a part of the weights only."""
+        return not self.is_alone and self.strategy != "ddp"
+
     def cut(self, rows: np.ndarray) -> np.ndarray:
         """This process's run of a batch's rows (N,). It is never empty: with fewer rows than processes some repeat the last one."""
-        start, end = (len(rows) * at // self.size for at in (self.rank, self.rank + 1))
+        start, end = (len(rows) * at // self.num_shares for at in (self.own_share, self.own_share + 1))
         return rows[start:end] if end > start else rows[-1:]
 
     def counts(self, num_rows: int) -> bool:
         """Whether this process's run of so many rows counts; False where it repeats a row that another process has."""
-        return self.is_alone or num_rows * self.rank // self.size < num_rows * (self.rank + 1) // self.size
+        shares = self.num_shares
+        return shares == 1 or num_rows * self.own_share // shares < num_rows * (self.own_share + 1) // shares
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Added up over the processes, the same bits in each."""
-        if not self.is_alone:
+        """Added up over the shares of a batch, the same bits in each process."""
+        if self.num_shares > 1:
             tensor = tensor.clone()
             dist.all_reduce(tensor)
         return tensor
@@ -70,8 +88,8 @@ class Team:
 
         All take the same number of turns, because a forward pass of divided weights needs all.
         """
-        for turn in range(0, len(starts), self.size):
-            own = turn + self.rank
+        for turn in range(0, len(starts), self.num_shares):
+            own = turn + self.own_share
             yield (starts[own], 1) if own < len(starts) else (starts[0], 0)
 
     def speaks(self, knows: bool) -> None:
@@ -93,15 +111,18 @@ class Team:
         return found if self.is_first else work()
 
     def share(self, module: nn.Module) -> nn.Module:
-        """What to call for a forward pass. ddp: a copy in each process; fsdp: `module` itself, its weights divided in place.
+        """What to call for a forward pass. ddp: a copy in each process; else `module` itself, its weights divided in place.
 
-        Batch norm sees the whole batch in both.
+        Batch norm sees the whole batch in all of them. Errors: ModelError where the module cannot be divided in this way.
         """
         if self.is_alone:
             return module
+        if self.strategy == "tensor":
+            divide.by_products(module, self.size)
+            return module
         with_shared_statistics(module)
         if self.strategy == "fsdp":
-            _divide(module, self.size)
+            self._divided = divide.by_blocks(module, self.size)
             return module
         # Some weights may be reached by no loss (an encoder's own pooler). Statistics of batch norm are equal in all processes
         self._copies = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
@@ -110,20 +131,19 @@ class Team:
     @contextmanager
     def adding_up(self, module: nn.Module, is_last: bool) -> Iterator[None]:
         """Around forward and backward of a piece: gradients are added up over the processes after the last piece only."""
-        if self.is_alone or is_last:
+        if is_last or self.num_shares == 1:
             yield
         elif self._copies is not None:
             with self._copies.no_sync():
                 yield
         else:
-            divided: Any = module  # fully_shard gives every module this method
-            divided.set_requires_gradient_sync(False)
+            self._divided.set_requires_gradient_sync(False)
             yield
-            divided.set_requires_gradient_sync(True)
+            self._divided.set_requires_gradient_sync(True)
 
     def gathered(self, module: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
         """The module with all its weights in this process; make: a new one, whose weights are replaced."""
-        if self.is_alone or self.strategy != "fsdp":
+        if not self.divides_weights:
             return module
         made = make()
         made.load_state_dict({name: tensor.cpu() for name, tensor in self.whole(module.state_dict()).items()})
@@ -133,46 +153,6 @@ class Team:
         """Divided tensors put together, as one process would hold them; every process takes part."""
         return {name: _whole(tensor) for name, tensor in tensors.items()}
 
-    def divided(self, tensors: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """This process's part of whole tensors, divided as those of the same name in `like` are."""
-        return {name: _like(tensor, like[name]) if name in like else tensor for name, tensor in tensors.items()}
-
 
 def _whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def _like(tensor: torch.Tensor, like: Any) -> torch.Tensor:
-    if not hasattr(like, "full_tensor") or hasattr(tensor, "full_tensor"):
-        return tensor
-    from torch.distributed.tensor import distribute_tensor
-
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-
-
-def _divide(module: nn.Module, size: int) -> None:
-    """`fully_shard` of each part of the module that has weights, then of the rest (FSDP2).
-
-    Weights keep what they say of themselves (`rate_factor`, `decay_factor`).
-    """
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    said = {
-        name: {word: getattr(weight, word) for word in ("rate_factor", "decay_factor") if hasattr(weight, word)}
-        for name, weight in module.named_parameters()
-    }
-    mesh = init_device_mesh(next(module.parameters()).device.type, (size,))
-    for child in module.children():
-        for part in child if isinstance(child, nn.ModuleList) else [child]:
-            if any(True for _ in part.parameters()):
-                fully_shard(part, mesh=mesh)
-    fully_shard(module, mesh=mesh)
-    for name, weight in module.named_parameters():
-        for word, value in said[name].items():
-            setattr(weight, word, value)
-
-
-def locals_of(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    """What this process holds of divided tensors; a rule that moves number by number needs no more."""
-    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]

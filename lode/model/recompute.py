@@ -17,11 +17,13 @@ from lode.core.errors import ModelError
 
 @contextmanager
 def blocks_again(module: nn.Module) -> Iterator[None]:
-    """Inside, every block is computed twice in training. Blocks are the children of a list named `blocks`.
+    """Inside, every block is computed twice in training. Blocks are the children of a list named `blocks`, and modules that say of
+    themselves `computed_twice` (a decoder's layers).
 
     Errors: ModelError where the model has none.
     """
     blocks = [block for name, child in module.named_modules() if name.split(".")[-1] == "blocks" for block in child.children()]
+    blocks += [block for block in module.modules() if getattr(block, "computed_twice", False)]
     if not blocks:
         raise ModelError(
             "train.checkpoint_activations: found a model without blocks, allowed is one with a transformer or a residual network in it. "

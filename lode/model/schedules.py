@@ -24,16 +24,20 @@ def learning_rate(step: int, steps: int, steps_per_epoch: int, choices: Choices)
         drops = step / (choices.decay_epochs * steps_per_epoch)
         return peak * choices.decay ** (math.floor(drops) if word == "step" else drops)
     done = (step - rising) / max(1, steps - rising)
-    if word == "cosine":
-        return peak * 0.5 * (1.0 + math.cos(math.pi * done))
-    if word == "linear":
-        return peak * (1.0 - done)
-    if word == "wsd":
-        falling = choices.cooldown * steps
-        return peak * (min(1.0, (steps - step) / falling) if falling else 1.0)
     if word == "coslog4":
         return peak * 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + 15.0 * done)))
+    if word in ("cosine", "linear", "wsd"):
+        return peak * (choices.final_rate + (1.0 - choices.final_rate) * _falling(word, done, (steps - step) / steps, choices.cooldown))
     return peak
+
+
+def _falling(word: str, done: float, left: float, cooldown: float) -> float:
+    """From 1 to 0. done: share of the steps after the warm-up; left: share of all steps."""
+    if word == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * done))
+    if word == "linear":
+        return 1.0 - done
+    return min(1.0, left / cooldown) if cooldown else 1.0
 
 
 def decay_share(step: int, steps: int, word: str) -> float:

@@ -27,13 +27,18 @@ class Training:
         l1: Adds l1 times the sum of the absolute weights of matrices to the loss (its gradient; the reported loss leaves it out).
         l2: Adds l2 times the sum of the squared weights of matrices to the loss (its gradient; the reported loss leaves it out).
         epochs: Passes over the training rows; left open, decided from the rows, with early stopping.
+        steps: Updates in all, instead of epochs.
+        judge_steps: Updates from one look at the stop rows to the next; left open, a pass over the training rows (of texts, a tenth of all).
         batch: Rows per step, or all; left open, decided from the rows.
+        batch_tokens: The same for texts, in tokens: as many rows as that gives.
         accumulate: Pieces into which each batch is cut to save memory: their gradients are summed, the step is that of the whole batch.
         schedule: Learning rate after the warm-up; left open, cosine (to 0 at the last step).
         warmup: Share of the steps in which the learning rate rises; left open, 0.05 (one_cycle 0.3, coslog4 0).
         decay: What a drop leaves of the learning rate, with step, exponential and plateau.
         decay_epochs: Epochs from drop to drop (step, exponential; left open, a third of all), or without a better loss (plateau; 2).
-        cooldown: Share of the steps, at the end, in which the learning rate falls to 0, with wsd.
+        cooldown: Share of the steps, at the end, in which the learning rate falls, with wsd.
+        final_rate: What the learning rate falls to, as a share of its peak, with cosine, linear and wsd; left open, 0 or what the model's
+            recipe wants.
         stop: `{patience: 3}` stops after three epochs without a better loss on the stop rows; left open, by epochs.
         ema: Memory of a running mean of the weights, which is then what is judged and kept (0.999); left open, there is none.
         clip: Largest norm of the gradient; left open, gradients are not clipped.
@@ -64,13 +69,17 @@ class Training:
     l1: Annotated[float, Range(0)] = 0.0
     l2: Annotated[float, Range(0)] = 0.0
     epochs: Annotated[int, Range(1)] | None = None
+    steps: Annotated[int, Range(1)] | None = None
+    judge_steps: Annotated[int, Range(1)] | None = None
     batch: Annotated[int, Range(1)] | Literal["all"] | None = None
+    batch_tokens: Annotated[int, Range(1)] | None = None
     accumulate: Annotated[int, Range(1)] = 1
     schedule: Literal["constant", "step", "exponential", "cosine", "linear", "one_cycle", "wsd", "plateau", "coslog4"] | None = None
     warmup: Annotated[float, Range(0, 1)] | None = None
     decay: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None = None
     decay_epochs: Annotated[int, Range(1)] | None = None
     cooldown: Annotated[float, Range(0, 1)] | None = None
+    final_rate: Annotated[float, Range(0, 1)] | None = None
     stop: dict[Literal["patience"], Annotated[int, Range(1)]] | None = None
     ema: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None = None
     clip: Annotated[float, Range(0, open_low=True)] | None = None
@@ -122,6 +131,9 @@ class Training:
                 f"train.accumulate: found {self.accumulate} pieces of batches of {self.batch} rows, "
                 f"allowed is at most {self.batch}. Make batch larger."
             )
+        for one, other in EITHER:
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise SpecError(f"train.{one}: found beside {other}, allowed is one of them. Remove one.")
         if self.nesterov and self.momentum == 0:
             raise SpecError("train.nesterov: found beside momentum: 0, allowed is momentum above 0. Remove one of them.")
         if self.precision == "fp16" and self.device == "cpu":
@@ -145,7 +157,8 @@ class Training:
         other_rule = self.optimizer is not None and own != self.optimizer and {own, self.optimizer} != {"adam", "adamw"}
         for option in sorted(defaults, key=lambda name: name not in ("optimizer", "schedule")):
             assert hasattr(self, option), f"training_defaults: there is no option train.{option}"
-            if getattr(self, option) not in (None, "auto"):
+            said_otherwise = any(option in pair and any(getattr(self, word) is not None for word in pair) for pair in EITHER)
+            if said_otherwise or getattr(self, option) not in (None, "auto"):
                 continue
             word, users = ONLY_WITH.get(option, ("", ()))
             fits = not word or getattr(made, word) in users
@@ -155,6 +168,9 @@ class Training:
         return made
 
 
+EITHER = (("steps", "epochs"), ("batch_tokens", "batch"))
+"""Options that say the same in two ways."""
+
 ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "momentum": ("optimizer", ("sgd", "rmsprop", "muon")),
     "nesterov": ("optimizer", ("sgd", "muon")),
@@ -163,6 +179,7 @@ ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "decay": ("schedule", ("step", "exponential", "plateau")),
     "decay_epochs": ("schedule", ("step", "exponential", "plateau")),
     "cooldown": ("schedule", ("wsd",)),
+    "final_rate": ("schedule", ("cosine", "linear", "wsd")),
 }
 """Option -> the option, and its words, without which it would do nothing."""
 

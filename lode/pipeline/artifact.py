@@ -28,7 +28,6 @@ from lode.data.preprocess import Preprocessor
 from lode.model.calibrate import shifted
 from lode.model.contracts import Cost, Examples, Family, Task
 from lode.pipeline import assets
-from lode.pipeline.catalog import Catalog
 from lode.pipeline.ensemble import Ensemble
 from lode.pipeline.manifest import hash_file, hash_json
 from lode.pipeline.member import build, examples
@@ -265,23 +264,6 @@ def read(folder: Path) -> Model:
         hash=content_hash(folder), folder=folder, ensemble=ensemble,
         shifts={name: np.array(shift, np.float32) for name, shift in record.get("shifts", {}).items()},
     )  # fmt: skip
-
-
-def load(name: str | Path, runs: str | Path = "runs", version: int | None = None) -> Model:
-    """Load a model by name from a runs folder (the production version, or the given one), or an artifact folder by its path.
-
-    Errors: ArtifactError for an unknown name, a changed file, or a later format.
-    """
-    folder = Path(name)
-    title = str(name)
-    if not (folder / "artifact.json").is_file():
-        version = Catalog(Path(runs)).version(title, version)
-        folder = artifact_folder(Path(runs), title, version)
-    check_files(folder)
-    model = read(folder)
-    model.card = read_json(folder / "card.json")
-    model.name, model.version = model.card["name"], model.card["version"]
-    return model
 
 
 def artifact_folder(runs: Path, name: str, version: int) -> Path:

@@ -18,9 +18,9 @@ from lode.data.store import Store
 from lode.pipeline import workers
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.manifest import lock, read_manifest, stage_folder
-from lode.pipeline.run import STAGES
 from lode.pipeline.snapshots import OPEN
 from lode.pipeline.state import read_json
+from lode.pipeline.work import STAGES
 
 KEEP_RUNS = 3
 _READ_S = 86_400.0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lode.pipeline import artifact
+from lode.pipeline import artifact, loading
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.manifest import Manifest, hash_file, read_manifest
 from lode.pipeline.state import read_json, write_json
@@ -33,7 +33,7 @@ def package(
     shutil.copytree(folders["train"] / "models" / chosen, incoming, ignore=shutil.ignore_patterns(".*"))
     for file in ("report.html", "report.json"):
         shutil.copyfile(folders["evaluate"] / file, incoming / file)
-    model = artifact.read(incoming)
+    model = loading.read(incoming)
     parity = model.verify()
     version = catalog.next_version(name, model.hash)
     report = read_json(folders["evaluate"] / "report.json")
@@ -65,13 +65,15 @@ def _seal(folder: Path, content_hash: str) -> None:
 
 
 def _card(
-    name: str, version: int, run: str, model: artifact.Model, report: Mapping[str, Any], manifests: Mapping[str, Manifest]
+    name: str, version: int, run: str, model: loading.Loaded, report: Mapping[str, Any], manifests: Mapping[str, Manifest]
 ) -> dict[str, Any]:
     """The model card: what it is, for what, how good, on which data, at what cost."""
     trained, data = manifests["train"], manifests["data"]
     result = trained.result["models"][trained.result["chosen"]]
+    assert model.folder is not None, "it was just read"
+    written = read_json(model.folder / "artifact.json")
     return {
-        "name": name, "version": version, "hash": model.hash, "format": 1 if model.ensemble is None else artifact.FORMAT, "run": run,
+        "name": name, "version": version, "hash": model.hash, "format": written["format"], "run": run,
         "created": datetime.now(UTC).isoformat(timespec="seconds"), "headline": report["headline"],
         "family": trained.result["chosen"], "chosen_because": next(row["reason"] for row in trained.result["table"] if row["chosen"]),
         "inputs": [column.to_json() for column in model.columns], "outputs": [column.to_json() for column in model.answers],

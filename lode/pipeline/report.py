@@ -71,17 +71,17 @@ def summary(report: Mapping[str, Any]) -> str:
         for entry in record["metrics"].values():
             other = f"{wording.interval(entry['baselines'][best])} {best}" if best else "-"
             rows.append((prefix + entry["title"], wording.interval(entry), other))
-    widths = [max(len(_ascii(row[place])) for row in rows) for place in range(3)]
-    lines = ["  ".join(_ascii(part).ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    found = [_ascii(report["headline"]), "", *lines[: SUMMARY_LINES - 8]]
-    warned = [f"warning: {_ascii(text)}" for text in report["warnings"]]
+    widths = [max(len(ascii_line(row[place])) for row in rows) for place in range(3)]
+    lines = ["  ".join(ascii_line(part).ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    found = [ascii_line(report["headline"]), "", *lines[: SUMMARY_LINES - 8]]
+    warned = [f"warning: {ascii_line(text)}" for text in report["warnings"]]
     room = SUMMARY_LINES - len(found) - 1
     if len(warned) > room:
         warned = [*warned[: room - 1], f"and {len(warned) - room + 1} more warnings, see report.html"]
     return "\n".join([*found, *(["", *warned] if warned else [])])
 
 
-def _ascii(text: str) -> str:
+def ascii_line(text: str) -> str:
     """The words on one line, other scripts escaped: a terminal may know ASCII only."""
     flat = unicodedata.normalize("NFC", " ".join(text.split()))
     return "".join(char if " " <= char <= "~" else char.encode("ascii", "backslashreplace").decode() for char in flat)

@@ -36,7 +36,7 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
         if facts.get(key):
             found.append(Section(title, make(facts[key])))
     rest = {key: entry for key, entry in facts.items() if key not in {*_FACTS, *_USED} and entry not in (None, "", [], {})}
-    found.append(Section("Also recorded", _anything(rest) if rest else []))
+    found.append(Section("Also recorded", anything(rest) if rest else []))
     return [section for section in found if section.blocks]
 
 
@@ -288,7 +288,7 @@ def _learning_curve(points: Any) -> list[Block]:
     )
 
 
-def _anything(entry: Any) -> list[Block]:
+def anything(entry: Any) -> list[Block]:
     """A table, a list or pairs, whatever fits."""
     if isinstance(entry, Mapping):
         inner = list(entry.values())
@@ -332,14 +332,14 @@ def _cross_validation(found: Mapping[str, Any]) -> list[Block]:
 
 _FACTS: dict[str, tuple[str, Callable[[Any], list[Block]]]] = {
     "selection": ("How it was chosen", _selection),
-    "inputs_kept": ("Which inputs were kept", _anything),
-    "directions": ("Numbers reduced to directions", _anything),
+    "inputs_kept": ("Which inputs were kept", anything),
+    "directions": ("Numbers reduced to directions", anything),
     "cross_validation": ("Cross-validated", _cross_validation),
     "learning_curve": ("Would more data help?", _learning_curve),
     "history": ("Training", _history),
-    "costs": ("What it costs", _anything),
-    "seconds": ("Time, in seconds", _anything),
-    "hardware": ("Made on", _anything),
-    "inferred": ("What was inferred from the data", _anything),
-    "notes": ("Notes", _anything),
+    "costs": ("What it costs", anything),
+    "seconds": ("Time, in seconds", anything),
+    "hardware": ("Made on", anything),
+    "inferred": ("What was inferred from the data", anything),
+    "notes": ("Notes", anything),
 }

@@ -31,7 +31,8 @@ from lode.pipeline import judging, trials, workers
 from lode.pipeline.fitting import Fitting, policy_of
 from lode.pipeline.manifest import hash_json, lock_in_turn
 from lode.pipeline.portfolio import Candidate
-from lode.pipeline.run import Work, begin
+from lode.pipeline.rows import RowsWork
+from lode.pipeline.run import begin
 from lode.pipeline.scoring import higher_is_better
 from lode.pipeline.tune import Tune
 
@@ -58,7 +59,7 @@ class Study:
     options: Tune
     tree: Mapping[str, Any]
     dimensions: list[Dimension]
-    work: Work
+    work: RowsWork
     folder: Path
     say: Callable[[str], None]
     kept: optuna.Study
@@ -300,7 +301,7 @@ class Study:
         return f"{place}: {what}: {tried}"
 
 
-def _kept(work: Work, folder: Path, options: Tune) -> optuna.Study:
+def _kept(work: RowsWork, folder: Path, options: Tune) -> optuna.Study:
     """The study in the folder, made where there is none."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
     return optuna.create_study(
@@ -320,7 +321,7 @@ def _is_beside(trial: FrozenTrial) -> bool:
     return "once_more" in trial.user_attrs or "surplus" in trial.user_attrs
 
 
-def _direction(work: Work) -> Literal["maximize", "minimize"]:
+def _direction(work: RowsWork) -> Literal["maximize", "minimize"]:
     """Which way the figure that selects points."""
     snapshot = work.run.manifests["data"].result
     if policy_of(work.spec, snapshot) is not None:

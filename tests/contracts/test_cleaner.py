@@ -45,6 +45,12 @@ GAPS = pl.DataFrame(
         "paid": ["yes", "no", "yes", "no", None, "yes", "yes", "no", "yes", "no", "no", "no"],
     }
 )
+PROSE = pl.DataFrame(
+    {
+        ROW: pl.Series(range(6), dtype=pl.UInt64),
+        "city": ["A good line of text.", "no", None, "again and again. " * 9, "lorem ipsum dolor sit amet.", "Some other words here."],
+    }
+)
 MISSPELT = pl.DataFrame(
     {
         ROW: pl.Series(range(120), dtype=pl.UInt64),
@@ -106,6 +112,8 @@ CASES: list[tuple[str, dict[str, Any], pl.DataFrame]] = [
     ("outliers", {"method": "z", "action": "null", "limit": 1.0}, TYPED),
     ("outliers", {"method": "mad", "action": "drop", "limit": 1.0, "columns": ["weight"]}, GAPS),
     ("outliers", {"method": "isolation_forest", "action": "drop", "limit": 0.2}, GAPS),
+    ("quality", {"columns": ["city"], "min_words": 2, "min_mean_word": None}, PROSE),
+    ("quality", {"columns": ["city"], "rows": "training", "min_words": 0, "min_alphabetic": None, "banned": ["Lorem"]}, PROSE),
     ("rules", {"rules": ["2 <= age <= 5", 'city in ["a", "b"]', "city determines paid"], "action": "fix"}, GAPS),
     (
         "rules",

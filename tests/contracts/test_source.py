@@ -277,6 +277,7 @@ OPTIONS: list[tuple[str, Callable[[Path], Mapping[str, Any]]]] = [
     ("delta", _delta),
     ("conll", _conll),
     ("huggingface", _huggingface),
+    ("python_library", lambda folder: {"only": ["json", "this"]}),
     ("sklearn", lambda folder: {"name": "iris"}),
     ("sklearn", lambda folder: {"name": "digits", "as_image": True}),
 ]

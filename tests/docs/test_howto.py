@@ -43,7 +43,10 @@ def laid_over(part: Mapping[str, Any]) -> dict[str, Any]:
     """The smallest file with what a part says; `data` is completed, other sections are replaced."""
     data = {**part.get("data", {}), **{key: value for key, value in part.items() if key in DATA_KEYS}}
     others = {key: value for key, value in part.items() if key != "data" and key not in DATA_KEYS}
-    return {**SMALLEST, **others, "data": {**SMALLEST["data"], **data}}  # type: ignore[dict-item]
+    made = {**SMALLEST, **others, "data": {**SMALLEST["data"], **data}}  # type: ignore[dict-item]
+    model = made.get("model")
+    is_language = isinstance(model, Mapping) and model.get("type") == "language"
+    return {key: value for key, value in made.items() if not (is_language and key == "outputs")}
 
 
 def problems(text: str, folder: Path) -> str | None:

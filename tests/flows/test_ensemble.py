@@ -15,7 +15,7 @@ import yaml
 
 from lode.core.errors import LodeError
 from lode.core.spec import load
-from lode.pipeline import artifact, judging, train, trials
+from lode.pipeline import judging, loading, train, trials
 from lode.pipeline.run import Run, run
 
 SPLITS = {
@@ -62,7 +62,7 @@ def test_an_ensemble_is_one_artifact_that_answers_as_its_members_do(tmp_path: Pa
     outputs = {"bought": {"type": "binary", "positive": "yes"}, "price": "number"}
     done = run(_file(tmp_path, model=_ensemble(method), outputs=outputs))
     folder = Path(done.manifests["package"].result["folder"])
-    model = artifact.load(folder)
+    model = loading.load(folder)
     assert json.loads((folder / "artifact.json").read_text())["format"] == 2
     assert model.ensemble is not None and model.ensemble.method == method
     assert len(model.ensemble.members) == len(model.ensemble.names) * (1 if method == "voting" else 3)
@@ -142,7 +142,7 @@ def test_without_time_for_one_more_fit_the_models_of_the_folds_are_packaged(
     result = hurried.manifests["train"].result
     folds = result["fitted"][result["chosen"]]
     assert result["refitted"] is False and folds > 1
-    model = artifact.load("shop", tmp_path / "a" / "runs")
+    model = loading.load("shop", tmp_path / "a" / "runs")
     assert model.ensemble is not None and len(model.ensemble.members) == folds
     # Neither the clock nor what it decided is asked again: the file says it.
     pins = {"type": "auto", "candidates": candidates, "ensemble": False, "rounds": result["fitted"], "refit": False}

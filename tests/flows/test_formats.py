@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lode.pipeline import artifact
+from lode.pipeline import artifact, loading
 
 KEPT = sorted((Path(__file__).parent / "formats").glob("*"))
 
@@ -17,6 +17,6 @@ def test_every_format_up_to_now_is_kept() -> None:
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
 def test_a_kept_artifact_loads_and_answers_as_it_did(folder: Path) -> None:
-    model = artifact.load(folder)
+    model = loading.load(folder)
     assert model.verify()["largest_difference"] <= artifact.TOLERANCE
     assert model.card["headline"]

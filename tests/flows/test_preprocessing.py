@@ -13,7 +13,7 @@ from lode.app.contracts import RequestError
 from lode.core.errors import SpecError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.pipeline import artifact
+from lode.pipeline import artifact, loading
 from lode.pipeline.run import Run, run
 from tests.flows.flow import write_spec
 
@@ -36,7 +36,7 @@ def lean(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_model_asks_for_the_kept_inputs_only(lean: Run) -> None:
-    model = artifact.load("lean", lean.runs)
+    model = loading.load("lean", lean.runs)
     kept = [column.name for column in model.columns]
     assert len(kept) == 6 and lean.report["outputs"]["diagnosis"]["metrics"]["auc"]["value"] > 0.95
     test = pl.read_parquet(lean.folders["data"] / "test.parquet")

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from lode.core.errors import DataError
-from lode.pipeline import artifact
+from lode.pipeline import loading
 from lode.pipeline.run import run
 
 transformers = pytest.importorskip("transformers", reason="the package transformers is not installed (lodeml[pretrained])")
@@ -70,7 +70,7 @@ def test_one_word_is_enough_and_the_artifact_stands_alone(tmp_path: Path) -> Non
     rows = pl.DataFrame({"review": ["the film was bad", "good", None]})
     before = done.model.predict(rows)
     shutil.rmtree(tmp_path / "tiny")
-    assert artifact.load("films", done.runs).predict(rows).equals(before)
+    assert loading.load("films", done.runs).predict(rows).equals(before)
     with pytest.raises(DataError, match="tiny: no such file or folder"):
         run(spec)
 

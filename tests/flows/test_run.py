@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from lode.core.errors import ArtifactError
-from lode.pipeline import artifact
+from lode.pipeline import artifact, loading
 from lode.pipeline.run import Run, run
 from tests.flows.flow import BREAST_CANCER, lode, lode_json, small, write_spec
 
@@ -51,7 +51,7 @@ def test_the_copy_answers_bitwise_as_the_model_in_training(finished: Run) -> Non
 
 def test_offline_and_loaded_predictions_are_the_same(finished: Run, tmp_path: Path) -> None:
     test = pl.read_parquet(finished.folders["data"] / "test.parquet")
-    model = artifact.load("breast-cancer", finished.runs)
+    model = loading.load("breast-cancer", finished.runs)
     answers = model.predict(test)
     assert answers.columns[:3] == ["diagnosis", "diagnosis.probability.benign", "diagnosis.probability.malignant"]
     test.write_parquet(tmp_path / "rows.parquet")
@@ -65,7 +65,7 @@ def test_a_changed_weight_is_refused(finished: Run, tmp_path: Path) -> None:
     path = folder / "artifact.json"
     path.write_text(path.read_text().replace('"currency": "EUR"', '"currency": "USD"'))
     with pytest.raises(ArtifactError, match=r"artifact\.json: changed since it was packaged"):
-        artifact.load(folder)
+        loading.load(folder)
 
 
 def test_a_model_that_answers_otherwise_fails_its_parity_check(finished: Run, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from lode.data.place import Place
-from lode.pipeline import artifact
+from lode.pipeline import loading
 from lode.pipeline.predict import predict_file, source_of
 from lode.pipeline.run import run
 
@@ -79,7 +79,7 @@ def test_a_task_goes_from_raw_data_to_answers(name: str, tmp_path: Path) -> None
     (tmp_path / "lode.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     done = run(tmp_path / "lode.yaml", runs=tmp_path / "runs")
     assert done.manifests["package"].result["parity"]["bitwise"]
-    model = artifact.load(name, tmp_path / "runs")
+    model = loading.load(name, tmp_path / "runs")
     assert set(model.shifts) == ({"amount"} if name == "several" else set()), "quantiles are held to their levels"
     answers = model.predict(frame.select([column.name for column in model.columns]).head(7))
     assert {column: answers.schema[column] for column in EXPECTED[name]} == EXPECTED[name]
@@ -113,7 +113,7 @@ def test_a_picture_a_text_and_a_number_give_two_outputs_of_two_kinds(tmp_path: P
     (tmp_path / "lode.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     done = run(tmp_path / "lode.yaml", runs=tmp_path / "runs")
     assert done.manifests["package"].result["parity"]["bitwise"]
-    answers = artifact.load("mixed", tmp_path / "runs").predict(frame.select("scan", "text", "b").head(5))
+    answers = loading.load("mixed", tmp_path / "runs").predict(frame.select("scan", "text", "b").head(5))
     assert answers.schema["amount"] == pl.Float64 and answers.schema["labels"] == pl.List(pl.String)
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from lode.pipeline import artifact
+from lode.pipeline import loading
 from lode.pipeline.run import run
 
 pytestmark = [
@@ -29,7 +29,7 @@ def test_a_network_trained_on_a_gpu_is_packaged_and_answers_on_the_processor(tmp
     (tmp_path / "lode.yaml").write_text(SPEC, encoding="utf-8")
     done = run(tmp_path / "lode.yaml")
     test = pl.read_parquet(done.folders["data"] / "test.parquet")
-    answers = artifact.load("tumours", done.runs).predict(test)
+    answers = loading.load("tumours", done.runs).predict(test)
     right = (answers["diagnosis"] == test["diagnosis"]).mean()
     assert isinstance(right, float)
     assert right > 0.9

@@ -17,6 +17,7 @@ from lode.data.mending import markup
 
 _PROSE = ("text", "category", "binary")
 _BLANKS = r"\s+"
+_LINE_END, _EMPTY_LINES, _FIRST_LINES = r"[^\S\n]*(?:\r\n?|\n)", r"\n{3,}", r"\A(?:[^\S\n]*\n)+"
 _MAX_PASSES = 4
 
 
@@ -31,7 +32,8 @@ class Text(Cleaner):
         control: take out control characters and those that nobody sees (zero-width spaces, byte-order marks, direction marks).
         html: take out tags, scripts and styles, resolve entities.
         mojibake: mend UTF-8 that was read in a Western European encoding.
-        whitespace: make every run of blanks and line ends one blank, none at the ends.
+        whitespace: make every run of blanks and line ends one blank, none at the ends; "lines" keeps lines and what they begin with (for
+            documents): no blanks at their ends, at most one empty line between two.
         lower: write in lower case.
     """
 
@@ -47,7 +49,7 @@ class Text(Cleaner):
         control: bool = True,
         html: bool = False,
         mojibake: bool = False,
-        whitespace: bool = True,
+        whitespace: bool | Literal["lines"] = True,
         lower: bool = False,
     ) -> None:
         self.columns = columns
@@ -101,7 +103,10 @@ class Text(Cleaner):
             texts = texts.str.to_lowercase()
         if self.form != "keep":
             texts = texts.str.normalize(self.form)
-        if self.whitespace:
+        if self.whitespace == "lines":
+            texts = texts.str.replace_all(_LINE_END, "\n").str.replace_all(_EMPTY_LINES, "\n\n")
+            texts = texts.str.replace(_FIRST_LINES, "").str.strip_chars_end()
+        elif self.whitespace:
             texts = texts.str.replace_all(_BLANKS, " ").str.strip_chars()
         return texts
 

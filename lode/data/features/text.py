@@ -42,6 +42,8 @@ class Text(Feature):
         terms: so many terms (1 or 2 words or byte pairs, 1 to 3 characters or bytes) are weighted for baselines, the most frequent ones.
         checkpoint: folder of a Hugging Face checkpoint whose own tokenizer cuts the texts for networks (needs lodeml[bpe]); the encoder
             pretrained asks for it by itself. Baselines get words or characters.
+        join: what stands between the pieces of a cell that is a list of texts.
+        nested: whether other lists and records become JSON text; left open, such cells are refused.
     """
 
     kind: ClassVar[Literal["string"]] = "string"
@@ -55,6 +57,8 @@ class Text(Feature):
         vocabulary: Annotated[int, Range(16, 1_000_000)] = 20_000,
         terms: Annotated[int, Range(16, 1_000_000)] = 20_000,
         checkpoint: FilePath | None = None,
+        join: str = " ",
+        nested: Literal["json"] | None = None,
     ) -> None:
         if checkpoint is not None and tokens is not None:
             raise SpecError(
@@ -66,6 +70,8 @@ class Text(Feature):
         self.vocabulary = vocabulary
         self.terms = terms
         self.checkpoint = checkpoint
+        self.join = join
+        self.nested = nested
         self._unit: str = tokens or "word"
         self._longest = 1
         self._tokenizer: Tokenizer = Words("word", _CHARS_PER_TOKEN * length)
@@ -79,7 +85,9 @@ class Text(Feature):
         elif dtype == pl.Binary:
             column = cells.utf8(column)
         elif dtype == pl.List(pl.String):
-            column = column.list.join(" ", ignore_nulls=True)  # a text that is cut already
+            column = column.list.join(self.join, ignore_nulls=True)  # a text that is cut already
+        elif dtype.is_nested() and self.nested == "json":
+            column = cells.json_texts(column)
         elif dtype.is_nested():
             return pl.Series(column.name, [None] * len(column), dtype=pl.String)
         elif dtype != pl.String:

@@ -75,6 +75,22 @@ def _one_pass(texts: pl.Series) -> pl.Series:
     return texts.clone().scatter(escaped.arg_true(), [html.unescape(text) for text in texts.filter(escaped).to_list()])
 
 
+_PARAGRAPHS = rf"(?i:</?(?:{_BREAKING}){_END})"
+_LINE_BREAK = r"(?i:<br(?:[\s/][^<>]*)?>)"
+
+
+def text_of_pages(texts: pl.Series) -> pl.Series:
+    """Whole HTML pages as text: as `without_markup`, but what a browser puts on lines of its own stands on lines of its own."""
+    laid_out = texts.str.contains(r"(?i)<pre\b")
+    for pattern, instead in _REMOVED[:3]:
+        texts = texts.str.replace_all(pattern, instead)
+    # Line ends of the file are blanks of the page, but where lines are laid out by hand.
+    texts = texts.zip_with(laid_out, texts.str.replace_all(r"\s+", " "))
+    texts = texts.str.replace_all(rf" ?{_LINE_BREAK} ?", "\n").str.replace_all(rf" ?{_PARAGRAPHS} ?", "\n\n")
+    texts = without_markup(texts)
+    return texts.str.replace_all(r"[ \t]*\n[ \t]*\n\s*", "\n\n").str.replace_all(r"[ \t]+\n", "\n").str.strip_chars()
+
+
 def with_encoding_mended(texts: pl.Series) -> pl.Series:
     """UTF-8 that was read as Windows-1252 or Latin-1 and saved so, once or more.
 

@@ -129,3 +129,17 @@ def test_random_strata_of_any_kind_keep_totals() -> None:
         found = parts(frame, {"y": "multiclass"}, validation=0.1, test=0.2, seed=int(rng.integers(99)))
         counts = dict(found.value_counts().rows())
         assert abs(counts["test"] - 0.2 * frame.height) <= 1 and abs(counts["validation"] - 0.1 * frame.height) <= 1
+
+
+def test_by_order_the_first_rows_train_and_the_last_ones_test() -> None:
+    found = parts(pl.DataFrame({"y": ["b", "a"] * 10}), {"y": "binary"}, by="order", validation=0.1, test=0.2)
+    assert found.to_list() == ["train"] * 14 + ["validation"] * 2 + ["test"] * 4
+    assert parts(pl.DataFrame({"x": range(10)}), by="order", validation=0, test=0.1).to_list() == ["train"] * 9 + ["test"]
+    with pytest.raises(DataError, match=r"of 4 rows none is left for test \(by order\)"):
+        parts(pl.DataFrame({"x": range(4)}), by="order", validation=0, test=0.1)
+
+
+def test_one_document_may_stand_alone_where_nothing_is_held_out() -> None:
+    assert parts(pl.DataFrame({"x": ["a"]}), by="order", validation=0, test=0).to_list() == ["train"]
+    with pytest.raises(DataError, match="1 rows are too few to divide"):
+        parts(pl.DataFrame({"x": ["a"]}), by="order")

@@ -248,7 +248,7 @@ def test_large_arrays_are_read_in_their_own_order(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("lode.model.batches._SORT_BYTES", 0)
     array = np.arange(30).reshape(10, 3)
     index = np.array([7, 2, 2, 9, 0])
-    assert np.array_equal(loop.Rows(Examples(10, {}, None, {"y": array[:, 0]}), {}, "cpu")._gather("y", index), array[index, 0])
+    assert np.array_equal(Rows(Examples(10, {}, None, {"y": array[:, 0]}), {}, "cpu")._gather("y", index), array[index, 0])
 
 
 def test_left_open_choices_follow_from_the_rows() -> None:

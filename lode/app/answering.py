@@ -1,0 +1,246 @@
+"""What every endpoint does, whatever is served: key, body, answer or stream, errors, counting. Raw ASGI.
+
+`Desk` is what the endpoints of one model share; `Answering` is one of them. Table models: `lode/app/endpoints.py`; language
+models: `lode/app/language/endpoints.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from lode.app.contracts import Caller, Endpoint, Gate, RequestError, Status
+from lode.app.monitor import CONTENT_TYPE, Monitor
+
+_LOG = logging.getLogger("lode.app")
+JSON = b"application/json"
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A body that is sent as it comes. broken: what is sent last where it breaks off."""
+
+    parts: AsyncGenerator[bytes, None]
+    broken: Callable[[RequestError], bytes]
+
+
+Reply = tuple[int, bytes | Stream, Headers]
+"""Status, body, headers."""
+
+
+class Named(Protocol):
+    """What every model that is served has."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int | None: ...
+
+
+class Desk:
+    """What the endpoints of one model share.
+
+    max_body_bytes: of one request. body_timeout_s: within which it must have arrived.
+    draining: set when the server was told to stop. active: requests being answered. answered: requests so far.
+    """
+
+    def __init__(self, model: Named, gate: Gate, monitor: Monitor, *, max_body_bytes: int, body_timeout_s: float):
+        self.model = model
+        self.gate = gate
+        self.monitor = monitor
+        self.max_body_bytes = max_body_bytes
+        self.body_timeout_s = body_timeout_s
+        self.draining = False
+        self.active = 0
+        self.answered = 0
+        self._start = f"{os.urandom(4).hex()}-"
+        self._numbers = itertools.count(1)
+
+    @property
+    def status(self) -> Status:
+        return Status(ready=not self.draining)
+
+    def overdue(self) -> None:
+        """The time that open requests had after the server was told to stop is over."""
+
+    def request_id(self, given: bytes | None) -> bytes:
+        """The client's own id where it is short printable ASCII, else a new one."""
+        if given and len(given) <= 128 and given.isascii() and given.decode("ascii").isprintable():
+            return given
+        return f"{self._start}{next(self._numbers):x}".encode()
+
+    async def admitted(self, headers: Mapping[bytes, bytes]) -> Caller:
+        """Who calls. Errors: RequestError 401; 503 once the server was told to stop."""
+        caller = await self.gate.authorize(headers.get(b"authorization"))
+        if self.draining:
+            raise RequestError(
+                503, "stopping", "the server is stopping.", headers=[(b"retry-after", b"1"), (b"connection", b"close")]
+            )
+        return caller
+
+
+class Answering(ABC):
+    """One endpoint: answer, count, log what is our fault."""
+
+    def __init__(self, desk: Desk, endpoint: Endpoint):
+        self.desk = desk
+        self.endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        desk, started = self.desk, time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = desk.request_id(headers.get(b"x-request-id"))
+        desk.active += 1
+        try:
+            try:
+                status, body, extra = await self.answer(headers, receive, request_id, started)
+                if isinstance(body, Stream):
+                    status = await self._stream(send, body, status, [*extra, (b"x-request-id", request_id)], request_id)
+            except RequestError as failure:
+                status, body, extra = self.failed(failure, request_id)
+            # The one broad catch: what we did wrong costs one request, is logged with its id, is a 500 to the client.
+            except Exception:  # noqa: BLE001
+                _LOG.exception("request %s failed", request_id.decode())
+                status, body, extra = self.failed(_internal(), request_id)
+            desk.monitor.request(self.endpoint.path, status, time.perf_counter() - started)
+            desk.answered += 1
+            if status != 499 and isinstance(body, bytes):
+                await _send(send, status, body, [*extra, (b"x-request-id", request_id)])
+        finally:
+            desk.active -= 1
+
+    @abstractmethod
+    async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
+        """The good answer. Errors: RequestError."""
+
+    def failed(self, failure: RequestError, request_id: bytes) -> Reply:
+        """Status, body and headers of a bad answer."""
+        self._note(failure, request_id)
+        return failure.status, self.encode_error(failure), [(b"content-type", JSON), *failure.headers]
+
+    def encode_error(self, failure: RequestError) -> bytes:
+        return orjson.dumps({"error": {"type": failure.type, "message": failure.message}})
+
+    def _note(self, failure: RequestError, request_id: bytes) -> None:
+        """Count a failure, and log what is our fault."""
+        if failure.__cause__ is not None:
+            _LOG.error("request %s failed", request_id.decode(), exc_info=failure.__cause__)
+        self.desk.monitor.rejected(failure.type)
+        if failure.status >= 500:
+            failure.message = f"{failure.message} Request id {request_id.decode()}."
+
+    async def _stream(self, send: Send, stream: Stream, status: int, headers: Headers, request_id: bytes) -> int:
+        """Send the parts of a body as they come; an error after the head has become the last part. Returns the status it ended with."""
+        last = b""
+        try:
+            async with aclosing(stream.parts) as parts:
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                async for part in parts:
+                    # A client that reads nothing must not hold its request for ever.
+                    async with asyncio.timeout(self.desk.body_timeout_s):
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+        except TimeoutError:
+            self.desk.monitor.rejected("slow_reader")
+            return 408  # without an end of the body, upon which the connection is closed
+        except RequestError as failure:
+            self._note(failure, request_id)
+            status, last = failure.status, stream.broken(failure)
+        # As above, after the head has been sent.
+        except Exception:  # noqa: BLE001
+            _LOG.exception("request %s failed", request_id.decode())
+            ours = _internal()
+            self._note(ours, request_id)
+            status, last = ours.status, stream.broken(ours)
+        await send({"type": "http.response.body", "body": last})
+        return status
+
+
+class Describe(Answering):
+    """A route that predicts nothing: health, metadata, metrics."""
+
+    async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
+        desk, endpoint = self.desk, self.endpoint
+        if not endpoint.public:
+            await desk.gate.authorize(headers.get(b"authorization"))
+        if endpoint.describe is None:
+            return 200, desk.monitor.text(), [(b"content-type", CONTENT_TYPE.encode())]
+        status, record = endpoint.describe(desk.status)
+        return status, orjson.dumps(record, default=str), [(b"content-type", JSON)]
+
+
+async def until_gone(receive: Receive) -> None:
+    """Returns when the client has hung up. The body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def body_of(desk: Desk, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """The whole JSON body. Errors: RequestError 415, 413 (once it is known to be too large), 408 (too slow), 499."""
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media_type != JSON:
+        found = media_type.decode("latin-1") or "nothing"
+        raise RequestError(415, "unsupported_media_type", f'Content-Type: found "{found}", application/json is wanted.')
+    if b"content-encoding" in headers or b"inference-header-content-length" in headers:
+        raise RequestError(415, "unsupported_media_type", "the body is compressed or has a binary part. Send plain JSON.")
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length[:20]) > desk.max_body_bytes:
+        raise _too_large(desk.max_body_bytes)
+    try:
+        # The first part too: a client that sends its head and then nothing must not hold a request open for ever.
+        async with asyncio.timeout(desk.body_timeout_s):
+            return await _parts(receive, desk.max_body_bytes)
+    except TimeoutError:
+        raise RequestError(408, "slow_request", f"the body did not arrive within {desk.body_timeout_s:g} s.") from None
+
+
+async def _parts(receive: Receive, limit: int) -> bytes:
+    """The parts of a body joined; most bodies come in one. Errors: RequestError 413, 499."""
+    message = await _part(receive)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return body if len(body) <= limit else _refuse(limit)
+    long_body = bytearray(body)
+    while message.get("more_body", False):
+        if len(long_body) > limit:
+            raise _too_large(limit)
+        message = await _part(receive)
+        long_body += message.get("body", b"")
+    return bytes(long_body) if len(long_body) <= limit else _refuse(limit)
+
+
+async def _part(receive: Receive) -> MutableMapping[str, Any]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise RequestError(499, "client_gone", "the client hung up before its request was complete.")
+    return message
+
+
+def _internal() -> RequestError:
+    return RequestError(500, "internal", "the server failed on this request.")
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(413, "too_large", f"the body has more than {limit} bytes, which is the limit. Send less in one request.")
+
+
+def _refuse(limit: int) -> bytes:
+    raise _too_large(limit)
+
+
+async def _send(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,83 @@
+"""What the endpoints of one language model share, and the meter of one request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lode.app.answering import Desk
+from lode.app.contracts import Caller, Gate, RequestError, Status, Usage
+from lode.app.language.answers import Counts
+from lode.app.language.contracts import Speaks, Steps
+from lode.app.language.monitor import TokenMonitor
+from lode.app.language.options import LanguageServeOptions
+from lode.app.language.pieces import Pieces
+from lode.app.language.prepare import Preparer
+from lode.app.language.runner import Runner
+
+
+class LanguageDesk(Desk):
+    """The model, its engine in a thread, and the limits of a request."""
+
+    def __init__(self, model: Speaks, engine: Steps, options: LanguageServeOptions, gate: Gate, monitor: TokenMonitor):
+        super().__init__(model, gate, monitor, max_body_bytes=options.max_body_bytes, body_timeout_s=options.timeout_s)
+        self.engine, self.options, self.tokens = engine, options, monitor
+        self.tokenizer, self.context = model.tokenizer, model.context
+        self.pieces = Pieces(model.tokenizer)
+        self.preparer = Preparer(model, self.pieces, tuple(options.adapters or ()))
+        self.runner = Runner(engine, parallel=options.max_sequences, most=self.most, on_step=monitor.step)
+        self.created = int(time.time())
+
+    @property
+    def status(self) -> Status:
+        return Status(ready=not self.draining and not self.runner.is_dead, live=not self.runner.is_dead)
+
+    @property
+    def most(self) -> int:
+        """Sequences that one request may ask for: more could never be taken."""
+        return self.options.max_sequences + self.options.max_waiting
+
+    def overdue(self) -> None:
+        self.runner.fail_all(lambda: RequestError(503, "stopping", "the server is stopping, and the answer is not complete."))
+
+
+@dataclass(slots=True)
+class Meter:
+    """What one request takes: noted and settled once, however it ends."""
+
+    desk: LanguageDesk
+    caller: Caller
+    request_id: bytes
+    started: float
+    status: int = 500
+    request_bytes: int = 0
+    answer_bytes: int = 0
+    counts: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0)
+    is_settled: bool = False
+
+    def read(self, counts: Counts) -> None:
+        """Where the tokens are counted from now on."""
+        self.counts = lambda: (counts.input_tokens, counts.output_tokens, counts.cached_tokens)
+
+    async def settle(self) -> None:
+        """Tell the gate and the metrics."""
+        if self.is_settled:
+            return
+        self.is_settled = True
+        model, (input_tokens, output_tokens, cached_tokens) = self.desk.model, self.counts()
+        self.desk.tokens.used(input_tokens, output_tokens, cached_tokens)
+        usage = Usage(
+            self.request_id.decode(),
+            model.name,
+            model.version,
+            self.status,
+            0,
+            self.request_bytes,
+            self.answer_bytes,
+            time.perf_counter() - self.started,
+            input_tokens,
+            output_tokens,
+            cached_tokens,
+        )
+        await self.desk.gate.settle(self.caller, usage)

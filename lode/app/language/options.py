@@ -1,0 +1,39 @@
+"""The `serve:` section of a language model's file. Its signature is read by the spec checker without importing this file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from lode.core.types import ByteSize, FilePath, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageServeOptions:
+    """The `serve:` section of a language model's file.
+
+    Args:
+        host: address to listen on; 0.0.0.0 is every network interface.
+        port: TCP port; 0 takes a free one.
+        cache: memory for the keys and values of what is being generated and of prefixes that may come again.
+        max_sequences: answers that are generated together.
+        max_waiting: answers that may wait for room; beyond, requests are answered with 429.
+        weights: how weights are held: as they were trained, in bfloat16, or as 8-bit integers with a scale per row.
+        adapters: names that requests may give as `model` -> folders of LoRA adapters for these weights, as PEFT saves them.
+        max_body_bytes: bytes that one request may have.
+        timeout_s: seconds until a request without its first token is answered with 504, and until a client that reads nothing is left.
+        answer_s: seconds that one answer may take in all.
+        grace_s: seconds that open requests get when the server is stopped.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Range(0, 65535)] = 8000
+    cache: ByteSize = 1_000_000_000  # type: ignore[assignment]
+    max_sequences: Annotated[int, Range(1, 4096)] = 32
+    max_waiting: Annotated[int, Range(0)] = 256
+    weights: Literal["trained", "bf16", "int8"] = "trained"
+    adapters: dict[str, FilePath] | None = None
+    max_body_bytes: Annotated[int, Range(1)] = 33554432
+    timeout_s: Annotated[float, Range(0, open_low=True)] = 60.0
+    answer_s: Annotated[float, Range(0, open_low=True)] = 600.0
+    grace_s: Annotated[float, Range(0)] = 30.0

@@ -1,0 +1,1 @@
+"""Corpora: documents to tokens on disk, conversations with an exact loss mask."""

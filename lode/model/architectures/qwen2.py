@@ -1,0 +1,108 @@
+"""Qwen 2 and 2.5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+
+from lode.core.errors import ModelError
+from lode.core.types import Range
+from lode.model.language import names
+from lode.model.language.contracts import Architecture, Shape
+
+
+class Qwen2(Architecture):
+    """Llama with biases on queries, keys and values (Qwen team 2024, arXiv 2407.10671).
+
+    Args:
+        layers: Blocks.
+        heads: Query heads of each layer.
+        groups: Key and value heads; fewer than heads saves memory while generating; left open, as many as heads.
+        width: Numbers that stand for a token.
+        head_width: Numbers of a head; left open, width / heads.
+        hidden: Width inside the MLPs; left open, 16/3 of the width (Qwen 2.5 with 0.5B and 7B).
+        context: Most tokens of one sequence.
+        window: Positions that a query sees in layers from `global_layers` on, its own included; left open, all before it everywhere.
+        global_layers: With window, the first so many layers see everything.
+        dropout: Share of numbers set to 0 in training, in attention and on what blocks add.
+        rotary_base: Wavelengths of positions go up to about 2 pi times this.
+        rotary_scaling: How positions are stretched, as config.json has it: rope_type linear, dynamic, yarn or llama3, and its numbers.
+        norm_eps: Keeps norms from dividing by 0.
+        tied: Whether the head is the embedding.
+    """
+
+    model_types = ("qwen2",)
+    naming = names.LLAMA
+
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        layers: Annotated[int, Range(1, search=(2, 24), log=True)] = 6,
+        heads: Annotated[int, Range(1, search=(2, 16), log=True)] = 6,
+        groups: Annotated[int, Range(1)] | None = None,
+        width: Annotated[int, Range(8, search=(128, 1024), log=True)] = 384,
+        head_width: Annotated[int, Range(2)] | None = None,
+        hidden: Annotated[int, Range(1)] | None = None,
+        context: Annotated[int, Range(1, search=(64, 4096), log=True)] = 256,
+        window: Annotated[int, Range(1)] | None = None,
+        global_layers: Annotated[int, Range(0)] = 0,
+        dropout: Annotated[float, Range(0, 1, open_high=True, search=(0.0, 0.3))] = 0.0,
+        rotary_base: Annotated[float, Range(1, open_low=True)] = 1_000_000.0,
+        rotary_scaling: dict[str, Any] | None = None,
+        norm_eps: Annotated[float, Range(0, open_low=True)] = 1e-6,
+        tied: bool = True,
+    ) -> None:
+        self.shape = Shape(
+            vocabulary=vocabulary,
+            layers=layers,
+            heads=heads,
+            groups=heads if groups is None else groups,
+            width=width,
+            head_width=names.head_width_of(width, heads, head_width),
+            hidden=names.hidden_of(width, 16 / 3) if hidden is None else hidden,
+            context=context,
+            dropout=dropout,
+            rotary_base=rotary_base,
+            rotary_scaling=rotary_scaling or {},
+            norm_eps=norm_eps,
+            tied=tied,
+            bias_qkv=True,
+            window=window,
+            local=() if window is None else tuple(layer >= global_layers for layer in range(layers)),
+        )
+
+    def config(self) -> dict[str, Any]:
+        shape = self.shape
+        windows: dict[str, Any] = {"use_sliding_window": False, "sliding_window": None}
+        if any(shape.local):
+            windows = {"use_sliding_window": True, "sliding_window": shape.window, "max_window_layers": shape.local.index(True)}
+            windows["layer_types"] = names.layer_words(shape.local)
+        common = {**names.common_config(shape), "hidden_act": "silu"}
+        return {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", **windows, **common}
+
+    @classmethod
+    def options(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        names.refuse(config, {"hidden_act": ("silu",), "use_mrope": (False, None)})
+        common = names.common_options(config, base=10_000.0, tied=False)
+        local = names.layer_kinds(config, common["layers"])
+        if local is None and config.get("use_sliding_window"):
+            local = tuple(layer >= config.get("max_window_layers", 28) for layer in range(common["layers"]))
+        if not local or not any(local) or not config.get("sliding_window"):
+            return {**common, "window": None, "global_layers": 0}
+        first = local.index(True)
+        if not all(local[first:]):
+            raise ModelError(
+                "config.json: found layer_types that change more than once, allowed are first full_attention, then sliding_attention."
+            )
+        return {**common, "window": config["sliding_window"], "global_layers": first}
+
+    def to_theirs(self, ours: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return names.renamed(ours, self.naming)
+
+    def to_ours(self, theirs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        expected = self.to_theirs(names.meta_state(self.shape))
+        found = names.checked(theirs, expected, self.naming, self.shape.tied)
+        return names.named_back(found, self.shape, self.naming)

@@ -1,0 +1,1 @@
+"""Language models: one decoder for many architectures, its weights, its rows of tokens, its losses and its generation engine."""

@@ -1,0 +1,34 @@
+"""The objective of pretraining: every token is learned from those before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lode.core.types import ColumnName
+from lode.model.language.attend import attend_to
+from lode.model.language.contracts import Objective, TokenBatch
+from lode.model.language.loss import mean_loss
+
+
+class NextToken(Objective):
+    """Say which token comes next, at every position of a document (Radford 2018).
+
+    Args:
+        text: The column with the documents.
+    """
+
+    reads = "text"
+
+    def __init__(self, *, text: ColumnName = "text") -> None:  # type: ignore[assignment]
+        self.text = text
+
+    def loss(self, decoder: nn.Module, batch: TokenBatch) -> torch.Tensor:
+        """Mean negative log-likelihood of the learned tokens, float32 (), natural logarithm."""
+        taught: Any = decoder
+        h_BTD = taught(batch.tokens_BT, batch.positions_BT, attend_to(batch.documents_BT))
+        found = mean_loss(h_BTD, taught.head, batch.targets_BT, taught.shape.softcap_logits)
+        balance = taught.balance_loss() if taught.training else None
+        return found if balance is None else found + balance

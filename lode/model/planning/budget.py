@@ -1,0 +1,55 @@
+"""From money to a model: how many parameters and tokens a budget trains.
+
+Chinchilla (Hoffmann 2022, arXiv 2203.15556): C = 6 N D operations are best spent with about D = 20 N tokens. A model that is served a
+lot should be smaller and see more text (Sardana 2023, arXiv 2401.00448; Llama 3 8B saw 1,900 tokens a parameter).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lode.model.planning import decoder
+
+if TYPE_CHECKING:
+    from lode.model.language.contracts import Shape
+
+CHINCHILLA, OVERTRAINED = 20.0, 200.0
+"""Tokens a parameter."""
+_HEAD_WIDTH, _MOST_LAYERS = 64, 160
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A model that a budget trains. ratio: tokens a parameter that were aimed at; flops: of the whole training, exact for this shape."""
+
+    shape: Shape
+    parameters: int
+    tokens: float
+    flops: float
+    ratio: float
+
+
+def size_for(flops: float, ratio: float, shape_of: Callable[[int], Shape]) -> Size:
+    """The deepest model whose training on `ratio` tokens a parameter stays within so many operations.
+
+    N = sqrt(C / (6 ratio)) says about how large; the shape's own count of operations then says how many tokens are left, so that heads
+    and scores are paid for too. shape_of: layers to a Shape.
+    """
+    wanted = math.sqrt(flops / (6.0 * ratio))
+    best = min(range(1, _MOST_LAYERS + 1), key=lambda layers: abs(math.log(_count(shape_of(layers)) / wanted)))
+    shape = shape_of(best)
+    each = decoder.training_flops(shape, shape.context)
+    return Size(shape, _count(shape), flops / each, flops, ratio)
+
+
+def widths(layers: int) -> tuple[int, int, int, int]:
+    """Width, heads, head width and hidden width of a plain Llama of so many layers: 64 a layer, as nanochat's one dial has it."""
+    width = max(128, _HEAD_WIDTH * layers)
+    return width, width // _HEAD_WIDTH, _HEAD_WIDTH, 64 * round(width * 8 / 3 / 64)
+
+
+def _count(shape: Shape) -> int:
+    return sum(decoder.parameters(shape).values())

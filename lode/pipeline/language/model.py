@@ -1,0 +1,271 @@
+"""The artifact of a language model: weights and tokenizer as `transformers` reads them, and the proof that it answers as in training.
+
+artifact.json      format version, and what was built (recipe: the `model:` section, the columns that it was taught from)
+model/             config.json, model.safetensors, generation_config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja;
+                   with an adapter: adapter/adapter_config.json and adapter/adapter_model.safetensors beside the base
+parity.safetensors held-out tokens and the log-probabilities that the model gave them in training
+card.json, lineage.json, hash.json    what is known about it, where it comes from, what it must hash to
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.numpy import load_file, save
+
+from lode.core.errors import ArtifactError, DataError
+from lode.core.registry import REGISTRIES
+from lode.core.types import ColumnSchema, Component, FlatSpec, Problem, TensorSpec
+from lode.data.corpus import chat, render, tokenizers
+from lode.data.corpus.contracts import Tokenizer
+from lode.model.contracts import Cost, Shapes
+from lode.model.language.engine.contracts import Delta, Request, Sampling
+from lode.model.language.engine.engine import Engine
+from lode.model.language.engine.quantize import quantized
+from lode.pipeline.artifact import TOLERANCE, content_hash
+from lode.pipeline.state import read_json, write_bytes, write_json
+
+FORMAT = 3
+"""Of artifact.json: 1 and 2 hold models of rows (lode/pipeline/artifact.py)."""
+
+Weights = Literal["fp32", "bf16", "int8"]
+
+_PARITY_TOKENS = 2048
+_CACHE_BYTES = 256 << 20
+
+
+def shapes_of(vocabulary: int) -> Shapes:
+    """What the family `language` knows before it sees a token."""
+    return Shapes({"tokens": TensorSpec("int32", (), cardinality=vocabulary)}, FlatSpec((), ()))
+
+
+@dataclass(slots=True)
+class LanguageModel:
+    """A trained language model with its tokenizer: text in, text out.
+
+    recipe: {"model": the resolved `model:` section, "objective": a component, "reads": "text" | "chat" | "pairs", "columns": of the prompt}.
+    family: a `lode.model.families.language.Language`, fitted.
+    """
+
+    family: Any
+    tokenizer: Tokenizer
+    recipe: Mapping[str, Any]
+    name: str = ""
+    version: int | None = None
+    hash: str = ""
+    card: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def decoder(self) -> Any:
+        """The network, a `lode.model.language.decoder.Decoder`."""
+        return self.family.decoder
+
+    @property
+    def architecture(self) -> Any:
+        """What the decoder is made of, a `lode.model.language.contracts.Architecture`."""
+        return self.family.architecture
+
+    @property
+    def context(self) -> int:
+        """Most tokens of a prompt and its answer together."""
+        return int(self.architecture.shape.context)
+
+    @property
+    def chats(self) -> bool:
+        """Whether it was taught to answer, not only to go on."""
+        return self.recipe["reads"] != "text"
+
+    @property
+    def columns(self) -> tuple[ColumnSchema, ...]:
+        """Columns of a table to answer: what it was prompted with in training."""
+        return tuple(ColumnSchema(name, "text", "string", "a text") for name in self.recipe["columns"])
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """No column is taken and not read."""
+        return frozenset()
+
+    @property
+    def answers(self) -> tuple[ColumnSchema, ...]:
+        """Columns of an answer."""
+        return (ColumnSchema("completion", "text", "string", "a text"),)
+
+    def cost(self) -> Cost:
+        """Parameters, operations of one token, bytes of the weights."""
+        found: Cost = self.family.cost()
+        return found
+
+    def engine(
+        self,
+        *,
+        memory_bytes: int = _CACHE_BYTES,
+        max_sequences: int = 64,
+        max_waiting: int = 1 << 20,
+        weights: Weights = "fp32",
+        adapters: Mapping[str, Path] | None = None,
+    ) -> Engine:
+        """A generation engine over the model's own weights, or a copy of other ones. memory_bytes: of its cache. adapters: PEFT folders."""
+        decoder = self.decoder
+        if weights == "bf16":
+            decoder = copy.deepcopy(decoder).to(torch.bfloat16)
+        elif weights == "int8":
+            decoder = quantized(decoder)
+        made = Engine(
+            decoder, self.tokenizer, memory_bytes=memory_bytes, max_sequences=max_sequences, max_waiting=max_waiting,
+            architecture=self.architecture,
+        )  # fmt: skip
+        for name, folder in (adapters or {}).items():
+            made.attach(name, folder)
+        return made
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling | None = None) -> list[str]:
+        """What follows each prompt, without the prompt. sampling: left open, 256 tokens at temperature 1.
+
+        Errors: ModelError where a prompt leaves no room in the context.
+        """
+        return self._generated([self._tokens(prompt) for prompt in prompts], sampling)
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], sampling: Sampling | None = None) -> str:
+        """The assistant's answer to a conversation: [{"role": "user", "content": ...}, ...]."""
+        return self._generated([chat.prompt(self.tokenizer, messages)], sampling)[0]
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 (N, width): mean of the last hidden states of each text, of length 1."""
+        return self.engine().embed([self._tokens(text) for text in texts])
+
+    def logprobs(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Of each text the log-probability (nats) of every token after the first, float32 (T - 1,)."""
+        return self.engine().logprobs([self._tokens(text) for text in texts])
+
+    def problems(self, frame: pl.DataFrame) -> list[Problem]:
+        """Missing columns, cells that are no text, prompts that leave no room for an answer."""
+        found = [
+            Problem(None, column.name, "no such column", "a column of prompts")
+            for column in self.columns
+            if column.name not in frame.columns
+        ]
+        if found:
+            return found
+        first = self.columns[0].name
+        known = frame[first].is_not_null().to_numpy() if frame[first].dtype == pl.String else np.zeros(frame.height, bool)
+        found = [Problem(int(row), first, "nothing", "a text") for row in np.flatnonzero(~known)]
+        asked = np.flatnonzero(known)
+        lengths = [len(tokens) for tokens in self._prompts(frame.filter(pl.Series(known)))]
+        return found + [
+            Problem(int(row), first, f"{length:,} tokens", f"fewer than {self.context:,}, the model's context")
+            for row, length in zip(asked, lengths, strict=True)
+            if length >= self.context
+        ]
+
+    def unseen(self, frame: pl.DataFrame) -> dict[str, int]:
+        """No cell can hold what a tokenizer of bytes has never seen."""
+        return {}
+
+    def predict(self, frame: pl.DataFrame, *, check: bool = True) -> pl.DataFrame:
+        """One column, `completion`: the likeliest continuation (greedy, at most 256 tokens) of each row's prompt.
+
+        Errors: DataError with every problem, unless check is False.
+        """
+        problems = self.problems(frame) if check else []
+        if problems:
+            raise DataError("\n".join(f"row {item.row}: {item.column}: {item.found}, allowed: {item.allowed}." for item in problems[:20]))
+        return pl.DataFrame({"completion": self._generated(self._prompts(frame), Sampling(temperature=0.0))})
+
+    def save(self, folder: Path) -> str:
+        """Write everything but parity, card and lineage; returns the content hash."""
+        (folder / "model").mkdir(parents=True, exist_ok=True)
+        self.family.save(folder / "model")
+        self.tokenizer.save(folder / "model")
+        write_json(folder / "artifact.json", {"format": FORMAT, "recipe": dict(self.recipe)})
+        return content_hash(folder)
+
+    def keep_parity(self, tokens: np.ndarray, folder: Path) -> None:
+        """Keep the log-probabilities of held-out tokens (N,), of which some are taken, beside the model."""
+        kept = np.asarray(tokens[: min(_PARITY_TOKENS, self.context)]).astype(np.int64)
+        write_bytes(folder / "parity.safetensors", save({"tokens": kept, "logprobs": self._parity(kept)}))
+
+    def verify(self) -> dict[str, Any]:
+        """Answer the kept tokens again. Returns {"rows", "largest_difference", "bitwise"}. Errors: ArtifactError where it differs."""
+        assert self.folder is not None, "a model is verified where it lies"
+        kept = load_file(self.folder / "parity.safetensors")
+        now = self._parity(kept["tokens"])
+        # np.max, unlike max, lets no NaN pass for a small number.
+        largest = float(np.max(np.abs(now - kept["logprobs"]), initial=0.0))
+        bitwise = bool(np.array_equal(now, kept["logprobs"]))
+        if not bitwise and not largest <= TOLERANCE * max(1.0, float(np.abs(kept["logprobs"]).max(initial=0.0))):
+            raise ArtifactError(
+                f"{self.folder}: parity check failed on {len(now):,} held-out tokens: answers differ from training by up to {largest:.3g}, "
+                f"allowed is {TOLERANCE:g}. It is not served; make it again with `lode run`."
+            )
+        return {"rows": len(now), "largest_difference": largest, "bitwise": bitwise}
+
+    def _parity(self, tokens: np.ndarray) -> np.ndarray:
+        if len(tokens) < 2:
+            return np.zeros(0, np.float32)
+        return self.engine().logprobs([tokens.tolist()])[0]
+
+    def _tokens(self, text: str) -> list[int]:
+        found = self.tokenizer.encode([text])[0].tolist()
+        if not found and self.tokenizer.end is not None:
+            return [self.tokenizer.end]  # nothing to go on from: as a new document begins
+        return [int(token) for token in found]
+
+    def _prompts(self, frame: pl.DataFrame) -> list[list[int]]:
+        objective = Component.from_json(self.recipe["objective"])
+        columns, options = self.recipe["columns"], objective.options
+        rows = frame.select(columns).iter_rows(named=True)
+        if not self.chats:
+            return [self._tokens(row[columns[0]] or "") for row in rows]
+        messages = [options["messages"]] if options.get("messages") else []
+        return [
+            chat.prompt(self.tokenizer, _question(render.asked(row, columns, messages, options.get("system")))).tolist() for row in rows
+        ]
+
+    def _generated(self, prompts: Sequence[Sequence[int]], sampling: Sampling | None) -> list[str]:
+        chosen, engine = sampling or Sampling(), self.engine()
+        for number, tokens in enumerate(prompts):
+            engine.submit(_request(number, tokens, chosen, self.context))
+        texts = [""] * len(prompts)
+        while engine.has_work:
+            for delta in engine.step():
+                texts[int(delta.id)] += _text(delta)
+        return texts
+
+
+def read(folder: Path) -> LanguageModel:
+    """Load a model folder. Errors: ArtifactError where it is damaged, incomplete or of a later format."""
+    record = read_json(folder / "artifact.json")
+    if record.get("format") != FORMAT:
+        raise ArtifactError(f"{folder}: artifact format {record.get('format')}, a language model has {FORMAT}. Upgrade lode.")
+    tokenizer = tokenizers.load(folder / "model")
+    recipe = record["recipe"]
+    component = Component.from_json(recipe["model"])
+    family = REGISTRIES["family"].create(component, shapes_of(tokenizer.size), {})
+    family.load(folder / "model")
+    return LanguageModel(family, tokenizer, recipe, hash=content_hash(folder), folder=folder)
+
+
+def _question(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation up to the last thing that was said to the assistant."""
+    return messages[:-1] if messages[-1]["role"] == "assistant" and len(messages) > 1 else messages
+
+
+def _text(delta: Delta) -> str:
+    if delta.finish_reason == "error":
+        raise ArtifactError(f"generation: {delta.error}. The weights are damaged or the precision is too low; train or load them again.")
+    return delta.text
+
+
+def _request(number: int, tokens: Sequence[int], sampling: Sampling, context: int) -> Request:
+    """No more tokens than the context has room for; one seed for all, each sequence its own."""
+    room = max(1, min(sampling.max_tokens, context - len(tokens)))
+    seed = None if sampling.seed is None else sampling.seed + number
+    return Request(id=str(number), tokens=tokens, sampling=replace(sampling, max_tokens=room, seed=seed))
