@@ -5,10 +5,10 @@
 Each configuration is a process of its own with one thread, on random rows or tokens: figures of this kind do not depend on what is learned.
 Forecast: `lode.model.planning.survey` of the job as the training loop gets it (formulas for decoders, a watched small step for others), and
 the median of a trial of 20 steps. Actual: parameters of the module; operations by torch's FlopCounterMode over one step, forward and back,
-with attention written out, because its kernel for processors has no count in torch; memory is the most anonymous memory of the process
+with attention written out, because its kernel for processors has no count in torch. Memory is the most anonymous memory of the process
 during a fit (polled every millisecond) less what it held before, after a fit of a tiny model of the same kind had loaded every library;
-time between the forward passes of a fit. Trials and fits take turns, five of each, because the machine drifts; medians. Trees have no steps:
-a boosting round stands for one, and there is no count of operations to hold theirs against but that of the model that was fitted.
+time between the forward passes of a fit. Trials and fits take turns, five of each, because the machine drifts; medians. Trees have no
+steps: a boosting round stands for one, and their operations are held against those that the fitted model counts itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import itertools
 import json
 import math
 import os
@@ -26,7 +27,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ AIMS = {"parameters": 0.0, "flops": 0.005, "memory": 0.10, "step": 0.15}
 TURNS, STEPS, MEMORY_STEPS = 5, 20, 6
 
 
-def decoder(word: str, vocabulary: int, packing: str = "stream", train: dict[str, Any] | None = None, **sizes: Any) -> dict[str, Any]:
+def decoder(
+    word: str, vocabulary: int, packing: str = "stream", train: dict[str, Any] | None = None, **sizes: Any
+) -> dict[str, Any]:
     """A language model on random tokens."""
     tiny = {**sizes, "layers": 1, "heads": 2, "width": 16, "context": 16, "groups": 2, "hidden": 32, "head_width": 8}
     known = {"gpt2": ("layers", "heads", "width", "context")}.get(word)
@@ -78,7 +80,9 @@ def main() -> int:
         print(json.dumps(child(CONFIGS[options.child], 3 if options.quick else TURNS)))
         return 0
     names = options.only.split(",") if options.only else QUICK if options.quick else tuple(CONFIGS)
-    print(f"{'':28}{'parameters':>12}{'':>4}{'FLOPs/step':>12}{'error':>9}{'memory MiB':>12}{'error':>8}{'step ms':>10}{'error':>8}")
+    print(
+        f"{'':28}{'parameters':>12}{'':>4}{'FLOPs/step':>12}{'error':>9}{'memory MiB':>12}{'error':>8}{'step ms':>10}{'error':>8}"
+    )
     lines = []
     for name in names:
         command = [sys.executable, __file__, "--child", name, *(["--quick"] if options.quick else [])]
@@ -170,7 +174,7 @@ def run_seconds(fit: Callable[..., None]) -> float:
         job.module.register_forward_pre_hook(lambda *_: times.append(time.perf_counter()))
 
     fit(STEPS, hook)
-    return statistics.median(later - sooner for sooner, later in zip(times[1:], times[2:], strict=False))
+    return statistics.median(later - sooner for sooner, later in itertools.pairwise(times[1:]))
 
 
 def counted_flops(job: Any, choices: Any) -> int:
@@ -181,7 +185,10 @@ def counted_flops(job: Any, choices: Any) -> int:
 
     job.module.train()
     batch = next(job.train.pieces(job.train.trainable[: choices.batch], choices.batch, 1))[0]
-    own = {torch.ops.mkldnn._linear_pointwise: lambda x, weight, *_, out_shape, **__: 2 * math.prod(x) * weight[0]}
+    own = {
+        torch.ops.mkldnn._linear_pointwise: lambda x, weight, *_, out_shape, **__: 2 * math.prod(x) * weight[0],
+        torch.ops.aten.addmm_: lambda total, a, b, *_, out_shape, **__: 2 * a[0] * a[1] * b[1],
+    }  # torch counts neither
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=own) as counter:
         job.objectives[0].loss(batch).backward()
     for parameter in job.module.parameters():
@@ -258,48 +265,44 @@ def classifier(specs: dict[str, Any], arrays: dict[str, Any], options: dict[str,
 
 def trees(turns: int) -> dict[str, Any]:
     """Gradient-boosted trees of a fixed number of rounds."""
-    from lode.model.contracts import Context
-
-    rounds, rows, columns = 100, 200_000, 40
-
-    def fit(count: int, rows: int = rows) -> tuple[Any, float]:
-        family, examples = forest(rows, columns, count)
-        start_s = time.perf_counter()
-        family.fit(examples, None, Context(rounds=count))
-        return family, time.perf_counter() - start_s
-
-    fit(2, 1000)
-    with peak_memory() as peak:
-        family = fit(rounds)[0]
-    outlook = family.outlook(rows)
-    cost = family.cost()
-    trials, runs = [], []
-    for _ in range(turns):
-        # What is done once, before the first round, is in both and taken off.
-        trials.append((fit(STEPS)[1] - (one := fit(1)[1])) / (STEPS - 1))
-        runs.append((fit(rounds)[1] - one) / (rounds - 1))
-    return {
-        "parameters": [outlook.parameters, cost.parameters], "flops": [float(outlook.flops_per_row), float(cost.flops_per_row)],
-        "memory": [outlook.memory_bytes, peak[0]], "step": [statistics.median(trials), statistics.median(runs)],
-    }  # fmt: skip
-
-
-def forest(rows: int, columns: int, rounds: int) -> Any:
-    """Trees, and a flat matrix of random numbers whose sums say the class."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # LightGBM takes as many threads as there are processors
     import numpy as np
 
     from lode.core.registry import REGISTRIES
     from lode.core.types import Component, FlatSpec
-    from lode.model.contracts import Examples, Shapes
+    from lode.model.contracts import Context, Examples, Shapes
 
+    rounds, rows, columns = 40, 100_000, 30
     random = np.random.default_rng(0)
     flat = random.normal(size=(rows, columns)).astype(np.float32)
     labels = np.where(flat[:, :8].sum(axis=1) + random.normal(size=rows) > 0, "yes", "no").astype(object)
     task = REGISTRIES["task"].create(Component("binary", {"positive": "yes"}))
     task.fit(labels)
     shapes = Shapes({}, FlatSpec(tuple(f"n{number}" for number in range(columns)), (0,) * columns))
-    family = REGISTRIES["family"].create(Component("trees", {"rounds": rounds}), shapes, {"y": task})
-    return family, Examples(rows, {}, flat, {"y": task.encode(labels)})
+    whole = Examples(rows, {}, flat, {"y": task.encode(labels)})
+    few = whole.take(np.arange(1000))
+
+    def fit(count: int, examples: Examples = whole) -> tuple[Any, float]:
+        family = REGISTRIES["family"].create(Component("trees", {"rounds": count}), shapes, {"y": task})
+        start_s = time.perf_counter()
+        family.fit(examples, None, Context(rounds=count))
+        return family, time.perf_counter() - start_s
+
+    fit(2, few)
+    with peak_memory() as peak:
+        family = fit(rounds)[0]
+    outlook, cost = family.outlook(rows), family.cost()
+    trials, runs = [], []
+    for _ in range(turns):
+        # What is done once, before the first round, is in both and taken off.
+        once = fit(1)[1]
+        trials.append((fit(STEPS)[1] - once) / (STEPS - 1))
+        runs.append((fit(rounds)[1] - once) / (rounds - 1))
+    return {
+        "parameters": [outlook.parameters, cost.parameters], "flops": [float(outlook.flops_per_row), float(cost.flops_per_row)],
+        "memory": [outlook.memory_bytes, peak[0]], "step": [statistics.median(trials), statistics.median(runs)],
+    }  # fmt: skip
 
 
 @contextmanager

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from lode.app.service import serve as serve
     from lode.core.spec import load as check
     from lode.pipeline.loading import load as load
+    from lode.pipeline.plan import plan as plan
     from lode.pipeline.run import run as run
 
-__all__ = ["check", "load", "run", "serve"]
+__all__ = ["check", "load", "plan", "run", "serve"]
 
 _VERBS = {
     "check": ("lode.core.spec", "load"),
     "load": ("lode.pipeline.loading", "load"),
+    "plan": ("lode.pipeline.plan", "plan"),
     "run": ("lode.pipeline.run", "run"),
     "serve": ("lode.app.service", "serve"),
 }

@@ -65,6 +65,7 @@ SECTION_NOTES: Mapping[str, str] = {
     "ensemble": "`model: {type: ensemble, members: [...]}`: several models that answer together, as one artifact.",
     "tune": "`tune: ...`: what `lode tune` searches, and how; `lode run` does not read it.",
     "serve": "`serve: ...`: the server.",
+    "serve_language": "`serve: ...` of a language model: the server.",
 }
 
 

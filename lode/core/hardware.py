@@ -116,7 +116,9 @@ def money(text: str) -> tuple[Decimal, str]:
     """`50 EUR` as an amount and its currency. Errors: SpecError."""
     found = _MONEY.fullmatch(text.strip())
     if found is None or Decimal(found[1].replace(",", ".")) <= 0:
-        raise SpecError(f'--budget: found "{text}", allowed: an amount above 0 and a currency. Write --budget "50 EUR", for example.')
+        raise SpecError(
+            f'--budget: found "{text}", allowed: an amount above 0 and a currency. Write --budget "50 EUR", for example.'
+        )
     return Decimal(found[1].replace(",", ".")), found[2]
 
 

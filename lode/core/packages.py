@@ -19,6 +19,7 @@ _EXTRAS = {
     "huggingface_hub": "huggingface",
     "py3langid": "language",
     "tokenizers": "bpe",
+    "llguidance": "grammar",
     "transformers": "pretrained",
     "cryptography": "encryption",
     "tensorboard": "tensorboard",

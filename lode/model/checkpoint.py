@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,15 +44,21 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
 class Writer:
     """Writes checkpoints in a thread, one at a time, while training goes on. An error there is raised here, at the next call."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, after: Callable[[], None] | None = None) -> None:
+        """after: called in the thread once a checkpoint is on disk."""
+        self.folder, self._after = folder, after
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._written: Future[None] | None = None
 
     def submit(self, checkpoint: Checkpoint) -> None:
         """Start writing. The tensors must be copies that nobody changes; errors of an earlier write are raised."""
         self.wait()
-        self._written = self._pool.submit(write, self.folder, checkpoint)
+        self._written = self._pool.submit(self._write, checkpoint)
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        write(self.folder, checkpoint)
+        if self._after is not None:
+            self._after()
 
     def wait(self) -> None:
         """Until everything is on disk. Errors: whatever the write raised (a full disk)."""

@@ -142,29 +142,19 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
     training = training.filled(work.defaults)
     device = _device(training, context)
     batch = _batch(training, work)
-    epochs, last_epoch = _epochs(training, context, epochs_for(work.num_rows, batch))
-    steps, judge_steps = _steps(training, work, batch, epochs)
-    if judge_steps:
-        epochs, last_epoch = _epochs(replace(training, epochs=math.ceil(steps / judge_steps), steps=None), context, 1)
-        steps = epochs * judge_steps if context.rounds else steps
+    epochs, last_epoch, steps, judge_steps = _length(training, context, work, batch)
     step_flops = 3.0 * work.flops_per_row * batch
     precision = _precision(training, device, step_flops, work.pictures)
     processes = 1 if context.team is None else context.team.size
-    rule, schedule = training.optimizer or "adamw", training.schedule or "cosine"
-    momentum = _or(training.momentum, {"sgd": 0.9, "muon": 0.95}.get(rule, 0.0))
-    seconds = step_flops * (steps or work.num_rows / max(batch, 1) * epochs) / _FLOPS_PER_S.get((device.split(":")[0], precision), 1e11)
+    schedule = training.schedule or "cosine"
+    seconds = (
+        step_flops * (steps or work.num_rows / max(batch, 1) * epochs) / _FLOPS_PER_S.get((device.split(":")[0], precision), 1e11)
+    )
     return Choices(
         batch=batch,
         epochs=epochs,
         patience=0 if context.rounds else training.patience or max(5, epochs // 3),
-        optimizer=rule,
-        learning_rate=training.learning_rate or _learning_rate(rule, work),
-        weight_decay=_or(training.weight_decay, _WEIGHT_DECAY[rule]),
-        decay_schedule=training.decay_schedule or "constant",
-        momentum=momentum,
-        nesterov=_or(training.nesterov, rule in ("sgd", "muon")) and momentum > 0,
-        beta1=_or(training.beta1, 0.9),
-        beta2=_or(training.beta2, 0.99 if rule in ("lion", "rmsprop") else 0.999),
+        **_movement(training, work),
         schedule=schedule,
         warmup=_or(training.warmup, {"one_cycle": 0.3, "coslog4": 0.0}.get(schedule, 0.05)),
         decay=training.decay or 0.1,
@@ -210,6 +200,32 @@ def _batch(training: Training, work: Workload) -> int:
     # A user's own batch may be larger than a pass where batches go on into the next one
     most = work.num_rows if not (batch and work.tokens) else batch
     return min(batch or min(work.max_batch, batch_for(work.num_rows)), most)
+
+
+def _movement(training: Training, work: Workload) -> dict[str, Any]:
+    """The update rule and its numbers."""
+    rule = training.optimizer or "adamw"
+    momentum = _or(training.momentum, {"sgd": 0.9, "muon": 0.95}.get(rule, 0.0))
+    return {
+        "optimizer": rule,
+        "learning_rate": training.learning_rate or _learning_rate(rule, work),
+        "weight_decay": _or(training.weight_decay, _WEIGHT_DECAY[rule]),
+        "decay_schedule": training.decay_schedule or "constant",
+        "momentum": momentum,
+        "nesterov": _or(training.nesterov, rule in ("sgd", "muon")) and momentum > 0,
+        "beta1": _or(training.beta1, 0.9),
+        "beta2": _or(training.beta2, 0.99 if rule in ("lion", "rmsprop") else 0.999),
+    }
+
+
+def _length(training: Training, context: Context, work: Workload, batch: int) -> tuple[int, int, int, int]:
+    """Epochs, the last one that is trained, updates in all and from judging to judging (see `Choices`)."""
+    epochs, last_epoch = _epochs(training, context, epochs_for(work.num_rows, batch))
+    steps, judge_steps = _steps(training, work, batch, epochs)
+    if judge_steps:
+        epochs, last_epoch = _epochs(replace(training, epochs=math.ceil(steps / judge_steps), steps=None), context, 1)
+        steps = epochs * judge_steps if context.rounds else steps
+    return epochs, last_epoch, steps, judge_steps
 
 
 def _steps(training: Training, work: Workload, batch: int, epochs: int) -> tuple[int, int]:

@@ -54,7 +54,7 @@ def by_products(module: nn.Module, size: int) -> None:
     with _keeping_words(module):
         mesh = _mesh(module, size)
         for part in planned:
-            plan: Mapping[str, str] = part.tensor_plan
+            plan: Any = part.tensor_plan
             found = {name: way for name, way in plan.items() if getattr(part, name) is not None}
             parallelize_module(part, mesh, {name: ways[way]() for name, way in found.items()})
             for name in getattr(part, "tensor_sums", ()):
@@ -144,8 +144,8 @@ def _check(planned: list[nn.Module], size: int) -> None:
             layer = getattr(part, name)
             if layer is not None and not isinstance(layer, nn.Linear):
                 raise ModelError(
-                    f"train.strategy: found tensor with {type(layer).__name__} in place of layer {name}, allowed are plain layers (no adapter, "
-                    f"no int8). {choose}"
+                    f"train.strategy: found tensor with {type(layer).__name__} in place of layer {name}, allowed are plain layers "
+                    f"(no adapter, no int8). {choose}"
                 )
 
 

@@ -129,7 +129,7 @@ class _Loop:
         self.chunk_rows = job.train.chunk_batches(choices.batch) * choices.batch
         self.generator = torch.Generator(device=choices.device)
         self.autocast = machine.autocast(choices)
-        self.writer = None if context.folder is None else files.Writer(context.folder)
+        self.writer = self.parts.writer(context.folder)
         self.logs = Logs((training.log or ()) if self.team.is_first else (), context.log_folder)
         self.good: files.Checkpoint | None = None
         self.saved_s = time.monotonic()
@@ -153,11 +153,11 @@ class _Loop:
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint, if there is one."""
-        found = files.read(self.context.folder) if self.context.folder else None
+        found = self.parts.read(self.context.folder)
         if found is None:
             return
         try:
-            self.restore(self.parts.divided(found))
+            self.restore(found)
         except (RuntimeError, KeyError, TypeError) as error:
             raise ArtifactError(
                 f"{self.context.folder}: found a checkpoint of another network ({error}), allowed is one of this file. "
@@ -215,7 +215,8 @@ class _Loop:
         state, choices = self.state, self.choices
         num_rows = min(self.chunk_rows, (self.steps - state.step) * choices.batch)
         # Each process drops and augments its rows in its own way
-        place = [choices.seed, state.step] + [self.team.rank] * (self.team.rank > 0)
+        share = self.team.own_share
+        place = [choices.seed, state.step] + [share] * (share > 0)
         machine.seed_all(int(np.random.SeedSequence(place).generate_state(2, np.uint32)[0]), self.generator)
         return self.job.train.pieces(order[state.position : state.position + num_rows], choices.batch, state.pieces, self.team)
 
@@ -248,7 +249,7 @@ class _Loop:
                 if piece.share != 1.0:
                     loss = loss * piece.share
                 # Gradients are averaged over the processes, and each has its share of the loss
-                scaled = loss if self.team.is_alone else loss * self.team.size
+                scaled = loss if self.team.num_shares == 1 else loss * self.team.num_shares
                 (scaled if self.scaler is None else scaled * self.scaler.scale).backward()
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None, "a batch has a piece"
@@ -332,13 +333,9 @@ class _Loop:
     def checkpoint_if_due(self) -> None:
         """A file every `checkpoint_seconds`, and when time is up; where exactly has no influence on the result."""
         due = self.state.stopped or time.monotonic() - self.saved_s >= self.training.checkpoint_seconds
-        if self.writer is None or not self.team.agrees(due):
+        if self.context.folder is None or not self.team.agrees(due):
             return
-        found = self.parts.capture(asdict(self.state), whole=True)
-        # The best state is replaced as a whole and never changed, so that the writer needs no copy of it
-        best = {f"best.{name}": tensor for name, tensor in self.team.whole(self.best).items()}
-        if self.team.is_first:
-            self.writer.submit(files.Checkpoint({**found.tensors, **best}, found.record))
+        self.parts.submit(self.writer, asdict(self.state), self.best)
         self.saved_s = time.monotonic()
 
     def cut_batches(self) -> None:

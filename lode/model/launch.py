@@ -30,8 +30,6 @@ from lode.model.contracts import Context, Examples, Family, Fitted, Shapes, Task
 MAX_RESTARTS = 3
 """So often the processes of one fit are started again when one of them was killed."""
 _LOOK_S = 0.1
-_PART_BY_PART = ("sgd", "rmsprop", "adagrad", "adam", "adamw", "lion", None)
-"""Rules that move each number by itself, so that a process needs its own part of the weights only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +70,7 @@ def fit(family: Family, made: Made, train: Examples, stop: Examples | None, cont
             f"train.devices: found {training.devices} processes with model: {made.family.type}, which is fitted in one, allowed is 1. "
             "Remove it."
         )
-    # Rows of a text are not its documents: how many there are is known when they are packed
-    most = training.devices if family.needs == "tokens" else train.num_rows
-    _check(training, most if not isinstance(training.batch, int) else training.batch if family.needs == "tokens" else min(most, training.batch))
+    _check(training, family.needs, train.num_rows)
     with _folder(context.folder) as folder:
         own = replace(context, training=training, device=device, folder=(context.folder or folder / "checkpoint").resolve())
         parcel.pack(_parcel(made, train, stop, own), folder)
@@ -107,19 +103,25 @@ def _parcel(made: Made, train: Examples, stop: Examples | None, context: Context
     )
 
 
-def _check(training: Any, batch: int) -> None:
-    if batch < training.devices:
+def _check(training: Any, needs: str, num_rows: int) -> None:
+    """Errors: ModelError for options that do not go with several processes."""
+    # Rows of a text are not its documents: how many there are is known when they are packed
+    most = training.devices if needs == "tokens" else num_rows
+    batch = most if not isinstance(training.batch, int) else training.batch if needs == "tokens" else min(most, training.batch)
+    if batch < training.devices and training.strategy != "tensor":
         raise ModelError(
             f"train.devices: found {training.devices} processes for batches of {batch} rows, allowed is one row each. Write fewer."
         )
-    if training.strategy != "fsdp":
+    if training.strategy == "tensor" and needs != "tokens":
+        raise ModelError(
+            "train.strategy: found tensor with a model that is no language model, allowed are ddp and fsdp. Write one of them."
+        )
+    if training.strategy == "ddp":
         return
-    wrong = {
-        "optimizer": training.optimizer not in _PART_BY_PART, "ema": training.ema is not None, "precision": training.precision == "fp16",
-    }  # fmt: skip
+    wrong = {"ema": training.ema is not None, "precision": training.precision == "fp16"}
     for word in (word for word, found in wrong.items() if found):
         raise ModelError(
-            f"train.{word}: found {getattr(training, word)} beside strategy: fsdp, which divides the weights. "
+            f"train.{word}: found {getattr(training, word)} beside strategy: {training.strategy}, which divides the weights. "
             "Write strategy: ddp, or choose another."
         )
 

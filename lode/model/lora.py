@@ -83,7 +83,7 @@ class LoraLinear(nn.Module):
             self.original = None
 
     def _added(self, x: torch.Tensor) -> torch.Tensor:
-        """s up down x."""
+        """What the adapter adds: s up down x."""
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(self.down.dtype)
         return functional.linear(functional.linear(x, self.down), self.up) * self.factor

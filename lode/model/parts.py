@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from lode.model import machine
+from lode.model import checkpoint as files
+from lode.model import machine, shards
 from lode.model.average import Average
 from lode.model.checkpoint import Checkpoint
 from lode.model.optim import Optimizer
 from lode.model.parallel import Team
 from lode.model.scaling import Scaler
+
+Writer = files.Writer | shards.ShardWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +30,34 @@ class Parts:
     scaler: Scaler | None
     team: Team
 
-    def capture(self, record: Mapping[str, Any], whole: bool = False) -> Checkpoint:
-        """A copy. whole: what the processes have divided among them is put together."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.module.state_dict().items()}
-        for number, optimizer in enumerate(self.optimizers):
-            tensors |= {f"optimizer{number}.{name}": tensor for name, tensor in optimizer.state().items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.means.items()}
-        if self.scaler is not None:
-            tensors |= {f"scaler.{name}": tensor for name, tensor in self.scaler.state().items()}
-        return Checkpoint(machine.copied(self.team.whole(tensors) if whole else tensors), record)
+    def capture(self, record: Mapping[str, Any]) -> Checkpoint:
+        """A copy; of divided tensors this process's part."""
+        return Checkpoint(machine.copied(self._tensors()), record)
 
-    def divided(self, found: Checkpoint) -> Checkpoint:
-        """This process's part of a checkpoint that holds the whole."""
-        if self.team.is_alone:
-            return found
-        best = {f"best.{name}": tensor for name, tensor in self.module.state_dict().items()}
-        like = {**self.capture({}).tensors, **best}
-        return Checkpoint(self.team.divided(found.tensors, like), found.record)
+    def writer(self, folder: Path | None) -> Writer | None:
+        """What `submit` writes with: processes that divide the weights write their own parts each, otherwise the first one writes."""
+        if folder is None:
+            return None
+        if not self.team.divides_weights:
+            return files.Writer(folder, lambda: shards.remove(folder)) if self.team.is_first else None
+        made = shards.ShardWriter(folder, self.team.rank, self.team.size)
+        self.team.wait()  # nobody writes before the first one has cleaned up
+        return made
+
+    def submit(self, writer: Writer | None, record: Mapping[str, Any], best: Mapping[str, torch.Tensor]) -> None:
+        """Start writing a checkpoint. best: a state that is replaced as a whole and never changed, so that it needs no copy."""
+        if writer is not None:
+            found = self.capture(record)
+            writer.submit(Checkpoint({**found.tensors, **{f"best.{name}": tensor for name, tensor in best.items()}}, record))
+
+    def read(self, folder: Path | None) -> Checkpoint | None:
+        """A folder's checkpoint, whoever wrote it: this process's part of it. Errors: ArtifactError for files that cannot be read."""
+        if folder is None:
+            return None
+        own = self._tensors() if self.team.divides_weights else {}
+        return shards.read(
+            folder, lambda name: own.get("model." + name.removeprefix("best.") if name.startswith("best.") else name)
+        )
 
     def restore(self, found: Checkpoint) -> None:
         """Back to what `capture` copied or a file holds. Errors: RuntimeError or KeyError where it is of another network."""
@@ -54,3 +68,13 @@ class Parts:
             self.average.restore(found.part("average"))
         if self.scaler is not None:
             self.scaler.restore(found.part("scaler"))
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        tensors = {f"model.{name}": tensor for name, tensor in self.module.state_dict().items()}
+        for number, optimizer in enumerate(self.optimizers):
+            tensors |= {f"optimizer{number}.{name}": tensor for name, tensor in optimizer.state().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.means.items()}
+        if self.scaler is not None:
+            tensors |= {f"scaler.{name}": tensor for name, tensor in self.scaler.state().items()}
+        return tensors

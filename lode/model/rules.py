@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 
 from lode.model.choices import Choices
+from lode.model.divide import locals_of, part_like, whole_like
 
 Tensors = list[torch.Tensor]
 
@@ -32,10 +33,12 @@ class Rule(ABC):
     """One update of a group of parameters. `slots` are tensors kept for each parameter, zero at the start.
 
     skips: True where the kernel itself leaves everything as it is when `found_inf` holds 1 (fp16), so that the host need not look.
+    whole: True where numbers do not move one by one, so that of divided weights the rule gets the whole (DTensors), not a process's part.
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ()
     skips: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
 
     def __init__(self, choices: Choices) -> None:
         self.choices = choices
@@ -132,16 +135,19 @@ class Muon(Rule):
     """Momentum made orthogonal, for weights of linear layers and convolutions (Jordan 2024, kellerjordan.github.io/posts/muon).
 
     Its size is matched to that of AdamW's steps (Liu 2025, arXiv 2502.16982), so that both take one learning rate; decoupled decay.
+    Of divided weights each process keeps its part of the momentum, and makes the whole step orthogonal to take its part of that.
     """
 
     slot_names = ("momentum",)
+    whole = True
 
     def update(self, parameters: Tensors, gradients: Tensors, slots: list[Tensors], move: Move) -> None:
-        momentum = self.choices.momentum
-        torch._foreach_lerp_(slots[0], gradients, 1.0 - momentum)
-        steps = torch._foreach_lerp(gradients, slots[0], momentum) if self.choices.nesterov else slots[0]
+        momentum, own = self.choices.momentum, locals_of(slots[0])
+        torch._foreach_lerp_(own, locals_of(gradients), 1.0 - momentum)
+        parts = torch._foreach_lerp(locals_of(gradients), own, momentum) if self.choices.nesterov else own
+        steps = [whole_like(part, parameter) for part, parameter in zip(parts, parameters, strict=True)]
         if move.decay:
-            torch._foreach_mul_(parameters, 1.0 - move.rate * move.decay)
+            torch._foreach_mul_(locals_of(parameters), 1.0 - move.rate * move.decay)
         by_shape: dict[torch.Size, list[int]] = {}
         for at, parameter in enumerate(parameters):
             by_shape.setdefault(parameter.shape, []).append(at)
@@ -149,7 +155,8 @@ class Muon(Rule):
             matrices_PRC = torch.stack([steps[at].flatten(1) for at in places])
             size = 0.2 * max(matrices_PRC.shape[1:]) ** 0.5
             moved = orthogonal(matrices_PRC).to(matrices_PRC.dtype).unbind(0)
-            torch._foreach_add_([parameters[at] for at in places], [step.view(shape) for step in moved], alpha=-move.rate * size)
+            step_of = [part_like(step.view(shape), parameters[at]) for at, step in zip(places, moved, strict=True)]
+            torch._foreach_add_(locals_of([parameters[at] for at in places]), step_of, alpha=-move.rate * size)
 
 
 def orthogonal(matrices_PRC: torch.Tensor) -> torch.Tensor:

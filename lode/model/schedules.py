@@ -27,7 +27,9 @@ def learning_rate(step: int, steps: int, steps_per_epoch: int, choices: Choices)
     if word == "coslog4":
         return peak * 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + 15.0 * done)))
     if word in ("cosine", "linear", "wsd"):
-        return peak * (choices.final_rate + (1.0 - choices.final_rate) * _falling(word, done, (steps - step) / steps, choices.cooldown))
+        return peak * (
+            choices.final_rate + (1.0 - choices.final_rate) * _falling(word, done, (steps - step) / steps, choices.cooldown)
+        )
     return peak
 
 

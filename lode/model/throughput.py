@@ -57,7 +57,8 @@ class Meter:
 
 def peak_flops(device: str, precision: str) -> float | None:
     """Operations a second that the maker of a GPU states for matrix products (`lode/core/hardware.toml`); None for one that lode does not
-    know, and for a processor, which is measured."""
+    know, and for a processor, which is measured.
+    """
     if not device.startswith("cuda"):
         return None
     said = torch.cuda.get_device_name(torch.device(device)).lower()

@@ -28,7 +28,8 @@ class Training:
         l2: Adds l2 times the sum of the squared weights of matrices to the loss (its gradient; the reported loss leaves it out).
         epochs: Passes over the training rows; left open, decided from the rows, with early stopping.
         steps: Updates in all, instead of epochs.
-        judge_steps: Updates from one look at the stop rows to the next; left open, a pass over the training rows (of texts, a tenth of all).
+        judge_steps: Updates from one look at the stop rows to the next; left open, a pass over the training rows (of texts, a tenth of
+            all).
         batch: Rows per step, or all; left open, decided from the rows.
         batch_tokens: The same for texts, in tokens: as many rows as that gives.
         accumulate: Pieces into which each batch is cut to save memory: their gradients are summed, the step is that of the whole batch.
@@ -50,7 +51,8 @@ class Training:
         deterministic: Only operations that repeat bit for bit (an error where there is none), and nothing decided by measuring.
         device: Where to train: cpu, cuda, or auto (what the run chose).
         devices: Processes that share each batch, one for each GPU (or part of the processor); auto is every GPU, else one process.
-        strategy: What the processes share: ddp, each holds the whole model; fsdp, each holds a part of it.
+        strategy: What the processes share: ddp, each holds the whole model; fsdp, each holds a part of it; tensor, each computes a part of
+            every layer (language models).
         pretrain: Learn from the inputs of all rows first, those without a label too: masked, contrastive; left open, not at all.
         budget: Time for training, such as 10m or 2h: `model: auto` tries what fits into it; left open, there is no limit.
         log: Where to write losses while training: tensorboard, mlflow; files in the run's folder.
@@ -91,7 +93,7 @@ class Training:
     deterministic: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Annotated[int, Range(1)] | Literal["auto"] = 1
-    strategy: Literal["ddp", "fsdp"] = "ddp"
+    strategy: Literal["ddp", "fsdp", "tensor"] = "ddp"
     pretrain: PretrainSpec | None = None
     budget: str | None = None
     log: list[Literal["tensorboard", "mlflow"]] | None = None

@@ -24,7 +24,7 @@ from lode.data.corpus import render, store, tokenizers
 from lode.data.corpus.contracts import Tokenizer
 from lode.data.split import PARTS
 from lode.model.contracts import Context, Examples, Fitted
-from lode.pipeline import train
+from lode.pipeline import forecasts, train
 from lode.pipeline.artifact import canonical
 from lode.pipeline.language.contracts import Judged
 from lode.pipeline.language.evaluate import evaluate
@@ -58,6 +58,8 @@ class DocumentsWork(Work):
         self.reads: str = REGISTRIES["objective"].create(self.objective).reads
         self.start = Start.find(spec.model.options.get("start"), self.place, self.runs)
         self.benchmarks = [REGISTRIES["benchmark"].create(item, self.place) for item in self.evaluation.tasks or ()]
+        # Read now: a file that is missing is told before hours are spent.
+        self.questions = [benchmark.fingerprint() for benchmark in self.benchmarks]
 
     def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Sequence[str]]:
         """The columns that the objective names, as whole texts."""
@@ -109,6 +111,7 @@ class DocumentsWork(Work):
             context = Context(
                 seed=self.training.seed, folder=folder / ".scratch", device=device, training=self.training, progress=self.progress,
                 deadline_s=self.training.budget_s, log_folder=run.runs / "runs" / run.id / "logs",
+                survey=forecasts.before(folder),
             )  # fmt: skip
             begun_s = time.monotonic()
             fitted = family.fit(_examples(tokens / "train"), _examples(tokens / "validation"), context)
@@ -117,7 +120,7 @@ class DocumentsWork(Work):
             place = folder / "models" / _MODEL
             digest = model.save(place)
             model.keep_parity(store.read(tokens / self._held_out())["tokens"], place)
-            return self._result(model, fitted, digest, seconds)
+            return self._result(model, fitted, digest, seconds, forecasts.read(folder))
 
         return self._perform("train", inputs, {"tokens": run.manifests["tokens"].key}, self.training.seed, work)
 
@@ -126,7 +129,7 @@ class DocumentsWork(Work):
         run = self.run
         inputs = {
             "name": self.spec.name, "evaluate": self.resolved["evaluate"], "packing": self.resolved["model"]["packing"],
-            "questions": [benchmark.fingerprint() for benchmark in self.benchmarks],
+            "questions": self.questions,
         }  # fmt: skip
         parents = {name: run.manifests[name].key for name in ("data", "tokens", "train")}
 
@@ -192,9 +195,12 @@ class DocumentsWork(Work):
     def _vocabulary(self) -> int:
         return int(self.run.manifests["tokens"].result["vocabulary"])
 
-    def _result(self, model: LanguageModel, fitted: Fitted, digest: str, seconds: float) -> dict[str, Any]:
+    def _result(
+        self, model: LanguageModel, fitted: Fitted, digest: str, seconds: float, forecast: dict[str, Any] | None
+    ) -> dict[str, Any]:
         """The train stage's result, in the form that all train stages have."""
         fit = {"seconds": round(seconds, 3), "rounds": fitted.rounds, "history": list(fitted.history), "choices": dict(fitted.choices)}
+        fit["forecast"] = forecast
         record = {"hash": digest, "seconds_per_1000": None, "fits": [fit], "cost": asdict(model.cost())}
         row = {"candidate": _MODEL, "chosen": True, "recommended": True, "allowed": True, "reason": "the file asks for it"}
         return {"chosen": _MODEL, "table": [row], "metric": "loss", "models": {_MODEL: record}, "vocabulary": self._vocabulary}
@@ -212,6 +218,7 @@ class DocumentsWork(Work):
             "seconds": {"data": data.seconds, "tokens": tokens.seconds, "train": trained.seconds},
             "peak_memory_bytes": {name: run.manifests[name].peak_memory_bytes for name in ("data", "tokens", "train")},
             "hardware": trained.hardware, "versions": trained.versions, "raw": data.result["raw"],
+            "forecast": forecasts.reconciled(record["fits"][0], record["cost"]["parameters"], trained.peak_memory_bytes),
         }  # fmt: skip
 
 
@@ -268,5 +275,7 @@ def _notes(vocabulary: int, abouts: Mapping[str, Mapping[str, Any]]) -> list[str
     counts = f"{train['tokens']:,} tokens of {train['documents']:,} training documents"
     lines = [f"tokens: {counts}, {vocabulary:,} different ones, {per_token:.2f} bytes each."]
     for part, about in abouts.items():
+        if about["unknown_tokens"]:
+            lines.append(f"tokens: {about['unknown_tokens']:,} tokens of {part} are unknown to the tokenizer, which makes them easy to guess.")
         lines += [f"tokens: {count:,} rows of {part} gave no document: {reason}." for reason, count in about["rejected"].items()]
     return lines

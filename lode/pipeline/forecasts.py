@@ -24,10 +24,11 @@ from lode.pipeline.state import read_json, write_json
 
 FILE = "forecast.json"
 
-Survey_ = Callable[[Job, Choices, Training, Callable[[int], list[float]]], Fitted | None]
+Look = Callable[[Job, Choices, Training, Callable[[int], list[float]]], Fitted | None]
+"""What `Context.survey` is."""
 
 
-def before(folder: Path) -> Survey_:
+def before(folder: Path) -> Look:
     """Write what the fit is expected to take into the folder, and let it begin. One that was written before a kill stands."""
 
     def look(job: Job, choices: Choices, training: Training, try_steps: Callable[[int], list[float]]) -> None:
@@ -43,12 +44,13 @@ def before(folder: Path) -> Survey_:
 
 def forecast_of(found: Survey, base_bytes: float, trial_s: float | None = None) -> Forecast:
     """Of a surveyed job on this machine. base_bytes: what the process holds without the model."""
-    device, precision = here.device(), found.precision
+    precision = found.precision if found.precision in ("fp32", "bf16") else "fp32"
+    device = here.device((precision,), with_bandwidth=False)
     notes = () if trial_s is not None else (f"{_share(device.mfu.get(precision))} of the peak assumed: {device.mfu_source}",)
     return Forecast(
         found.parameters, found.trained, found.rows, found.steps, found.flops,
-        Memory(found.memory.parts, found.memory.peak_bytes, base_bytes), precision, device,
-        step_band(found.flops, device, precision if precision in device.peak else "fp32", 1, trial_s), trial_s=trial_s, notes=notes,
+        Memory(found.memory.parts, found.memory.peak_bytes, base_bytes), found.precision, device,
+        step_band(found.flops, device, precision, 1, trial_s), trial_s=trial_s, notes=notes, tokens_per_step=found.tokens,
     )  # fmt: skip
 
 
@@ -59,7 +61,11 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def reconciled(
-    fit: Mapping[str, Any], parameters: int, peak_memory_bytes: int, compute_hour: Decimal | None = None, currency: str | None = None
+    fit: Mapping[str, Any],
+    parameters: int,
+    peak_memory_bytes: int,
+    compute_hour: Decimal | None = None,
+    currency: str | None = None,
 ) -> list[dict[str, Any]]:
     """Forecast against actual of one fit of a train stage's result; no rows where nothing was forecast.
 
@@ -72,6 +78,9 @@ def reconciled(
     actual: dict[str, Any] = {"parameters": parameters, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes}
     if steps:
         actual |= {"steps": steps, "flops": said["flops_per_step"] * steps, "step_seconds": seconds / steps}
+    speed = fit["choices"].get("tokens_per_s")
+    if speed and said.get("tokens_per_step"):  # of the steps alone, without what comes before the first and after the last
+        actual["step_seconds"] = said["tokens_per_step"] / speed
     if compute_hour is not None and currency is not None:
         said = with_price(said, compute_hour, currency)
         actual["money"] = float(compute_hour) * seconds / 3600

@@ -10,7 +10,7 @@ from lode.pipeline.pictures import Picture
 from lode.pipeline.wording import number
 
 Block = dict[str, Any]
-"""`kind` is "heading", "text", "note", "list", "table" or "pictures"; the template knows what each one holds."""
+"""`kind` is "heading", "text", "note", "list", "table", "quoted" or "pictures"; the template knows what each one holds."""
 
 _INTERVAL = re.compile(r"-|(-?[\d,.e+-]+|undefined) \[.*\]")
 
@@ -28,6 +28,11 @@ def text(words: str) -> Block:
 def note(words: str) -> Block:
     """A paragraph in small, soft type."""
     return {"kind": "note", "text": words}
+
+
+def quoted(text: str, caption: str = "") -> Block:
+    """A text as it stands, with its line ends and blanks."""
+    return {"kind": "quoted", "text": text, "caption": caption}
 
 
 def drawn(*pairs: tuple[str, Picture]) -> Block:

@@ -12,7 +12,7 @@ import polars as pl
 from lode.core.registry import REGISTRIES
 from lode.core.spec import InputSpec, OutputSpec, Spec
 from lode.data import snapshot as snapshots
-from lode.pipeline import artifact, train
+from lode.pipeline import artifact, forecasts, train
 from lode.pipeline.assets import Assets
 from lode.pipeline.evaluate import Evaluation, evaluate
 from lode.pipeline.fitting import Fitting, fitting
@@ -105,7 +105,16 @@ class RowsWork(Work):
             "profit_curve": trained.result["profit_curve"], "seconds": {"data": data.seconds, "train": trained.seconds},
             "peak_memory_bytes": {"data": data.peak_memory_bytes, "train": trained.peak_memory_bytes},
             "hardware": trained.hardware, "versions": trained.versions, "raw": data.result["raw"],
+            "forecast": self._forecast(models[chosen], trained.peak_memory_bytes),
         }  # fmt: skip
+
+    def _forecast(self, model: Mapping[str, Any], peak_memory_bytes: int) -> list[dict[str, Any]]:
+        """Forecast against actual of the chosen model's first fit; none of an ensemble, or of one without a loop."""
+        if not model["fits"]:
+            return []
+        worth = None if self.spec.value is None else Worth(**self.spec.value.options)
+        paid = (None, None) if worth is None else (worth.compute_hour, worth.currency)
+        return forecasts.reconciled(model["fits"][0], model["cost"]["parameters"], peak_memory_bytes, *paid)
 
     def _left_open(self, name: str) -> bool:
         """Whether the file leaves it to the data what this input is."""

@@ -330,6 +330,18 @@ def _cross_validation(found: Mapping[str, Any]) -> list[Block]:
     return [note(words + "The packaged model itself is judged by the test rows above."), *blocks]
 
 
+def forecast(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """What one fit was expected to take, written before it began, beside what it took (`lode/model/planning/reconcile.py`)."""
+    lines = []
+    for row in rows:
+        band = "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
+        error = "" if row["error"] is None else f"{row['error']:+.0%}"
+        within = {True: "yes", False: "no", None: ""}[row["within"]]
+        lines.append([" ".join(part for part in (row["figure"], row["unit"]) if part), row["forecast"], band, row["actual"], error, within])
+    words = "Of the first fit. Memory is that of the whole stage. Without a trial a step's time is a band: `lode plan --trial` measures it."
+    return [table(["figure", "forecast", "band", "actual", "error", "in the band"], lines), note(words)]
+
+
 _FACTS: dict[str, tuple[str, Callable[[Any], list[Block]]]] = {
     "selection": ("How it was chosen", _selection),
     "inputs_kept": ("Which inputs were kept", anything),

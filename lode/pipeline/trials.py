@@ -18,6 +18,7 @@ from lode.core.types import Component
 from lode.model import launch
 from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Progress
 from lode.model.training import Training
+from lode.pipeline import forecasts
 from lode.pipeline.development import Development, Prepared, prepare
 from lode.pipeline.folds import cut_stop
 from lode.pipeline.member import build, shapes
@@ -108,7 +109,7 @@ class Trial:
         family.save(folder / "model")
         write_bytes(folder / "scores.safetensors", save({name: np.ascontiguousarray(array) for name, array in scores.items()}))
         record = {"rounds": fitted.rounds, "history": list(fitted.history), "choices": dict(fitted.choices), "seconds": seconds}
-        write_json(folder / "fit.json", {**record, "cost": asdict(family.cost())})
+        write_json(folder / "fit.json", {**record, "cost": asdict(family.cost()), "forecast": forecasts.read(folder)})
 
     def fits(self, count: int) -> list[dict[str, Any]]:
         """Of the first rounds: rounds (of boosting, or epochs), history, choices, seconds, cost."""
@@ -181,7 +182,7 @@ class Trial:
         (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
         context = Context(
             seed=self.plan.seed, folder=folder / "checkpoint", rounds=rounds, device=self.plan.device, training=self.plan.training,
-            progress=self.progress, watch=self.plan.watch,
+            progress=self.progress, watch=self.plan.watch, survey=forecasts.before(folder),
             log_folder=None if self.plan.log_folder is None else self.plan.log_folder / folder.name,
         )  # fmt: skip
         begin_s = time.monotonic()

@@ -88,7 +88,7 @@ def check_parity(word: str, folder: Path, reference: Callable[[Path], Any], opti
     _close(word, found[1, :25], expected_padded[1, :25])
     with torch.no_grad():
         shaken = next(weight for name, weight in decoder.named_parameters() if name.endswith("attention.k.weight"))
-        shaken += 0.3 * torch.randn(shaken.shape, generator=torch.Generator().manual_seed(2))
+        shaken.add_(0.3 * torch.randn(shaken.shape, generator=torch.Generator().manual_seed(2)))
         assert (decoder.logits(decoder(tokens_BT)) - expected).abs().max() > 1e-3, f"{word}: the comparison sees no change"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lode.core.check import Finding, convert
 from lode.core.errors import SpecError, near_miss
-from lode.core.registry import REGISTRIES, SECTIONS, Registry, class_name
+from lode.core.registry import REGISTRIES, SECTIONS, Registry, class_name, read_component
 from lode.core.signature import Signature, jsonable, public_classes, read_signature
 from lode.core.types import Component
 
@@ -89,7 +89,7 @@ def check_defaults_are_allowed(signature: Signature) -> None:
             continue
         for value in (option.default, jsonable(option.default)):
             findings: list[Finding] = []
-            convert(value, option.type, (option.name,), findings)
+            convert(value, option.type, (option.name,), findings, read_component)
             assert not findings, f"{signature.class_name}.{option.name}: its default {value!r} is not allowed: {findings[0].text}"
 
 

@@ -70,7 +70,9 @@ def check_loss(objective: Objective) -> None:
     assert loss.shape == () and loss.dtype == torch.float32 and bool(torch.isfinite(loss))
     assert torch.equal(loss, objective.loss(taught, batch)), "the same batch gave another loss"
     loss.backward()
-    missing = [name for name, weight in taught.named_parameters() if weight.grad is None or not bool(torch.isfinite(weight.grad).all())]
+    missing = [
+        name for name, weight in taught.named_parameters() if weight.grad is None or not bool(torch.isfinite(weight.grad).all())
+    ]
     assert not missing, f"no finite gradient reaches {', '.join(missing)}"
 
 

@@ -57,11 +57,11 @@ def check_codes(tokenizer: Tokenizer, exact: bool) -> None:
         assert not len(ids) or (ids.min() >= 0 and ids.max() < tokenizer.size), "codes run from 0 to size - 1"
         assert np.array_equal(ids, tokenizer.encode([text])[0]), "a text alone gets other codes"
         assert not exact or tokenizer.decode(ids) == text, f"{text!r} comes back as {tokenizer.decode(ids)!r}"
-    ids = list(tokenizer.special.values())
-    assert len(set(ids)) == len(ids) and all(0 <= one < tokenizer.size for one in ids), "special tokens have ids of their own"
+    marks = list(tokenizer.special.values())
+    assert len(set(marks)) == len(marks) and all(0 <= one < tokenizer.size for one in marks), "special tokens have ids of their own"
     assert all(tokenizer.id_of(mark) == at for mark, at in tokenizer.special.items()) and tokenizer.id_of("<|no such|>") is None
     assert tokenizer.end is None or tokenizer.end in tokenizer.stops, "an answer is over at the end token"
-    assert tokenizer.decode(ids) in ("", "\ufffd"), "special tokens are not text"
+    assert tokenizer.decode(marks) in ("", "\ufffd"), "special tokens are not text"
     assert all(mark in tokenizer.decode([at], special=True) or at == tokenizer.unknown for mark, at in tokenizer.special.items())
     assert len(tokenizer.encode(["\ud800 lone"])[0]) > 0, "a lone surrogate, which JSON can hold, is no crash"
 
@@ -94,7 +94,11 @@ def check_files(make: Callable[[], Tokenizer], fitted: Tokenizer, folder: Path) 
     loaded = make()
     loaded.load(folder / "first")
     assert loaded.size == fitted.size and loaded.end == fitted.end and set(loaded.stops) >= set(fitted.stops)
-    assert loaded.template == fitted.template and dict(loaded.special) == dict(fitted.special) and dict(loaded.roles) == dict(fitted.roles)
+    assert (
+        loaded.template == fitted.template
+        and dict(loaded.special) == dict(fitted.special)
+        and dict(loaded.roles) == dict(fitted.roles)
+    )
     assert all(map(np.array_equal, loaded.encode(TEXTS), fitted.encode(TEXTS))), "a loaded tokenizer gives other codes"
     loaded.save(folder / "second")
     for path in sorted((folder / "first").iterdir()):

@@ -21,7 +21,7 @@ from lode.testing.benchmark import check_benchmark
 from lode.testing.speaker import PlainSpeaker, counting_speaker, small_speaker
 
 CYCLE = "abcdefgh"
-KNOWN = {
+KNOWN: dict[str, dict[str, Any]] = {
     "choice": {"question": "question", "choices": "choices", "prompt": "{question}"},
     "generate": {"prompt": "question", "answer": "wanted", "max_tokens": 4},
 }
@@ -36,7 +36,12 @@ def cyclist() -> PlainSpeaker:
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     rows = [
-        {"question": f"{CYCLE[at]} {CYCLE[at + 1]}", "choices": [CYCLE[at], CYCLE[at + 2], CYCLE[at + 1]], "answer": 1, "wanted": f" {CYCLE[at + 2]} "}
+        {
+            "question": f"{CYCLE[at]} {CYCLE[at + 1]}",
+            "choices": [CYCLE[at], CYCLE[at + 2], CYCLE[at + 1]],
+            "answer": 1,
+            "wanted": f" {CYCLE[at + 2]} ",
+        }
         for at in range(6)
     ]
     _write(tmp_path / "questions.jsonl", rows)
@@ -95,14 +100,22 @@ def test_answers_may_be_columns_letters_or_words(questions: Path, cyclist: Plain
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"question": "a", "choices": ["b", "c"], "answer": "e"}], r"row 1: the answer is 'e', allowed are its number from 0, its letter"),
+        (
+            [{"question": "a", "choices": ["b", "c"], "answer": "e"}],
+            r"row 1: the answer is 'e', allowed are its number from 0, its letter",
+        ),
         ([{"question": "a", "choices": ["b", "c"], "answer": 2}], "row 1: the answer is '2'"),
         ([{"question": "a", "choices": "b", "answer": 0}], "choices holds no list of two answers"),
-        ([{"qestion": "a", "choices": ["b", "c"], "answer": 0}], 'row 1: no "question", found qestion, choices, answer. Did you mean "qestion"'),
+        (
+            [{"qestion": "a", "choices": ["b", "c"], "answer": 0}],
+            'row 1: no "question", found qestion, choices, answer. Did you mean "qestion"',
+        ),
         ([], "holds no question"),
     ],
 )
-def test_a_row_that_cannot_be_asked_is_named(rows: list[dict[str, Any]], message: str, tmp_path: Path, cyclist: PlainSpeaker) -> None:
+def test_a_row_that_cannot_be_asked_is_named(
+    rows: list[dict[str, Any]], message: str, tmp_path: Path, cyclist: PlainSpeaker
+) -> None:
     _write(tmp_path / "questions.jsonl", rows)
     with pytest.raises(DataError, match=message):
         _made("choice", tmp_path).ask(cyclist, 0)
@@ -112,7 +125,7 @@ def test_a_file_that_is_none_is_an_error(tmp_path: Path, cyclist: PlainSpeaker) 
     (tmp_path / "questions.jsonl").write_text('{"question": 1}\nnot json\n')
     with pytest.raises(DataError, match=r"questions\.jsonl: line 2 is no JSON"):
         _made("choice", tmp_path).ask(cyclist, 0)
-    with pytest.raises(DataError, match="found sha256 .* allowed is 00"):
+    with pytest.raises(DataError, match=r"found sha256 \w+, allowed is 00"):
         _made("choice", tmp_path, sha256="00").fingerprint()
     (tmp_path / "questions.txt").write_text("x")
     with pytest.raises(DataError, match="is no file of questions"):
@@ -147,7 +160,11 @@ def test_a_model_that_knows_the_next_letters_writes_them(questions: Path, cyclis
 
 
 def test_a_pattern_is_checked_when_the_file_is_read(tmp_path: Path) -> None:
-    for options, message in [({"match": "regex"}, "go together"), ({"match": "regex", "pattern": "("}, "is no regular"), ({"match": "regex", "pattern": "a"}, "no group")]:
+    for options, message in [
+        ({"match": "regex"}, "go together"),
+        ({"match": "regex", "pattern": "("}, "is no regular"),
+        ({"match": "regex", "pattern": "a"}, "no group"),
+    ]:
         with pytest.raises(DataError, match=message):
             _made("generate", tmp_path, **options)
 
@@ -160,7 +177,9 @@ def test_chinese_exams_and_sums_are_read_as_they_are_published(lode_data: Path, 
         rows = list(csv.DictReader(io.StringIO(archive.read(name).decode("utf-8-sig"))))
     _write(tmp_path / "questions.jsonl", rows)
     speaker = small_speaker([row["Question"] for row in rows], context=64)
-    found = _made("choice", tmp_path, question="Question", choices=["A", "B", "C", "D"], answer="Answer", letters=True).ask(speaker, 0)
+    found = _made("choice", tmp_path, question="Question", choices=["A", "B", "C", "D"], answer="Answer", letters=True).ask(
+        speaker, 0
+    )
     assert len(found.right) == len(rows) and (found.chance == 0.25).all()
     with gzip.open(lode_data / "llm-eval" / "gsm8k_train.jsonl.gz", "rt", encoding="utf-8") as file:
         _write(tmp_path / "questions.jsonl", [json.loads(next(file)) for _ in range(3)])

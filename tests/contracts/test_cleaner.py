@@ -48,7 +48,14 @@ GAPS = pl.DataFrame(
 PROSE = pl.DataFrame(
     {
         ROW: pl.Series(range(6), dtype=pl.UInt64),
-        "city": ["A good line of text.", "no", None, "again and again. " * 9, "lorem ipsum dolor sit amet.", "Some other words here."],
+        "city": [
+            "A good line of text.",
+            "no",
+            None,
+            "again and again. " * 9,
+            "lorem ipsum dolor sit amet.",
+            "Some other words here.",
+        ],
     }
 )
 MISSPELT = pl.DataFrame(

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from lode.core.errors import ArtifactError, DataError, SpecError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data.corpus import chat, tokenizers
+from lode.data.corpus import chat, coder, tokenizers
 from lode.data.corpus.contracts import Tokenizer
 from lode.data.place import Place
 from lode.testing.tokenizer import ATTACK, TEXTS, check_tokenizer
@@ -76,7 +76,7 @@ def fitted(word: str, options: dict[str, Any], folder: Path) -> Tokenizer:
 
 @pytest.mark.parametrize(("word", "options"), CASES)
 def test_a_tokenizer_keeps_its_contract(word: str, options: dict[str, Any], tmp_path: Path, llama: Path) -> None:
-    lossy = word == "pretrained" or "min_frequency" in options and word == "characters"
+    lossy = word == "pretrained" or ("min_frequency" in options and word == "characters")
     check_tokenizer(maker(word, options, tmp_path), tmp_path, exact=not lossy)
 
 
@@ -159,7 +159,9 @@ def test_faults_say_what_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"tokenizer bpe:vocabulary: found 100, allowed"):
         tokenizers.make(Component("bpe", {"vocabulary": 100}), place)
     (tmp_path / "vocab.json").write_text("{}")
-    with pytest.raises(ArtifactError, match=r"tokenizer.json: not there, found vocab.json, allowed is a folder with tokenizer.json"):
+    with pytest.raises(
+        ArtifactError, match=r"tokenizer.json: not there, found vocab.json, allowed is a folder with tokenizer.json"
+    ):
         tokenizers.make(Component("pretrained", {"path": "."}), place)
     (tmp_path / "tokenizer.json").write_text("[]")
     with pytest.raises(ArtifactError, match="holds list, allowed is an object"):
@@ -169,3 +171,15 @@ def test_faults_say_what_is_allowed(tmp_path: Path) -> None:
         tokenizers.load(tmp_path)
     with pytest.raises(DataError, match="no such file or folder"):
         tokenizers.make(Component("pretrained", {"path": "nowhere"}), place)
+
+
+def test_a_very_long_text_is_cut_in_parts_without_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"line {number} of a text,  in which\twords stand.\n\n" for number in range(200))
+    for word, options in (("bpe", {"vocabulary": 400}), ("bpe", {"vocabulary": 300, "pattern": r"\s+|\S+"})):
+        tokenizer = fitted(word, options, tmp_path)
+        whole = tokenizer.encode([text, "short", "x" * 500])
+        monkeypatch.setattr(coder, "_LONGEST_CHARS", 300)
+        parts = tokenizer.encode([text, "short", "x" * 500])
+        monkeypatch.undo()
+        assert all(map(np.array_equal, whole[:2], parts[:2]))
+        assert tokenizer.decode(parts[2]) == "x" * 500 and tokenizer.decode(parts[0]) == text

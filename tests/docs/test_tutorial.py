@@ -16,5 +16,5 @@ def test_a_tutorial_runs_and_gives_the_output_that_it_shows(page: Path, walkthro
     assert walkthrough.run(page) > 0
 
 
-def test_there_is_a_tutorial_for_the_first_model_and_one_for_dirty_data() -> None:
-    assert {"first-model", "clean-a-dirty-table"} <= {page.stem for page in PAGES}
+def test_there_is_a_tutorial_for_the_first_model_for_dirty_data_and_for_documents() -> None:
+    assert {"first-model", "clean-a-dirty-table", "language-model"} <= {page.stem for page in PAGES}

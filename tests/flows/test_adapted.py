@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
@@ -20,7 +21,9 @@ from lode.pipeline.language.model import shapes_of
 from lode.testing.adapter import base
 
 # A gentle rate: rounding errors of the two ways to add up must not grow from step to step
-TRAINING = Training(steps=12, batch=8, learning_rate=1e-3, optimizer="adamw", precision="fp32", judge_steps=4, checkpoint_seconds=0.0)
+TRAINING = Training(
+    steps=12, batch=8, learning_rate=1e-3, optimizer="adamw", precision="fp32", judge_steps=4, checkpoint_seconds=0.0
+)
 PAIRS = Component("preferences", {"prompt": "a", "chosen": "b", "rejected": "c"})
 ANSWERS = Component("answers", {"prompt": "a", "answer": "b"})
 
@@ -78,7 +81,7 @@ def test_preferences_are_learned_beside_an_adapter_and_told(word: str, tmp_path:
     adapter_files.load(beside, weights.read_architecture(tmp_path / "base"), tmp_path / "tuned" / adapter_files.FOLDER)
 
 
-def test_a_killed_fit_beside_an_adapter_goes_on_bitwise(tmp_path: Path) -> None:
+def test_a_killed_fit_beside_an_adapter_goes_on_bitwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class KilledError(Exception):
         pass
 
@@ -89,6 +92,8 @@ def test_a_killed_fit_beside_an_adapter_goes_on_bitwise(tmp_path: Path) -> None:
     whole, _ = _fit(tmp_path / "base")
     with pytest.raises(KilledError):
         _fit(tmp_path / "base", context=Context(folder=tmp_path / "fit", progress=kill))
+    assert load_file(tmp_path / "fit" / "prepared-train.safetensors")["reference"].shape == (80,)
+    monkeypatch.setattr(REGISTRIES["objective"].get("preferences"), "prepare", None)  # computed once, and read again
     resumed, _ = _fit(tmp_path / "base", context=Context(folder=tmp_path / "fit"))
     assert all(torch.equal(tensor, _state(whole)[name]) for name, tensor in _state(resumed).items())
 

@@ -18,6 +18,7 @@ import pytest
 
 from lode.app.keys import KeyGate
 from lode.app.service import ServeOptions, create_app
+from lode.core.spec import load
 from lode.model.language.engine.contracts import Sampling
 from lode.pipeline import artifact, loading
 from lode.pipeline.language.model import LanguageModel
@@ -48,11 +49,23 @@ def test_a_recipe_reaches_its_numbers_and_answers_the_same_everywhere(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     data = None if name in NO_DOWNLOAD else _prepared(name, request.getfixturevalue("lode_data"), tmp_path)
+    before = _before(name)
+    for other in before:
+        run(RECIPES / other / "lode.yaml", data=request.getfixturevalue("lode_data"), runs=tmp_path / "runs")
     done = run(RECIPES / name / "lode.yaml", data=data, runs=tmp_path / "runs")
     expected = json.loads((RECIPES / name / "expected.json").read_text())
     _reaches(done, expected)
+    if before:  # better than the model that it started from, by more than chance
+        assert done.report["against"]["start"]["low"] > 0, done.report["against"]["start"]
     assert done.manifests["package"].result["parity"]["bitwise"]
     _same_everywhere(done)
+
+
+def _before(name: str) -> list[str]:
+    """The recipes whose artifacts a recipe starts from, the first one first."""
+    start = load(RECIPES / name / "lode.yaml").model.options.get("start")
+    other = f"{name.split('/')[0]}/{start}"
+    return [*_before(other), other] if other in NAMES else []
 
 
 def _prepared(name: str, data: Path, folder: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from lode.app.language.contracts import Weights
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.corpus import tokenizers
@@ -42,7 +43,7 @@ class Toy:
         self.made: list[Engine] = []
 
     def engine(
-        self, *, memory_bytes: int, max_sequences: int, max_waiting: int, weights: str, adapters: Mapping[str, Path]
+        self, *, memory_bytes: int, max_sequences: int, max_waiting: int, weights: Weights, adapters: Mapping[str, Path]
     ) -> Engine:
         made = Engine(
             self.decoder,

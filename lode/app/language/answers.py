@@ -252,7 +252,9 @@ class CompletionAnswer(Answer):
         for text in texts:
             offsets.append(self._offsets[number])
             self._offsets[number] += len(text)
-        top = [{self._pieces.text_of(token): logprob for token, logprob in fact.top} for fact in facts]
+        # The chosen token stands among them too, even where it is not one of the likeliest.
+        pairs = [(*fact.top, (fact.token, fact.logprob)) for fact in facts]
+        top = [{self._pieces.text_of(token): logprob for token, logprob in each} for each in pairs]
         return {"tokens": texts, "token_logprobs": [fact.logprob for fact in facts], "top_logprobs": top, "text_offset": offsets}
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from lode.data.corpus.contracts import Tokenizer
 from lode.model.language.engine.contracts import Delta, Facts, Request, Sampling
 
+Weights = Literal["fp32", "bf16", "int8"]
+
 DEEPEST = 64
 """Levels of lists and objects that a body may have: schemas are walked by code that calls itself."""
 
@@ -56,7 +58,7 @@ class Speaks(Protocol):
         """Most tokens of a prompt and its answer together."""
 
     def engine(
-        self, *, memory_bytes: int, max_sequences: int, max_waiting: int, weights: str, adapters: Mapping[str, Path]
+        self, *, memory_bytes: int, max_sequences: int, max_waiting: int, weights: Weights, adapters: Mapping[str, Path]
     ) -> Steps:
         """A generation engine over the model's weights."""
 

@@ -18,7 +18,7 @@ class LanguageServeOptions:
         cache: memory for the keys and values of what is being generated and of prefixes that may come again.
         max_sequences: answers that are generated together.
         max_waiting: answers that may wait for room; beyond, requests are answered with 429.
-        weights: how weights are held: as they were trained, in bfloat16, or as 8-bit integers with a scale per row.
+        weights: how weights are held: as the artifact has them, in bfloat16, or as 8-bit integers with a scale for each output.
         adapters: names that requests may give as `model` -> folders of LoRA adapters for these weights, as PEFT saves them.
         max_body_bytes: bytes that one request may have.
         timeout_s: seconds until a request without its first token is answered with 504, and until a client that reads nothing is left.
@@ -31,7 +31,7 @@ class LanguageServeOptions:
     cache: ByteSize = 1_000_000_000  # type: ignore[assignment]
     max_sequences: Annotated[int, Range(1, 4096)] = 32
     max_waiting: Annotated[int, Range(0)] = 256
-    weights: Literal["trained", "bf16", "int8"] = "trained"
+    weights: Literal["fp32", "bf16", "int8"] = "fp32"
     adapters: dict[str, FilePath] | None = None
     max_body_bytes: Annotated[int, Range(1)] = 33554432
     timeout_s: Annotated[float, Range(0, open_low=True)] = 60.0

@@ -128,7 +128,8 @@ class Preparer:
         wanted = asked.max_tokens or 1
         if length + wanted > context:
             answer = f" and {wanted:,} for the answer, {length + wanted:,} in all" if asked.max_tokens else ""
-            text = f"{param}: found {length:,} tokens in the prompt{answer}, the model's context has {context:,}. "
+            tokens = f"{length:,} token{'s' * (length != 1)}"
+            text = f"{param}: found {tokens} in the prompt{answer}, the model's context has {context:,}. "
             advice = "Shorten the prompt, or ask for fewer tokens." if asked.max_tokens else "Shorten the prompt."
             raise RequestError(400, "context_length_exceeded", text + advice, param=param)
         stops = () if asked.sampling.ignore_end else self._model.tokenizer.stops

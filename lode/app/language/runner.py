@@ -123,11 +123,13 @@ class Runner:
         ticket = Ticket(self, [request.id for request in requests])
         for request in requests:
             self._tickets[request.id] = ticket
+        is_queued = False
         try:
             await asyncio.wrap_future(self._wish(self._wishes, lambda: self._submit(requests)))
-        except BaseException:
-            ticket.close()
-            raise
+            is_queued = True
+        finally:
+            if not is_queued:
+                ticket.close()
         return ticket
 
     async def call(self, work: Callable[[], T]) -> T:

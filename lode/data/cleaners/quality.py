@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import polars as pl
@@ -12,6 +12,10 @@ from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName, Range
 from lode.data.contracts import ROW, Cleaner, State
 from lode.data.mending import prose
+
+_GONE = {"row": pl.UInt64, "why": pl.String}
+_BATCH_ROWS = 8_192
+_PIECE_BYTES = 1 << 24
 
 
 class Quality(Cleaner):
@@ -75,35 +79,52 @@ class Quality(Cleaner):
             max_repeated_grams=max_repeated_grams, min_ended_lines=min_ended_lines, max_short_lines=max_short_lines,
             banned=tuple(banned or ()),
         )  # fmt: skip
-        self._columns: list[str] = []
-        self._told = threading.local()
+        self.notes: list[str] = []
+        self._gone = pl.DataFrame(schema=_GONE)
 
     def fit(self, rows: pl.LazyFrame, types: Mapping[str, str]) -> None:
-        """Errors: DataError for a column that is none, or where there is no text."""
+        """Find the rows that go. Errors: DataError for a column that is none, or where there is no text."""
         have = [name for name in rows.collect_schema().names() if name != ROW]
         for name in self.columns or ():
             if name not in have:
                 raise DataError(
                     f'data.clean quality.columns: no column "{name}", found {listed(have)}.{near_miss(name, have)} Name one of them.'
                 )
-        self._columns = [str(name) for name in self.columns or (name for name in have if types.get(name) == "text")]
-        if not self._columns:
+        columns = [str(name) for name in self.columns or (name for name in have if types.get(name) == "text")]
+        if not columns:
             raise DataError(f"data.clean quality: no input is a text, found {listed(have)}. Name one with `columns`.")
+        batches = rows.select(ROW, *columns).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
+        found = [self._bad(piece, columns) for batch in batches for piece in _pieces(batch)]
+        self._gone = pl.concat([pl.DataFrame(schema=_GONE), *found]).sort("row")
+        self.notes = _counted(self._gone["why"])
+
+    def _bad(self, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+        why = pl.select(pl.coalesce(prose.why_bad(frame[name], self.limits) for name in columns).alias("why")).to_series()
+        return pl.DataFrame({"row": frame[ROW].cast(pl.UInt64), "why": why}).drop_nulls()
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
-        columns = [name for name in self._columns if name in frame.columns]
-        if not columns or not frame.height:
+        if ROW not in frame.columns or not self._gone.height:
             return frame
-        why = pl.select(pl.coalesce(prose.why_bad(frame[name], self.limits) for name in columns)).to_series()
-        self._told.reasons = dict(zip(frame[ROW].filter(why.is_not_null()), why.drop_nulls(), strict=True)) if ROW in frame else {}
-        return frame.filter(why.is_null())
+        return frame.filter(~pl.col(ROW).is_in(self._gone["row"].implode()))
 
     def why(self, changed: pl.DataFrame) -> pl.Series | None:
-        reasons = getattr(self._told, "reasons", {})
-        return pl.Series([reasons.get(row, "breaks a rule") for row in changed["row"]], dtype=pl.String)
+        return changed.select("row").join(self._gone, on="row", how="left", maintain_order="left")["why"].fill_null("breaks a rule")
 
     def state(self) -> State:
         return {}
 
     def restore(self, state: State) -> None:
         """Nothing: requests are not dropped."""
+
+
+def _pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Some megabytes of text at a time: figures of words take many times that."""
+    rows = int(frame.height * _PIECE_BYTES / max(frame.estimated_size(), 1))
+    yield from frame.iter_slices(max(1, rows))
+
+
+def _counted(reasons: pl.Series) -> list[str]:
+    """How many rows each rule takes, most first."""
+    counts = Counter(reason.split(" (")[0] for reason in reasons)
+    said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return [f"why: {said}."] if said else []

@@ -15,7 +15,7 @@ import numpy as np
 from lode.core.errors import DataError, near_miss
 from lode.data.corpus import spans
 from lode.data.corpus.contracts import Tokenizer
-from lode.data.corpus.spans import ESCAPE, SENTINELS
+from lode.data.corpus.spans import CLOSE, ESCAPE, OPEN, SENTINELS
 
 Message = Mapping[str, Any]
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -154,7 +154,7 @@ def _form(tokenizer: Tokenizer) -> spans.Form:
 def _guarded(tokenizer: Tokenizer, value: Any) -> Any:
     """The same messages with every special token that one of their texts writes out broken up, so that it stays text."""
     if isinstance(value, str):
-        clean = value.translate(SENTINELS)
+        clean = value.translate(SENTINELS) if any(sign in value for sign in (OPEN, CLOSE, ESCAPE)) else value
         pattern = spans.ahead(tuple(tokenizer.special))
         return pattern.sub(rf"\1{ESCAPE}", clean) if pattern else clean
     if isinstance(value, Mapping):

@@ -18,6 +18,7 @@ from lode.data.corpus.folder import Saved
 _MODELS = ("BPE", "WordLevel", "WordPiece", "Unigram")
 _CALL_CHARS = 1 << 20
 """So many characters are cut at once: the library holds some hundred bytes for each token."""
+_LONGEST_CHARS = 1 << 21
 _PREFIXES = ('"Metaspace"', '"Prepend"', '"add_prefix_space": true', '"add_prefix_space":true')
 
 
@@ -53,11 +54,18 @@ class Coder:
 
     def encode(self, texts: Sequence[str], inside: bool) -> list[np.ndarray]:
         """int32 (T,) each."""
+        if any(len(text) > _LONGEST_CHARS for text in texts):
+            return [self._in_parts(text, inside) for text in texts]
         made: list[np.ndarray] = []
         for call in _calls([words.well_formed(text) for text in texts]):
             found = self._after_mark(call) if inside and self._puts_blank else self._plain(call)
             made += [self._broken_up(text) if self._is_special[ids].any() else ids for text, ids in zip(call, found, strict=True)]
         return made
+
+    def _in_parts(self, text: str, inside: bool) -> np.ndarray:
+        """A text of any length: a very long one in parts that end where lines end, so that memory stays in bounds."""
+        found = [self.encode([part], inside or at > 0)[0] for at, part in enumerate(_parts(text))]
+        return np.concatenate(found) if found else np.empty(0, np.int32)
 
     def _plain(self, texts: Sequence[str]) -> list[np.ndarray]:
         return [np.array(one.ids, np.int32) for one in self._engine.encode_batch_fast(texts, add_special_tokens=False)]
@@ -79,6 +87,21 @@ class Coder:
     def decode(self, tokens: Sequence[int] | np.ndarray, special: bool) -> str:
         """Text of tokens."""
         return self._engine.decode([int(token) for token in tokens], skip_special_tokens=not special)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A text in parts of at most `_LONGEST_CHARS`, cut where the last line begins, else at the last blank, else anywhere."""
+    start = 0
+    while len(text) - start > _LONGEST_CHARS:
+        end = start + _LONGEST_CHARS
+        cut = text.rfind("\n", start, end) + 1
+        while cut > start and text[cut].isspace():
+            cut = text.rfind("\n", start, cut - 1) + 1
+        cut = cut if cut > start else max(text.rfind(" ", start, end), start)
+        cut = cut if cut > start else end
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
 
 
 def _calls(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -15,7 +15,7 @@ import polars as pl
 
 from lode.data.corpus import words
 
-_SAMPLE, _PER_BATCH, _CHARS, _FEWEST = 2_000, 200, 1_000, 5
+_SAMPLE, _PER_BATCH, _CHARS, _FEWEST = 2_000, 1_000, 1_000, 5
 
 
 class Languages:

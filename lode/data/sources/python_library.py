@@ -14,7 +14,9 @@ from lode.core.types import ByteSize
 from lode.data.contracts import Source
 from lode.data.place import Place
 
-_LEFT_OUT = frozenset({"test", "tests", "idlelib", "lib2to3", "pydoc_data", "encodings", "site-packages", "dist-packages", "__pycache__"})
+_LEFT_OUT = frozenset(
+    {"test", "tests", "idlelib", "lib2to3", "pydoc_data", "encodings", "site-packages", "dist-packages", "__pycache__"}
+)
 """Tests, tables and what is not Python's own."""
 
 
@@ -48,7 +50,7 @@ class PythonLibrary(Source):
             "path": [str(name) for name, _ in found],
             "package": [name.parts[0].removesuffix(".py") for name, _ in found],
         }
-        return pl.LazyFrame(columns, schema={name: pl.String for name in columns})
+        return pl.LazyFrame(columns, schema=dict.fromkeys(columns, pl.String))
 
     def _files(self) -> Iterator[tuple[PurePosixPath, bytes]]:
         """Paths and contents, sorted by path. Errors: DataError where the library lies elsewhere, or nothing has the names asked for."""
@@ -56,7 +58,9 @@ class PythonLibrary(Source):
         paths = [path for path in paths if not _LEFT_OUT & set(path.parts)]
         known = {path.parts[0].removesuffix(".py") for path in paths}
         if not paths:
-            raise DataError(f"python_library: no .py file in {self.folder}. This Python came without its sources; install another one.")
+            raise DataError(
+                f"python_library: no .py file in {self.folder}. This Python came without its sources; install another one."
+            )
         for name in self.only or ():
             if name not in known:
                 raise DataError(f'python_library: only: found "{name}", allowed: {listed(sorted(known))}. Remove it.')
@@ -75,7 +79,8 @@ def _is_text(data: bytes) -> bool:
 
 def _picked(found: list[tuple[PurePosixPath, bytes]], most: int) -> list[tuple[PurePosixPath, bytes]]:
     """Whole files up to `most` bytes in all, in an order that their names' hashes give; the first one in any case."""
-    kept, size = [], 0
+    kept: list[tuple[PurePosixPath, bytes]] = []
+    size = 0
     for path, data in sorted(found, key=lambda item: hashlib.sha256(str(item[0]).encode()).digest()):
         if not kept or size + len(data) <= most:
             kept.append((path, data))

@@ -61,27 +61,18 @@ class Gemma2(Architecture):
         cap_scores: Annotated[float, Range(0, open_low=True)] | None = 50.0,
         cap_logits: Annotated[float, Range(0, open_low=True)] | None = 30.0,
     ) -> None:
+        sizes = names.sizes(
+            vocabulary, layers=layers, heads=heads, groups=groups, width=width, head_width=head_width, hidden=hidden,
+            ratio=4, context=context,
+        )  # fmt: skip
         self.shape = Shape(
-            vocabulary=vocabulary,
-            layers=layers,
-            heads=heads,
-            groups=heads if groups is None else groups,
-            width=width,
-            head_width=names.head_width_of(width, heads, head_width),
-            hidden=names.hidden_of(width, 4) if hidden is None else hidden,
-            context=context,
+            **names.gemma_shape(sizes, pattern, attention_width),
             dropout=dropout,
             rotary_base=rotary_base,
             rotary_scaling=rotary_scaling or {},
             norm_eps=norm_eps,
             tied=tied,
-            norm_shift=1.0,
-            post_norms=True,
-            activation="gelu_tanh",
             window=window,
-            local=tuple(bool((layer + 1) % pattern) for layer in range(layers)),
-            attention_scale=(names.head_width_of(width, heads, head_width) if attention_width is None else attention_width) ** -0.5,
-            embedding_scale=width**0.5,
             softcap_scores=cap_scores,
             softcap_logits=cap_logits,
         )

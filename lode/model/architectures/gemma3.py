@@ -61,15 +61,12 @@ class Gemma3(Architecture):
         attention_width: Annotated[float, Range(0, open_low=True)] | None = None,
         rotary_base_local: Annotated[float, Range(1, open_low=True)] = 10_000.0,
     ) -> None:
+        sizes = names.sizes(
+            vocabulary, layers=layers, heads=heads, groups=groups, width=width, head_width=head_width, hidden=hidden,
+            ratio=4, context=context,
+        )  # fmt: skip
         self.shape = Shape(
-            vocabulary=vocabulary,
-            layers=layers,
-            heads=heads,
-            groups=heads if groups is None else groups,
-            width=width,
-            head_width=names.head_width_of(width, heads, head_width),
-            hidden=names.hidden_of(width, 4) if hidden is None else hidden,
-            context=context,
+            **names.gemma_shape(sizes, pattern, attention_width),
             dropout=dropout,
             rotary_base=rotary_base,
             rotary_scaling=rotary_scaling or {},
@@ -77,13 +74,7 @@ class Gemma3(Architecture):
             tied=tied,
             qk_norm=True,
             rotary_base_local=rotary_base_local,
-            norm_shift=1.0,
-            post_norms=True,
-            activation="gelu_tanh",
             window=window,
-            local=tuple(bool((layer + 1) % pattern) for layer in range(layers)),
-            attention_scale=(names.head_width_of(width, heads, head_width) if attention_width is None else attention_width) ** -0.5,
-            embedding_scale=width**0.5,
         )
 
     def config(self) -> dict[str, Any]:

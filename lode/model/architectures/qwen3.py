@@ -57,15 +57,12 @@ class Qwen3(Architecture):
         norm_eps: Annotated[float, Range(0, open_low=True)] = 1e-6,
         tied: bool = True,
     ) -> None:
+        sizes = names.sizes(
+            vocabulary, layers=layers, heads=heads, groups=groups, width=width, head_width=head_width, hidden=hidden,
+            ratio=3, context=context,
+        )  # fmt: skip
         self.shape = Shape(
-            vocabulary=vocabulary,
-            layers=layers,
-            heads=heads,
-            groups=heads if groups is None else groups,
-            width=width,
-            head_width=names.head_width_of(width, heads, head_width),
-            hidden=names.hidden_of(width, 3) if hidden is None else hidden,
-            context=context,
+            **sizes,
             dropout=dropout,
             rotary_base=rotary_base,
             rotary_scaling=rotary_scaling or {},

@@ -62,7 +62,7 @@ class Language(Family):
         return self._pupil.fit(train, stop, context)
 
     def predict(self, examples: Examples) -> dict[str, np.ndarray]:
-        """"loss": nats of every learned token of each document and how many they are, float32 (N, 2)."""
+        """Under "loss" the nats of the learned tokens of each document, added up, and how many they are, float32 (N, 2)."""
         return {"loss": self._pupil.losses(examples)}
 
     def cost(self) -> Cost:

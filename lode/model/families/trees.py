@@ -23,6 +23,8 @@ from lode.core.errors import ModelError
 from lode.core.types import Range
 from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Part, Progress, Shapes, Task
 from lode.model.losses import true_rates
+from lode.model.planning.table import Outlook
+from lode.model.planning.table import trees as outlook_of
 
 _MOST_THREADS = 16
 _CELLS_A_THREAD = 500_000
@@ -151,6 +153,14 @@ class Trees(Family):
             weight_bytes=sum(len(text) for text in self._texts.values()),
         )
 
+    def outlook(self, num_rows: int) -> Outlook:
+        """What fitting so many rows takes, the first output alone."""
+        num_columns = max(1, len(self._flat.names))
+        part = next(iter(self._tasks.values())).parts()[0]
+        rounds = self._rounds or int(_affordable(num_rows * num_columns, part))
+        has_terms = min(self._flat.cardinalities, default=0) < 0
+        return outlook_of(num_rows, num_columns, part.num_scores, rounds, self._most_leaves(num_rows, has_terms))
+
     def save(self, folder: Path) -> None:
         """Write trees-<output>.txt for each output (and part), without training parameters: same trees, same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -224,24 +234,22 @@ class Trees(Family):
             params=params, reference=reference, free_raw_data=False,
         )  # fmt: skip
 
-    def _affordable(self, matrix_NF: Any, part: Part) -> float:
-        """Rounds that look at so many cells as a baseline may: a tree for each class looks at every (stored) cell once."""
-        num_cells = matrix_NF.nnz if sparse.issparse(matrix_NF) else matrix_NF.size
-        return min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, _MOST_CELLS / max(1, num_cells * part.num_scores)))
-
     def _most_rounds(self, matrix_NF: Any, part: Part) -> int:
-        return self._rounds or int(self._affordable(matrix_NF, part))
+        return self._rounds or int(_affordable(_num_cells(matrix_NF), part))
+
+    def _most_leaves(self, num_rows: int, has_terms: bool) -> int:
+        return self._leaves or min(max(num_rows // 100, 6), 15 if has_terms else 31)
 
     def _params(self, rows: _Rows, part: Part, seed: int) -> dict[str, Any]:
         """LightGBM's parameters. The rules were tried on seven public tables of 569 to 48,842 rows."""
         num_rows, num_columns = rows.matrix.shape
         # Fewer rounds have to go further each; smooth in the number of rows, so that a refit on some more rows is alike.
-        learning_rate = self._learning_rate or 0.05 * math.sqrt(_MOST_ROUNDS / self._affordable(rows.matrix, part))
+        learning_rate = self._learning_rate or 0.05 * math.sqrt(_MOST_ROUNDS / _affordable(_num_cells(rows.matrix), part))
         has_terms = min(self._flat.cardinalities, default=0) < 0
         return {
             **_objective(part, rows.gains),
             "learning_rate": learning_rate,
-            "num_leaves": self._leaves or min(max(num_rows // 100, 6), 15 if has_terms else 31),
+            "num_leaves": self._most_leaves(num_rows, has_terms),
             "min_data_in_leaf": self._min_rows or min(max(num_rows // 1000, 8), 25),
             "feature_fraction": self._column_share or _column_share(num_columns, has_terms),
             "bagging_fraction": self._row_share,
@@ -296,6 +304,15 @@ def _objective(part: Part, gains: np.ndarray | None) -> dict[str, Any]:
     if part.kind == "binary":
         return {"objective": "binary", "metric": "binary_logloss"}
     return {"objective": "multiclass", "metric": "multi_logloss", "num_class": part.num_scores}
+
+
+def _affordable(num_cells: int, part: Part) -> float:
+    """Rounds that look at so many cells as a baseline may: a tree for each class looks at every (stored) cell once."""
+    return min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, _MOST_CELLS / max(1, num_cells * part.num_scores)))
+
+
+def _num_cells(matrix_NF: Any) -> int:
+    return int(matrix_NF.nnz if sparse.issparse(matrix_NF) else matrix_NF.size)
 
 
 def _column_share(num_columns: int, has_terms: bool) -> float:

@@ -74,7 +74,8 @@ def _attention(
 ) -> torch.Tensor:
     """Softmax attention, (B, T, H, K).
 
-    Torch's own kernel nearly everywhere (see `scores.py`): flash or memory-efficient on GPUs, flash on processors, with views for its layout (no copy).
+    Torch's own kernel nearly everywhere (see `scores.py`): flash or memory-efficient on GPUs, flash on processors, with views for its
+    layout (no copy).
     `flex_attention` has no backward on processors and `varlen_attn` runs on GPUs only (torch 2.13), so neither is one path for both.
     """
     if mask is not None and scores.suits(q_BTHK, k_BTGK, look):

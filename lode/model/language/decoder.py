@@ -9,7 +9,8 @@ tokens, one thread: 115.9 ms fused, 113.7 ms apart). Everything but `attend` wor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -44,10 +45,17 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Queries, keys and values of one layer, what `attend` makes of them, and the way back to the width."""
+    """Queries, keys and values of one layer, what `attend` makes of them, and the way back to the width.
+
+    Several processes may have some of the heads each (`lode/model/divide.py`): `tensor_plan`, `tensor_parts`, `tensor_sums`.
+    """
+
+    tensor_plan: ClassVar[Mapping[str, str]] = {"q": "columns", "k": "columns", "v": "columns", "out": "rows"}
+    tensor_sums = ("q_norm", "k_norm")
 
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
+        self.tensor_parts = {"heads": shape.heads, "groups": shape.groups}
         self.layer, self.head_width = layer, shape.head_width
         wide, narrow = shape.heads * shape.head_width, shape.groups * shape.head_width
         self.q = Linear(shape.width, wide, bias=shape.bias_qkv)
@@ -76,8 +84,11 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """activation(gate) * up, then down; without a gate down(activation(up))."""
 
+    tensor_plan: ClassVar[Mapping[str, str]] = {"gate": "columns", "up": "columns", "down": "rows"}
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
+        self.tensor_parts = {"hidden": shape.hidden}
         self.activation = activation_of(shape.activation)
         self.gate = Linear(shape.width, shape.hidden, bias=shape.bias_mlp) if shape.gated else None
         self.up = Linear(shape.width, shape.hidden, bias=shape.bias_mlp)

@@ -122,7 +122,7 @@ def _run(
 
 
 def _add_product(total_VD: torch.Tensor, d_RV: torch.Tensor, h_RD: torch.Tensor) -> None:
-    """total += d' h; sums stay in float32 whatever the products are made in."""
+    """Total += d' h; sums stay in float32 whatever the products are made in."""
     if d_RV.dtype == total_VD.dtype:
         total_VD.addmm_(d_RV.t(), h_RD)
     else:

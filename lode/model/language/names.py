@@ -186,6 +186,36 @@ def hidden_of(width: int, ratio: float) -> int:
     return -(-round(ratio * width) // step) * step
 
 
+def sizes(
+    vocabulary: int, *, layers: int, heads: int, groups: int | None, width: int, head_width: int | None, hidden: int | None,
+    ratio: float, context: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The sizes of a `Shape`, what was left open filled in. ratio: of the hidden width to the width."""
+    return {
+        "vocabulary": vocabulary,
+        "layers": layers,
+        "heads": heads,
+        "groups": heads if groups is None else groups,
+        "width": width,
+        "head_width": head_width_of(width, heads, head_width),
+        "hidden": hidden_of(width, ratio) if hidden is None else hidden,
+        "context": context,
+    }
+
+
+def gemma_shape(sizes: Mapping[str, Any], pattern: int, attention_width: float | None) -> dict[str, Any]:
+    """What Gemma 2 and 3 have in common, beside the sizes."""
+    return {
+        **sizes,
+        "norm_shift": 1.0,
+        "post_norms": True,
+        "activation": "gelu_tanh",
+        "local": tuple(bool((layer + 1) % pattern) for layer in range(sizes["layers"])),
+        "attention_scale": (attention_width or sizes["head_width"]) ** -0.5,
+        "embedding_scale": sizes["width"] ** 0.5,
+    }
+
+
 def common_config(shape: Shape) -> dict[str, Any]:
     """The entries that all architectures with rotary positions share."""
     return {

@@ -33,7 +33,8 @@ _CHUNK_BATCHES = 64
 @dataclass(frozen=True, slots=True)
 class _Runs:
     """Runs of positions that fill rows. document_S: whose they are; start_S, length_S: where each begins in the tokens, and how many
-    positions it has; row_S: the row it stands in, ascending."""
+    positions it has; row_S: the row it stands in, ascending.
+    """
 
     document_S: np.ndarray
     start_S: np.ndarray
@@ -143,7 +144,7 @@ class TokenRows:
         )
 
     def _gather(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """All rows at `index`: tokens, targets, positions, documents (R, T), extra (R, ...), of each row length and runs; weight by index."""
+        """All rows at `index`: tokens, targets, positions, documents (R, T), extra (R, ...); of each row length, runs, weight."""
         if self.unit == "stream":
             return self._windows(index)
         runs, num_rows = self._pairs(index) if self.unit == "pairs" else self._runs(index)

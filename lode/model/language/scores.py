@@ -22,13 +22,13 @@ MOST_POSITIONS = 512
 def suits(q_BTHK: torch.Tensor, k_BTGK: torch.Tensor, look: Look) -> bool:
     """Whether `attention` is the faster way: bfloat16 on a processor, short rows, outside of the compiler, and a gradient wanted."""
     short = q_BTHK.shape[1] == k_BTGK.shape[1] <= MOST_POSITIONS
-    plain = q_BTHK.dtype == k_BTGK.dtype == torch.bfloat16 and q_BTHK.device.type == "cpu" and look.softcap is None and not look.dropout
+    plain = (
+        q_BTHK.dtype == k_BTGK.dtype == torch.bfloat16 and q_BTHK.device.type == "cpu" and look.softcap is None and not look.dropout
+    )
     return short and plain and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
-def attention(
-    q_BTHK: torch.Tensor, k_BTGK: torch.Tensor, v_BTGK: torch.Tensor, mask: torch.Tensor, scale: float
-) -> torch.Tensor:
+def attention(q_BTHK: torch.Tensor, k_BTGK: torch.Tensor, v_BTGK: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
     """softmax(scale * q k' + mask) v, (B, T, H, K). mask: what is added, (T, T) or (B, 1, T, T)."""
     made: torch.Tensor = _Attention.apply(q_BTHK, k_BTGK, v_BTGK, mask, scale)
     return made

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,14 +24,13 @@ from lode.model.language import adapter_files, adapters, scoring, weights
 from lode.model.language.contracts import DOCUMENTS, LEARNED, TOKENS, Architecture, TokenBatch
 from lode.model.language.contracts import Objective as Lesson
 from lode.model.language.decoder import Decoder
+from lode.model.language.prepared import prepared
 from lode.model.language.rows import TokenRows, Unit
 from lode.model.parallel import Team
 from lode.model.planning.decoder import forward_flops, training_flops
 from lode.model.throughput import Meter
 from lode.model.training import Training
 
-_JUDGED_TOKENS = 1 << 18
-"""Validation loss is taken on at most so many positions, evenly spread: its error is then below 0.005."""
 _FORWARD_TOKENS = 1 << 14
 _LOOKS = 10
 """How often validation loss is taken where the file does not say."""
@@ -102,18 +100,15 @@ class Pupil:
         team: Team = context.team or Team()
         draft = self._begin(0)[1]
         shape = draft.shape
-        unit: Unit = "pairs" if self.lesson.reads == "pairs" else self.packing
-        work = self._workload(TokenRows(train, unit, shape.context, "cpu", seed=context.seed), draft)
+        work = self._workload(TokenRows(train, self.unit, shape.context, "cpu", seed=context.seed), draft)
+        del draft  # it takes as much memory as the decoder itself
         choices = team.first_before_others(lambda: Choices.read_or_write(context.folder, decide(training, context, work)))
         self._architecture, decoder = self._begin(choices.seed)
         decoder.to(choices.device)
 
-        def feed(examples: Examples, shifts: bool) -> TokenRows:
-            extra = self.lesson.prepare(decoder, examples.arrays, choices.device)
-            return TokenRows(examples, unit, shape.context, choices.device, seed=choices.seed, shifts=shifts, extra=extra)
-
         # Before the weights are divided among processes: what is prepared needs them whole
-        rows, held_out = feed(train, True), None if stop is None or context.rounds else feed(stop, False)
+        held_out = None if stop is None or context.rounds else self._rows("stop", stop, decoder, choices, context)
+        rows = self._rows("train", train, decoder, choices, context)
         taught = Taught(decoder, self.lesson)
         shared = team.share(taught)
         objective = Objective([item for item in taught.parameters() if item.requires_grad], lambda batch: shared(batch))
@@ -126,14 +121,25 @@ class Pupil:
             rows_per_forward=max(1, _FORWARD_TOKENS // shape.context),
             layer_name=taught.layer_name,
             figures=lambda batch: self.lesson.figures(decoder, batch),
-            meter=Meter(
-                rows.num_positions / rows.num_rows, training_flops(shape, shape.context), choices.device, choices.precision, team.size
-            ),
+            meter=_meter(rows, decoder, choices, team.size),
         )
         fitted = fit(job, choices, training, context)
         self._decoder = team.gathered(taught, lambda: Taught(self._begin(choices.seed)[1], self.lesson)).to("cpu").decoder.eval()
         adapters.merge(self._decoder)  # what an artifact holds, so that it answers the same bit for bit
         return fitted
+
+    @property
+    def unit(self) -> Unit:
+        """What a row is."""
+        return "pairs" if self.lesson.reads == "pairs" else self.packing
+
+    def _rows(self, name: str, examples: Examples, decoder: Decoder, choices: Choices, context: Context) -> TokenRows:
+        """The rows of a split, with what the objective prepares of them."""
+        team: Team = context.team or Team()
+        place = None if context.folder is None else context.folder / f"prepared-{name}.safetensors"
+        extra = team.first_before_others(lambda: prepared(self.lesson, decoder, examples.arrays, choices.device, place))
+        length, shifts = decoder.shape.context, name == "train"
+        return TokenRows(examples, self.unit, length, choices.device, seed=choices.seed, shifts=shifts, extra=extra)
 
     def losses(self, examples: Examples) -> np.ndarray:
         """Nats of the learned tokens of each document, and how many they are, float32 (N, 2)."""
@@ -217,6 +223,11 @@ class Pupil:
     @staticmethod
     def _flops_per_row(decoder: Decoder) -> int:
         return int(forward_flops(decoder.shape, decoder.shape.context) * decoder.shape.context)
+
+
+def _meter(rows: TokenRows, decoder: Decoder, choices: Choices, processes: int) -> Meter:
+    flops = training_flops(decoder.shape, decoder.shape.context)
+    return Meter(rows.num_positions / rows.num_rows, flops, choices.device, choices.precision, processes)
 
 
 def _learning_rate(parameters: int) -> float:

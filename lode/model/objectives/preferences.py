@@ -69,7 +69,7 @@ class Preferences(Objective):
         self.beta, self.kind, self.label_smoothing, self.normalised = beta, loss, label_smoothing, normalised
 
     def prepare(self, decoder: nn.Module, tokens: Mapping[str, np.ndarray], device: str) -> dict[str, np.ndarray]:
-        """"reference": what the starting weights give each answer, nats, float32 (D,)."""
+        """What the starting weights give each answer, as "reference", nats, float32 (D,)."""
         with adapters.bare(decoder):
             return {"reference": _answers_logprobs(decoder, tokens)}
 
@@ -118,11 +118,10 @@ def _losses(decoder: nn.Module, batch: TokenBatch) -> torch.Tensor:
     return torch.stack(made)
 
 
-def _answers_logprobs(decoder: nn.Module, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _answers_logprobs(decoder: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """Log-probability of each document's learned tokens as far as rows of pairs hold them, float32 (D,)."""
-    context = decoder.shape.context  # type: ignore[union-attr]
     offsets, learned = np.asarray(arrays[DOCUMENTS], np.int64), arrays.get(LEARNED)
-    ends = np.minimum(offsets[1:], offsets[:-1] + int(context) + 1)  # type: ignore[arg-type]
+    ends = np.minimum(offsets[1:], offsets[:-1] + decoder.shape.context + 1)
     made = np.zeros(len(ends), np.float32)
     for first in range(0, len(ends), _GROUP_DOCUMENTS):
         group = range(first, min(first + _GROUP_DOCUMENTS, len(ends)))

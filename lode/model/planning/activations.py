@@ -10,12 +10,9 @@ Legend as in `decoder.py`; N tokens of the piece of a batch that goes through at
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lode.model.planning import decoder
-
-if TYPE_CHECKING:
-    from lode.model.language.contracts import Shape
+from lode.model.shape import Shape
 
 MOST_POSITIONS = 512
 """As in `lode/model/language/scores.py`."""
@@ -58,9 +55,9 @@ def layer_bytes(shape: Shape, step: Step) -> float:
 
 
 def kept_bytes(shape: Shape, step: Step) -> float:
-    """Kept by all blocks, the embedding and the last norm; with `recompute` what goes into each block, and one block whole."""
-    one, tokens = layer_bytes(shape, step), step.tokens
-    blocks = shape.layers * 4.0 * tokens * shape.width + one if step.recompute else shape.layers * one
+    """Kept by all blocks, the embedding and the last norm; with `recompute` only what goes into each block."""
+    tokens = step.tokens
+    blocks = shape.layers * (4.0 * tokens * shape.width if step.recompute else layer_bytes(shape, step))
     last = _norm(shape) + 4 * shape.width + _input(shape, step)
     ends = tokens * (8 + last + (_dropped(shape, step, embedding=True)))
     return blocks + ends + mask_bytes(shape, step)
@@ -72,7 +69,9 @@ def mask_bytes(shape: Shape, step: Step) -> float:
         return 0.0  # nothing keeps it for the way back
     square = float(step.length) ** 2 * step.number_bytes
     windows = any(shape.local) and (shape.window or step.length) < step.length
-    kinds = len({bool(local) for local in shape.local} or {False}) if step.masked else int(windows) + int(bool(shape.softcap_scores))
+    kinds = (
+        len({bool(local) for local in shape.local} or {False}) if step.masked else int(windows) + int(bool(shape.softcap_scores))
+    )
     return kinds * square * (step.rows if step.masked else 1)
 
 

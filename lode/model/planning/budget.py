@@ -9,12 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lode.model.planning import decoder
-
-if TYPE_CHECKING:
-    from lode.model.language.contracts import Shape
+from lode.model.shape import Shape
 
 CHINCHILLA, OVERTRAINED = 20.0, 200.0
 """Tokens a parameter."""

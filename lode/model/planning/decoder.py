@@ -7,10 +7,8 @@ Read `activations.py` next (what training keeps of each token), then `memory.py`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lode.model.language.contracts import Shape
+from lode.model.shape import Shape
 
 
 def parameters(shape: Shape) -> dict[str, int]:
@@ -74,7 +72,8 @@ def cache_bytes(shape: Shape, number_bytes: int = 2) -> int:
 
 def adapter_parameters(shape: Shape, rank: int, targets: tuple[str, ...], dora: bool = False) -> int:
     """Of LoRA on these layers (q, k, v, out, gate, up, down): rank * (in + out) each (Hu 2021, arXiv 2106.09685); DoRA adds one
-    magnitude for each output (Liu 2024, arXiv 2402.09353)."""
+    magnitude for each output (Liu 2024, arXiv 2402.09353).
+    """
     sizes = linear_sizes(shape)
     return shape.layers * sum(rank * (sizes[name][0] + sizes[name][1]) + dora * sizes[name][1] for name in targets if name in sizes)
 

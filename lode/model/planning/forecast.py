@@ -34,6 +34,7 @@ class Forecast:
     sharding: str = "alone"
     trial_s: float | None = None
     notes: tuple[str, ...] = field(default=())
+    tokens_per_step: int = 0
 
     @property
     def seconds(self) -> Band:
@@ -43,6 +44,7 @@ class Forecast:
         """Figures under the names of `reconcile.FIGURES`, and what they rest on."""
         return {
             "parameters": self.parameters, "trained": self.trained, "rows_per_step": self.rows_per_step, "steps": self.steps,
+            "tokens_per_step": self.tokens_per_step,
             "flops_per_step": self.flops_per_step, "flops": self.flops_per_step * self.steps,
             "peak_memory_bytes": self.memory.total_bytes, "base_memory_bytes": self.memory.base_bytes,
             "memory": dict(self.memory.parts), "precision": self.precision, "hardware": self.device.to_json(),

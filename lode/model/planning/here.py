@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -17,19 +18,22 @@ _MFU = {"fp32": (0.20, 0.90), "bf16": (0.10, 0.70), "fp16": (0.10, 0.60)}
 """Seen on processors: small networks reach little of a large product's speed, wide decoders most of it (benchmarks/planner.py)."""
 
 
-@lru_cache(maxsize=1)
-def device() -> Device:
-    """This machine: its GPU where torch sees one, else its processor with the threads that torch has now."""
+@lru_cache(maxsize=8)
+def device(precisions: tuple[str, ...] = ("fp32", "bf16"), with_bandwidth: bool = True) -> Device:
+    """This machine: its GPU where torch sees one, else its processor with the threads that torch has now.
+
+    precisions, with_bandwidth: what to measure; a run that only forecasts its time leaves out what it does not need.
+    """
     if torch.cuda.is_available():
         return _gpu()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    peak = {"fp32": measured_peak("fp32")}
-    bf16 = measured_peak("bf16")
-    if bf16 > peak["fp32"]:  # without instructions of its own it is slower, and nobody would use it
-        peak["bf16"] = bf16
+    peak = {word: measured_peak(word) for word in precisions}
+    if peak.get("bf16", math.inf) < peak.get("fp32", 0.0):  # without instructions of its own nobody would use it
+        del peak["bf16"]
     threads = torch.get_num_threads()
     title = f"this machine, {threads} thread{'s' if threads > 1 else ''}"
-    return Device(HERE, title, float(memory), _bandwidth(), peak, _MFU, source="measured just now", mfu_source=_SEEN, kind="cpu")
+    speed = _bandwidth() if with_bandwidth else 0.0
+    return Device(HERE, title, float(memory), speed, peak, _MFU, source="measured just now", mfu_source=_SEEN, kind="cpu")
 
 
 _SEEN = "seen on processors (benchmarks/planner.py); --trial measures it"

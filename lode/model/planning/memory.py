@@ -11,23 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from lode.model.planning import activations, decoder
 from lode.model.planning.activations import Step
-
-if TYPE_CHECKING:
-    from lode.model.language.contracts import Shape
+from lode.model.shape import Shape
 
 ADMITTED = 0.8
 """Share of a device's memory that a plan may fill (Fujii 2024)."""
 GPU_CONTEXT_BYTES = 1.0e9
 """CUDA's own, its libraries' workspaces, and what its allocator rounds up: an order of magnitude, not measured here."""
-HEAP_DECODER, HEAP_NETWORK = 1.27, 1.50
+HEAP_DECODER, HEAP_RECOMPUTED, HEAP_NETWORK = 1.45, 2.4, 1.50
 """A processor's heap holds more than its tensors: places that were freed do not fit again (glibc 2.36 wants room for the alignment on top
-of the size). Growth over the tensors of a step, measured: decoders 1.16 to 1.36, networks 1.44 to 1.56 (benchmarks/planner.py)."""
+of the size), and oneDNN has buffers of its own. Growth over the tensors of a step, measured: decoders 1.30 to 1.57, with blocks computed
+twice 2.4, networks 1.44 to 1.56 (benchmarks/planner.py)."""
 SLOTS: Mapping[str, int] = {"sgd": 1, "rmsprop": 2, "adagrad": 1, "adam": 2, "adamw": 2, "lion": 1, "muon": 1}
-"""Numbers that each rule keeps for a parameter (`lode/model/rules.py`); muon leaves embeddings, norms and biases to adamw, which keeps 2."""
+"""Numbers that each rule keeps for a parameter (`lode/model/rules.py`); muon leaves embeddings, norms and biases to adamw."""
 
 Sharding = Literal["alone", "ddp", "fsdp", "tensor"]
 
@@ -78,14 +77,23 @@ def training(shape: Shape, step: Step, keeping: Keeping, base_bytes: float = 0.0
     states = state_bytes(keeping, weights if keeping.adapter else 4.0 * learned, copies, step.gpu)
     fixed = weights + slots + sum(states.values()) + gathered
     embedding = 0.0 if keeping.adapter else 4.0 * shape.vocabulary * shape.width * share
-    heap = 1.0 if step.gpu else HEAP_DECODER
+    heap = 1.0 if step.gpu else HEAP_RECOMPUTED if step.recompute else HEAP_DECODER
+    again = activations.layer_bytes(shape, step) if step.recompute else 0.0
+    one_back = activations.back_bytes(shape, step)
     peak = fixed + heap * max(
         kept + max(held + run, held + back),
-        gradients + embedding + activations.back_bytes(shape, step),
+        kept + again + one_back,
+        gradients + embedding + again + one_back,
         gradients + moved,
         states.get("state to go back to", 0.0),
     )
-    parts = {"weights": weights, "optimiser state": slots, "gradients": gradients, "activations": kept, "loss head": held + max(back, run)}
+    parts = {
+        "weights": weights,
+        "optimiser state": slots,
+        "gradients": gradients,
+        "activations": kept + again,
+        "loss head": held + max(back, run),
+    }
     parts |= states | ({"gathered weights": gathered} if gathered else {}) | ({"update": moved} if moved else {})
     return Memory(parts, peak, base_bytes + (GPU_CONTEXT_BYTES if step.gpu else 0.0))
 
@@ -130,7 +138,6 @@ def _of_tokens(shape: Shape, step: Step, keeping: Keeping) -> tuple[float, float
         kept = min(kept, outside) + max(0.0, kept - outside) / keeping.devices
     elif keeping.sharding == "fsdp" and keeping.devices > 1:
         kept -= activations.cast_bytes(shape, step) * (1.0 - 1.0 / keeping.devices)
-    back = max(back, activations.back_bytes(shape, step))
     return kept, held, back, activations.run_bytes(shape, step)
 
 
@@ -146,7 +153,9 @@ def _gathered(shape: Shape, step: Step, keeping: Keeping) -> float:
 def _slots(shape: Shape, keeping: Keeping) -> float:
     """Numbers of the optimiser's state."""
     count = float(keeping.adapter or sum(decoder.parameters(shape).values()))
-    return SLOTS[keeping.optimizer] * count + (_left_to_adamw(shape) if keeping.optimizer == "muon" and not keeping.adapter else 0.0)
+    return SLOTS[keeping.optimizer] * count + (
+        _left_to_adamw(shape) if keeping.optimizer == "muon" and not keeping.adapter else 0.0
+    )
 
 
 def _left_to_adamw(shape: Shape) -> float:

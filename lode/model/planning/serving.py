@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lode.core.hardware import Device
 from lode.model.planning import decoder
 from lode.model.planning.memory import ADMITTED
-
-if TYPE_CHECKING:
-    from lode.model.language.contracts import Shape
+from lode.model.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +57,6 @@ def serving(shape: Shape, device: Device, precision: str, number_bytes: int, con
     price = None
     if device.price is not None and rate:
         price = (device.price.per_hour / 3600 / Decimal(rate) * 1_000_000).quantize(Decimal("0.0001"))
-    return Serving(total, cache, context, floor_s, 1.0 / floor_s if total <= device.memory_bytes else 0.0, sequences, rate, bound, price)
+    return Serving(
+        total, cache, context, floor_s, 1.0 / floor_s if total <= device.memory_bytes else 0.0, sequences, rate, bound, price
+    )

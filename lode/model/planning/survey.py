@@ -19,7 +19,7 @@ from lode.model.fit import Job
 from lode.model.flops import TrainingFlops
 from lode.model.memory import least_rows
 from lode.model.optim import inner_weights
-from lode.model.planning import activations, decoder, memory
+from lode.model.planning import decoder, memory
 from lode.model.planning.activations import Step
 from lode.model.planning.live import LiveBytes, peak_at, peak_of
 from lode.model.planning.memory import Keeping, Memory
@@ -34,7 +34,7 @@ _WATCHED_FLOPS, _WATCHED_BYTES = 5e9, 256e6
 class Survey:
     """Of one fit. rows: of a step (rows of tokens, for texts). steps: updates if nothing ends training sooner.
 
-    flops: of one step.
+    flops: of one step. tokens: of one step, 0 of what reads none.
     """
 
     parameters: int
@@ -46,6 +46,7 @@ class Survey:
     precision: str
     device: str
     optimizer: str
+    tokens: int = 0
 
 
 def survey(job: Job, choices: Choices, training: Training, checkpoints: bool = False) -> Survey:
@@ -70,7 +71,13 @@ def survey(job: Job, choices: Choices, training: Training, checkpoints: bool = F
         precision=choices.precision,
         device=choices.device,
         optimizer=choices.optimizer,
+        tokens=0 if shape is None else choices.batch * wide_of(job) * shape.context,
     )
+
+
+def wide_of(job: Job) -> int:
+    """Rows of tokens that a row of the feed stands for: a pair is two."""
+    return 2 if getattr(job.train, "unit", "") == "pairs" else 1
 
 
 def _of_decoder(
@@ -80,14 +87,14 @@ def _of_decoder(
     adapter = sum(item.numel() for item in parameters if item.requires_grad) if frozen else 0
     unit = getattr(job.train, "unit", "documents")
     step = Step(
-        rows=-(-choices.batch // choices.accumulate) * (2 if unit == "pairs" else 1), length=shape.context,
+        rows=-(-choices.batch // choices.accumulate) * wide_of(job), length=shape.context,
         half=choices.precision != "fp32", gpu=choices.device.startswith("cuda"), masked=unit == "documents",
         recompute=training.checkpoint_activations,
     )  # fmt: skip
     keeping = Keeping(
         optimizer=keeping.optimizer, best=keeping.best, average=keeping.average, checkpoints=keeping.checkpoints, adapter=adapter,
     )  # fmt: skip
-    tokens = choices.batch * (2 if unit == "pairs" else 1) * shape.context
+    tokens = choices.batch * wide_of(job) * shape.context
     share = adapter / sum(decoder.parameters(shape).values()) if frozen else 1.0
     flops = tokens * decoder.training_flops(shape, shape.context, step.recompute, share)
     return flops, memory.training(shape, step, keeping)

@@ -103,7 +103,9 @@ def _texts(model: Speaker, judged: Judged, corpus: Corpus, options: LanguageEval
         "metrics": metrics,
         "against": against,
         "best_baseline": _best(metrics, judged),
-        "compressed": figures.compressed(corpus, judged.train, model.tokenizer) if options.ngrams and render.reads(judged.objective) == "text" else {},
+        "compressed": figures.compressed(corpus, judged.train, model.tokenizer)
+        if options.ngrams and render.reads(judged.objective) == "text"
+        else {},
         "slices": _slices(corpus, nats_N, judged, options),
         "learnt": all(_is_better(against[name]) for name in ("1-gram", "start") if name in against),
     }
@@ -144,7 +146,7 @@ def _is_better(difference: Mapping[str, Any]) -> bool:
 def _slices(corpus: Corpus, nats_N: np.ndarray, judged: Judged, options: LanguageEvaluation) -> dict[str, Any]:
     """Column -> the loss of each of its values."""
     texts = judged.texts
-    found = {}
+    found: dict[str, Any] = {}
     for column in options.slices or ():
         if texts is None or column not in texts.columns:
             raise DataError(f'evaluate.slices: there is no column "{column}". Name one of the data.')
@@ -159,16 +161,17 @@ def _slices(corpus: Corpus, nats_N: np.ndarray, judged: Judged, options: Languag
 
 def _pairs(model: Speaker, judged: Judged, corpus: Corpus, options: LanguageEvaluation, progress: Progress) -> dict[str, Any]:
     """How often the chosen answer is the likelier one, under the model and under the one that it started from."""
-    own = _margins(model, corpus)
+    per_token = bool(judged.objective.options.get("normalised"))
+    own = _margins(model, corpus, per_token)
     progress("evaluate: baselines", 1, 4, {})
     metrics: dict[str, Any] = {"accuracy": _preferred("chosen answer likelier", own)}
     against = {}
     if judged.start is not None:
-        before = _margins(judged.start, corpus)
+        before = _margins(judged.start, corpus, per_token)
         metrics["accuracy"]["baselines"]["start"] = record(wilson(*_right(before)))
         metrics["reward_accuracy"] = _preferred("chosen answer gained more than the rejected one", own - before)
         moved = ratio(own - before, np.ones(len(own)), options.resamples, options.seed)
-        metrics["margin"] = {**record(moved), "title": "gain of the chosen over the rejected answer, nats", "baselines": {}}
+        metrics["margin"] = {**record(moved), "title": "gain of the chosen over the rejected answer, nats" + " per token" * per_token, "baselines": {}}
         change = np.sign(own) / 2 - np.sign(before) / 2
         against["start"] = record(ratio(change, np.ones(len(own)), options.resamples, options.seed))
     learnt = _is_better(against["start"]) if against else metrics["accuracy"]["low"] > 0.5
@@ -183,10 +186,11 @@ def _pairs(model: Speaker, judged: Judged, corpus: Corpus, options: LanguageEval
     }
 
 
-def _margins(model: Speaker, corpus: Corpus) -> np.ndarray:
-    """float64 (P,): by how many nats the chosen answer of each pair is likelier than the rejected one."""
-    nats, _ = corpus.sums(figures.told_by(model, corpus, "documents", None), corpus.documents)
-    return np.asarray(nats[1::2] - nats[0::2])
+def _margins(model: Speaker, corpus: Corpus, per_token: bool) -> np.ndarray:
+    """float64 (P,): by how many nats (per token, as the objective compares them) the chosen answer is likelier than the rejected one."""
+    nats, tokens = corpus.sums(figures.told_by(model, corpus, "documents", None), corpus.documents)
+    each = nats / np.maximum(tokens, 1) if per_token else nats
+    return np.asarray(each[1::2] - each[0::2])
 
 
 def _right(margins: np.ndarray) -> tuple[int, int]:

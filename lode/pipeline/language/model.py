@@ -213,10 +213,12 @@ class LanguageModel:
         return self.engine().logprobs([tokens.tolist()])[0]
 
     def _tokens(self, text: str) -> list[int]:
-        found = self.tokenizer.encode([text])[0].tolist()
+        """A text to go on from, as a document begins: with the token that its tokenizer puts first, if there is one."""
+        first = [] if self.tokenizer.begin is None else [self.tokenizer.begin]
+        found = [*first, *(int(token) for token in self.tokenizer.encode([text])[0])]
         if not found and self.tokenizer.end is not None:
             return [self.tokenizer.end]  # nothing to go on from: as a new document begins
-        return [int(token) for token in found]
+        return found
 
     def _prompts(self, frame: pl.DataFrame) -> list[list[int]]:
         objective = Component.from_json(self.recipe["objective"])

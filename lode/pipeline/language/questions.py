@@ -31,7 +31,7 @@ def contents(place: Place, path: str, sha256: str | None, origin: str | None) ->
     return gzip.decompress(found) if path.lower().endswith(".gz") else found
 
 
-def rows(data: bytes, path: str, columns: Sequence[str]) -> list[Row]:
+def rows(data: bytes, path: str, columns: Sequence[str]) -> Sequence[Row]:
     """The rows of a jsonl or a csv file, each with every one of `columns`. Errors: DataError naming file, line and what is missing."""
     name = path.lower().removesuffix(".gz")
     if not name.endswith(ENDINGS):
@@ -47,7 +47,7 @@ def rows(data: bytes, path: str, columns: Sequence[str]) -> list[Row]:
     return found
 
 
-def _csv(data: bytes, path: str) -> list[Row]:
+def _csv(data: bytes, path: str) -> Sequence[Row]:
     try:
         return pl.read_csv(io.BytesIO(data), infer_schema=False).rows(named=True)
     except pl.exceptions.PolarsError as error:
@@ -56,7 +56,7 @@ def _csv(data: bytes, path: str) -> list[Row]:
         ) from error
 
 
-def _jsonl(data: bytes, path: str) -> list[Row]:
+def _jsonl(data: bytes, path: str) -> Sequence[Row]:
     found = []
     for number, line in enumerate(data.splitlines(), start=1):
         if not line.strip():
@@ -100,7 +100,8 @@ class Context:
         return tokens[-most:]
 
     def _tokens(self, text: str) -> list[int]:
-        return [int(token) for token in self.tokenizer.encode([text])[0]]
+        begin = [] if self.tokenizer.begin is None else [self.tokenizer.begin]
+        return [*begin, *map(int, self.tokenizer.encode([text])[0])]
 
     def told(self) -> dict[str, Any]:
         """For the report."""

@@ -10,18 +10,19 @@ from typing import Any
 from lode.pipeline import pictures
 from lode.pipeline.evaluate import plain
 from lode.pipeline.language.words import figure, summary, verdict
-from lode.pipeline.page import Block, drawn, heading, note, table, text
+from lode.pipeline.page import Block, drawn, heading, note, quoted, table, text
 from lode.pipeline.report import page
-from lode.pipeline.sections import Section, anything
+from lode.pipeline.sections import Section, anything, forecast
 from lode.pipeline.state import write_bytes
 from lode.pipeline.wording import interval, number
 
 __all__ = ["html", "render", "summary"]
 
 _SHOWN_CHARS = 2000
-_STEPS = ("tokens", "step", "steps", "epoch", "round")
+_STEPS = ("epoch", "round")
 _TITLES = {
     "plan": "Forecast and actual",
+    "forecast": "Forecast and actual",
     "cost": "What it costs",
     "seconds": "Time, in seconds",
     "hardware": "Made on",
@@ -70,10 +71,15 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
         Section("Questions with known answers", _tasks(report["tasks"])),
         Section("Is any group foretold worse?", _slices(report["slices"])),
         Section("What it writes", _samples(report)),
-        Section("Training", _curve(facts.get("history") or ()) + _speed(facts)),
+        Section("Training", _curve(facts) + _speed(facts)),
         Section("The texts and their tokens", _corpus(facts.get("corpus") or {})),
+        Section("Forecast and actual", forecast(facts["forecast"]) if facts.get("forecast") else []),
     ]
-    rest = {key: entry for key, entry in facts.items() if key not in ("history", "corpus") and entry not in (None, "", [], {})}
+    rest = {
+        key: entry
+        for key, entry in facts.items()
+        if key not in ("history", "corpus", "forecast") and entry not in (None, "", [], {})
+    }
     for key, title in _TITLES.items():
         if key in rest:
             found.append(Section(title, anything(rest.pop(key))))
@@ -143,16 +149,19 @@ def _samples(report: Mapping[str, Any]) -> list[Block]:
     samples = report["samples"]
     if not samples:
         return []
-    known = any("reference" in sample for sample in samples)
-    header = ["how", "prompt", "what it wrote", *(["known answer"] if known else [])]
-    keys = ["how", "prompt", "text", *(["reference"] if known else [])]
-    blocks = [table(header, [[_cut(sample[key]) for key in keys] for sample in samples], caption="Fixed seeds: nobody chose them.")]
+    blocks = [note("Prompt and continuation; the model begins at the bar. Seeds are fixed: nobody chose these.")]
+    for sample in samples:
+        if "reference" in sample:
+            said = f"{sample['prompt']}\n\n>> {sample['text']}\n\n(known answer) {sample['reference']}"
+        else:
+            said = f"{sample['prompt']}|{sample['text']}"
+        blocks.append(quoted(_cut(said), sample["how"]))
     found = report["memorised"]
     if found:
-        words = f"The longest passage of these samples that stands word for word in the training texts has {found['most']:,} tokens"
-        words += f" ({_cut(found['passage'])!r})" if found["passage"] else ""
-        words += f"; of as long pieces of held-out text, which people wrote, {found['held_out_most']:,}."
-        blocks += [heading("Is it repeating its training texts?"), text(words)]
+        said = f"The longest passage of these samples that stands word for word in the training texts has {found['most']:,} tokens"
+        said += f" ({_cut(found['passage'])!r})" if found["passage"] else ""
+        said += f"; of as long pieces of held-out text, which people wrote, {found['held_out_most']:,}."
+        blocks += [heading("Is it repeating its training texts?"), text(said)]
     return blocks
 
 
@@ -188,17 +197,19 @@ def _speed(facts: Mapping[str, Any]) -> list[Block]:
     return [text(words + ".")]
 
 
-def _curve(history: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Every loss that training noted, over what it counts by."""
+def _curve(facts: Mapping[str, Any]) -> list[Block]:
+    """Every loss that training noted, over its steps where their number is known."""
+    history, every = facts.get("history") or (), (facts.get("choices") or {}).get("judge_steps") or 1
     by = next((key for key in _STEPS if any(key in entry for entry in history)), None)
     series: dict[str, tuple[list[float], list[float]]] = {}
     for place, entry in enumerate(history, start=1):
         for key, value in entry.items():
             if "loss" in key and isinstance(value, int | float):
                 x, y = series.setdefault(key.replace("_", " "), ([], []))
-                x.append(float(entry.get(by, place) if by else place))
+                x.append(float(entry.get(by, place) if by else place) * every)
                 y.append(float(value))
     series = {name: points for name, points in series.items() if len(points[0]) > 1}
     if not series:
         return []
-    return [drawn(("Loss while training", pictures.lines(series, by or "round", "loss", "Learning curve")))]
+    name = "step" if every > 1 else by or "round"
+    return [drawn(("Loss while training", pictures.lines(series, name, "loss", "Learning curve")))]

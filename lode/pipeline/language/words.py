@@ -106,7 +106,7 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
 def summary(report: Mapping[str, Any]) -> str:
     """At most 25 lines of plain ASCII: headline, figures beside the baseline, questions, warnings."""
     best = report["best_baseline"]
-    rows = [("", "", f"baseline {best}" if best else "")]
+    rows = [("", "", f"baseline {best}")] if best else []
     for word, entry in report["metrics"].items():
         other = entry["baselines"].get(best)
         rows.append((entry["title"], figure(word, entry), figure(word, other) if other else "-"))

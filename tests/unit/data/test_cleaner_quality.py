@@ -20,7 +20,10 @@ GOOD = (
     "Today people walk along the banks on Sundays, feed ducks, and have tea in a house which once stored flour and cloth.\n"
     "A small museum shows how all of that worked, with tools, maps and letters that families kept for many years."
 )
-TANG = "\u767d\u65e5\u4f9d\u5c71\u5c3d\uff0c\u9ec4\u6cb3\u5165\u6d77\u6d41\u3002\n\u6b32\u7a77\u5343\u91cc\u76ee\uff0c\u66f4\u4e0a\u4e00\u5c42\u697c\u3002"
+TANG = (
+    "\u767d\u65e5\u4f9d\u5c71\u5c3d\uff0c\u9ec4\u6cb3\u5165\u6d77\u6d41\u3002\n"
+    "\u6b32\u7a77\u5343\u91cc\u76ee\uff0c\u66f4\u4e0a\u4e00\u5c42\u697c\u3002"
+)
 
 
 def made(**options: object) -> Cleaner:
@@ -65,8 +68,12 @@ def test_each_rule_finds_its_text(text: str, said: str) -> None:
 def test_a_rule_that_is_null_is_off_and_banned_words_count_in_any_case() -> None:
     assert why("Too short to say much.", min_words=None, max_short_lines=None) is None
     assert why(f"{GOOD} LOREM Ipsum", banned=["lorem ipsum"]) == 'holds "lorem ipsum"'
-    assert why(GOOD.replace("the", "a").replace("and", "or").replace("of", "by").replace("that", "what").replace("have", "h")) is None
-    assert why("Der Fluss entspringt im Norden und treibt viele alte Wasserräder an. " * 2, min_words=9, min_stop_words=1) is not None
+    assert (
+        why(GOOD.replace("the", "a").replace("and", "or").replace("of", "by").replace("that", "what").replace("have", "h")) is None
+    )
+    assert (
+        why("Der Fluss entspringt im Norden und treibt viele alte Mu\u0308hlen an. " * 2, min_words=9, min_stop_words=1) is not None
+    )
 
 
 def test_chinese_is_counted_in_characters_and_not_asked_for_words() -> None:
@@ -81,6 +88,7 @@ def test_dropped_rows_carry_their_reason() -> None:
     cleaner = made()
     cleaner.fit(frame.lazy(), {"text": "text"})
     assert cleaner.apply(frame)[ROW].to_list() == [4] and cleaner.scope == "source"
+    assert list(cleaner.notes) == ["why: 1 too few words, 1 words too short."]
     told = cleaner.why(pl.DataFrame({"row": pl.Series([7, 9], dtype=pl.UInt64)}))
     assert told is not None and told.to_list() == ["too few words (1)", "words too short (1)"]
     with pytest.raises(DataError, match=r'quality.columns: no column "texts", found text. Did you mean "text"\?'):
@@ -101,4 +109,9 @@ def test_web_pages_are_mostly_kept_and_the_reasons_counted(lode_data: Path) -> N
     with gzip.open(lode_data / "lm-corpus/en_c4_demo.jsonl.gz") as file:
         texts = pl.read_ndjson(file.read())["text"]
     reasons = Counter(reason.split(" (")[0] for reason in why_bad(texts, made().limits).drop_nulls())  # type: ignore[attr-defined]
-    assert reasons == {"too few words": 27, "runs of five words repeated": 6, "too many # or ...": 1, "one pair of words too often": 1}
+    assert reasons == {
+        "too few words": 27,
+        "runs of five words repeated": 6,
+        "too many # or ...": 1,
+        "one pair of words too often": 1,
+    }

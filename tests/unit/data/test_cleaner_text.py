@@ -150,3 +150,10 @@ def test_rows_of_other_languages_are_dropped() -> None:
         make("language", keep=["xx"]).fit(frame.lazy(), {"x": "text"})
     with pytest.raises(DataError, match="no input is a text"):
         make("language", keep=["en"]).fit(frame.lazy(), {"x": "category"})
+
+
+def test_documents_keep_their_lines_and_indents() -> None:
+    text = "\n \n  def f():  \r\n\treturn 1 \n\n\n \nx  =  2\u00a0\n\n"
+    lines = "  def f():\n\treturn 1\n\nx  =  2"
+    assert cleaned(text, whitespace="lines") == lines == cleaned(lines, whitespace="lines")
+    assert cleaned(" \n\n ", whitespace="lines") is None

@@ -1,8 +1,9 @@
-"""The source of texts: one file or many, whole, by paragraph or by line; pages; what is no text. Folders of classes: test_sources_files.py."""
+"""The source of texts: one file or many, whole or in pieces; pages; what is no text. Folders of classes: test_sources_files.py."""
 
 from __future__ import annotations
 
 import gzip
+import lzma
 import random
 import re
 import zipfile
@@ -38,8 +39,6 @@ def make(folder: Path, **options: object) -> Source:
 )
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.txt.gz", "a.txt.xz"])
 def test_one_file_is_read_whole_or_in_pieces(unit: str, texts: list[str], name: str, tmp_path: Path) -> None:
-    import lzma
-
     packed = gzip.compress(TEXT) if name.endswith("gz") else lzma.compress(TEXT) if name.endswith("xz") else TEXT
     (tmp_path / name).write_bytes(packed)
     check_source(lambda: make(tmp_path, path=name, documents=unit))
@@ -57,7 +56,12 @@ def test_folders_and_archives_are_cut_in_pieces_too(tmp_path: Path) -> None:
     (tmp_path / "code/readme.txt").write_text("no code")
     check_source(lambda: make(tmp_path, path="code", suffixes=[".py"], documents="paragraph"))
     found = make(tmp_path, path="code", suffixes=[".py"], documents="paragraph", skip=["tests"]).scan().collect()
-    assert found.rows() == [("x = 1", None, "a.py"), ("y = 2", None, "a.py"), ("z = 3", "lib", "lib/b.py"), ("packed", "lib", "lib/d.py.gz")]
+    assert found.rows() == [
+        ("x = 1", None, "a.py"),
+        ("y = 2", None, "a.py"),
+        ("z = 3", "lib", "lib/b.py"),
+        ("packed", "lib", "lib/d.py.gz"),
+    ]
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
         for path in sorted((tmp_path / "code").rglob("*.py")):
             archive.write(path, path.relative_to(tmp_path / "code"))
@@ -70,7 +74,9 @@ def test_of_pages_the_text_is_taken(tmp_path: Path) -> None:
     <body><!-- no --><h1>Head</h1>\n<p>One <b>bold</b>\ntext.<br>Next &lt;3</p>
     <ul><li>a</li><li>b</li></ul><script>x()</script></body></html>"""
     (tmp_path / "p.html").write_text(page)
-    assert make(tmp_path, path="p.html").scan().collect()["text"].to_list() == ["T & t\n\nHead\n\nOne bold text.\nNext <3\n\na\n\nb"]
+    assert make(tmp_path, path="p.html").scan().collect()["text"].to_list() == [
+        "T & t\n\nHead\n\nOne bold text.\nNext <3\n\na\n\nb"
+    ]
     assert make(tmp_path, path=".", suffixes=[".html"]).scan().collect()["text"].to_list()[0].startswith("T & t\n\nHead")
     assert markup.text_of_pages(pl.Series(["<pre>a\n  b</pre>c", None])).to_list() == ["a\n  b\n\nc", None]
 
@@ -120,7 +126,7 @@ def test_files_without_text_and_pieces_without_end_are_errors(tmp_path: Path, mo
     monkeypatch.setattr(documents.files, "MAX_LINE_BYTES", 1 << 20)
     monkeypatch.setattr(documents.archives, "MAX_FILE_BYTES", 1 << 21)
     (tmp_path / "huge.txt").write_bytes(b"x" * (3 << 20))
-    with pytest.raises(DataError, match="huge.txt: found a line of more than 1 MiB, which would have to be held in memory whole"):
+    with pytest.raises(DataError, match=r"huge\.txt: found a line of more than 1 MiB, which would have to be held in memory whole"):
         make(tmp_path, path="huge.txt", documents="line").scan()
     with pytest.raises(DataError, match=r"found a file of more than 2 MiB, .* Use documents: paragraph, or split it"):
         make(tmp_path, path="huge.txt").scan()

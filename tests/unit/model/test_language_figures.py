@@ -1,4 +1,4 @@
-"""N-gram models are distributions and foretell as counted by hand; told tokens cost what the decoder says; passages are found; intervals hold."""
+"""N-gram models are distributions, told tokens cost what the decoder says, repeated passages are found, intervals hold."""
 
 from __future__ import annotations
 
@@ -97,7 +97,10 @@ def test_documents_do_not_see_one_another() -> None:
 
 
 def _brute(text: list[int], other: list[int]) -> int:
-    return max((size for size in range(len(text) + 1) if any(_has(other, text[at : at + size]) for at in range(len(text) - size + 1))), default=0)
+    return max(
+        (size for size in range(len(text) + 1) if any(_has(other, text[at : at + size]) for at in range(len(text) - size + 1))),
+        default=0,
+    )
 
 
 def _has(other: list[int], part: list[int]) -> bool:

@@ -81,3 +81,10 @@ def test_flat_cos_keeps_half_of_the_steps() -> None:
     assert [decay_share(step, 100, "flat_cos") for step in (0, 49, 50)] == [1.0] * 3
     assert decay_share(75, 100, "flat_cos") == pytest.approx(0.5)
     assert decay_share(99, 100, "constant") == 1.0
+
+
+@pytest.mark.parametrize("word", ["cosine", "linear", "wsd"])
+def test_a_rate_ends_where_final_rate_says(word: str) -> None:
+    rates, plain = rates_of(word, warmup=0.1, final_rate=0.1), rates_of(word, warmup=0.1)
+    assert max(rates) == 2.0
+    assert rates[10:] == pytest.approx([0.2 + 0.9 * rate for rate in plain[10:]])

@@ -104,6 +104,7 @@ def test_every_option_of_train_is_tested_somewhere() -> None:
         "strategy",
         "budget",
         "pretrain",
+        *("steps", "judge_steps", "batch_tokens", "final_rate"),  # tests/unit/model/language/test_language_training.py
     }
     here = {word for word, _ in WORDS} | {"deterministic", "threads", "checkpoint_seconds", "device"}
     assert set(section("train").options) == elsewhere | here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import pytest
 
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
-from lode.core.types import Component
+from lode.core.types import ColumnName, Component
 from lode.data.corpus import store
 from lode.data.place import Place
 from lode.model.language.scoring import nats_of_document
@@ -25,7 +26,12 @@ from lode.pipeline.language.options import LanguageEvaluation
 from lode.pipeline.language.report import render, summary
 from lode.testing.speaker import PlainSpeaker, counting_speaker, small_speaker
 
-TEXTS = [f"the {animal} {verb} the {other}. " for animal in ("cat", "dog", "hen") for verb in ("sees", "hears") for other in ("cow", "pig", "fox")]
+TEXTS = [
+    f"the {animal} {verb} the {other}. "
+    for animal in ("cat", "dog", "hen")
+    for verb in ("sees", "hears")
+    for other in ("cow", "pig", "fox")
+]
 NEXT = Component("next_token", {})
 QUICK = LanguageEvaluation(resamples=100, sample_tokens=12, samples=2)
 FACTS = {
@@ -61,7 +67,7 @@ def test_the_loss_is_the_mean_over_every_token_that_can_be_told(packing: str, fa
     report = evaluate(farmer, judged, QUICK, FACTS)
     arrays = store.read(judged.tokens)
     edges = arrays["documents"] if packing == "documents" else arrays["documents"][[0, -1]]
-    told = [nats_of_document(farmer.decoder, arrays["tokens"][a:b], 48, 48)[1:] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    told = [nats_of_document(farmer.decoder, arrays["tokens"][a:b], 48, 48)[1:] for a, b in itertools.pairwise(edges)]
     loss = report["metrics"]["loss"]
     assert loss["value"] == pytest.approx(float(np.concatenate(told).mean()), rel=1e-5)
     assert loss["low"] < loss["value"] < loss["high"]
@@ -111,12 +117,12 @@ def test_groups_of_a_column_get_a_loss_each(farmer: PlainSpeaker, tmp_path: Path
     known = [text if "fox" in text else text[::-1] for text in TEXTS]
     rows = _frame(known, kind=["plain" if "fox" in text else "mirrored" for text in TEXTS])
     judged = _judged(tmp_path, farmer, rows)
-    options = LanguageEvaluation(resamples=100, samples=0, ngrams=2, slices=["kind"])
+    options = LanguageEvaluation(resamples=100, samples=0, ngrams=2, slices=[ColumnName("kind")])
     found = {item["group"]: item for item in evaluate(farmer, judged, options, FACTS)["slices"]["kind"]}
     assert found["mirrored"]["value"] > found["plain"]["value"] + 1
     assert sum(item["documents"] for item in found.values()) == 6
     with pytest.raises(DataError, match=r'evaluate\.slices: there is no column "sort"'):
-        evaluate(farmer, judged, LanguageEvaluation(slices=["sort"]), FACTS)
+        evaluate(farmer, judged, LanguageEvaluation(slices=[ColumnName("sort")]), FACTS)
 
 
 def test_the_page_shows_everything_and_repeats_byte_by_byte(farmer: PlainSpeaker, tmp_path: Path) -> None:
@@ -164,7 +170,7 @@ def test_answers_are_judged_against_the_model_before(farmer: PlainSpeaker, tmp_p
     assert report["headline"].removeprefix("Nothing was learnt: o").removeprefix("O").startswith("n 4 held-out conversations")
     sample = report["samples"][0]
     assert sample["prompt"].startswith("who ") and sample["reference"] in rows["say"].to_list()
-    assert "known answer" in render(report, tmp_path / "page").read_text("utf-8")
+    assert f"(known answer) {sample['reference']}</pre>" in render(report, tmp_path / "page").read_text("utf-8")
 
 
 def test_pairs_are_judged_by_which_answer_is_likelier(farmer: PlainSpeaker, tmp_path: Path) -> None:

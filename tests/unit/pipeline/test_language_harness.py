@@ -64,14 +64,18 @@ def test_a_rolling_text_is_told_once_from_its_first_token_on(harness: ModuleType
     speaker = small_speaker(["abcdefgh"], context=8)
     model = harness.HarnessModel(speaker)
     text = "abcdefgh" * 3
-    tokens = np.concatenate(([speaker.tokenizer.end], speaker.tokenizer.encode([text])[0]))
+    tokens = np.append([speaker.tokenizer.end or 0], speaker.tokenizer.encode([text])[0])
     first, second, third = (told(speaker.decoder, [tokens[begin : begin + 9]])[0].nats for begin in (0, 8, 16))
-    assert model.loglikelihood_rolling([Asked((text,))]) == [pytest.approx(-float(np.concatenate((first, second, third)).sum()), abs=1e-4)]
+    assert model.loglikelihood_rolling([Asked((text,))]) == [
+        pytest.approx(-float(np.concatenate((first, second, third)).sum()), abs=1e-4)
+    ]
 
 
 def test_answers_end_where_the_task_says(harness: ModuleType, cyclist: PlainSpeaker) -> None:
     model = harness.HarnessModel(cyclist)
-    assert model.generate_until([Asked(("a b", {"until": [" e"], "max_gen_toks": 8})), Asked(("a b", {"until": "d", "max_gen_toks": 3}))]) == [
+    assert model.generate_until(
+        [Asked(("a b", {"until": [" e"], "max_gen_toks": 8})), Asked(("a b", {"until": "d", "max_gen_toks": 3}))]
+    ) == [
         " c d",
         " c ",
     ]

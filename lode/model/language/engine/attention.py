@@ -23,6 +23,9 @@ from lode.model.language.engine.cache import Cache
 _WORTH_WALKING = 0.6
 """Share of pages in use from which on reading all of them costs less than copying those in use (a copy reads, writes and reads)."""
 
+ALONE_TOKENS = 1024
+"""A text that decodes alone, up to this length: its pages are copied together for torch's own kernel, two operations instead of ten."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
@@ -58,17 +61,23 @@ class Decoding:
         seen_C = np.append(length_D, page_tokens)[owner_C] - first_C
         packed = np.stack((owner_C, np.minimum(owner_C, len(length_D) - 1), seen_C))
         self.owner_C, self.query_C, self.seen_C = torch.from_numpy(packed).to(device)
-        self.copied_E = torch.from_numpy(page_C[rest]).to(device)
+        self.has_strangers = len(page_C) < len(owner_C)
+        self._copied_E = torch.from_numpy(page_C[rest]).to(device) if rest.any() else None
         self.page_tokens = page_tokens
         self._masks: dict[int | None, torch.Tensor] = {}
 
-    def mask(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-        """0 where a query sees a position, else minus infinity, (C, 1, 1, O)."""
+    def copied(self, pages_PGOK: torch.Tensor) -> torch.Tensor:
+        """The pages that are not read where they lie, (E, G, O, K)."""
+        return pages_PGOK[:0] if self._copied_E is None else pages_PGOK.index_select(0, self._copied_E)
+
+    def mask(self, window: int | None, groups: int, dtype: torch.dtype) -> torch.Tensor:
+        """0 where a query sees a position, else minus infinity, (C G, 1, O)."""
         found = self._masks.get(window)
         if found is None:
             behind_CO = self.seen_C[:, None] - torch.arange(1, self.page_tokens + 1, device=self.seen_C.device)
             is_seen = behind_CO >= 0 if window is None else (behind_CO >= 0) & (behind_CO < window)
-            found = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device).masked_fill_(~is_seen, float("-inf"))[:, None, None]
+            found = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device).masked_fill_(~is_seen, float("-inf"))
+            found = found.repeat_interleave(groups, dim=0)[:, None]
             self._masks[window] = found
         return found
 
@@ -97,19 +106,22 @@ class PagedAttend:
         num_decoding: D.
     """
 
-    def __init__(self, cache: Cache, rows_NG: torch.Tensor, decoding: Decoding | None, num_decoding: int, pieces: list[Piece]) -> None:
+    def __init__(
+        self, cache: Cache, rows_NG: torch.Tensor, decoding: Decoding | None, num_decoding: int, pieces: list[Piece]
+    ) -> None:
         self._cache, self._rows, self._decoding, self._num_decoding = cache, rows_NG.view(-1), decoding, num_decoding
         self._pieces = [PieceAttend(cache, piece, rows_NG.device) for piece in pieces]
 
     def __call__(self, layer: int, q_BTHK: torch.Tensor, k_BTGK: torch.Tensor, v_BTGK: torch.Tensor, look: Look) -> torch.Tensor:
-        width = q_BTHK.shape[-1]
-        k_PGOK, v_PGOK = self._cache.k_LPGOK[layer], self._cache.v_LPGOK[layer]
-        k_PGOK.view(-1, width).index_copy_(0, self._rows, k_BTGK.reshape(-1, width))
-        v_PGOK.view(-1, width).index_copy_(0, self._rows, v_BTGK.reshape(-1, width))
+        width, (k_XK, v_XK) = q_BTHK.shape[-1], self._cache.rows[layer]
+        k_XK.index_copy_(0, self._rows, k_BTGK.reshape(-1, width))
+        v_XK.index_copy_(0, self._rows, v_BTGK.reshape(-1, width))
+        if not self._pieces and self._decoding is not None:
+            return decode(q_BTHK.squeeze(1), *self._cache.layers[layer], self._decoding, look).unsqueeze(1)
         q_NHK, k_NGK, v_NGK = q_BTHK.squeeze(1), k_BTGK.squeeze(1), v_BTGK.squeeze(1)
         made, at = [], self._num_decoding
         if self._decoding is not None:
-            made.append(decode(q_NHK[:at], k_PGOK, v_PGOK, self._decoding, look))
+            made.append(decode(q_NHK[:at], *self._cache.layers[layer], self._decoding, look))
         for piece in self._pieces:
             to = at + piece.length
             made.append(piece(layer, q_NHK[at:to], k_NGK[at:to], v_NGK[at:to], look))
@@ -118,40 +130,51 @@ class PagedAttend:
 
 
 def decode(q_DHK: torch.Tensor, k_PGOK: torch.Tensor, v_PGOK: torch.Tensor, plan: Decoding, look: Look) -> torch.Tensor:
-    """One query for each sequence over all its pages, (D, H, K)."""
-    (num, _, width), groups = q_DHK.shape, k_PGOK.shape[1]
-    q_CGRK = (q_DHK.view(num, groups, -1, width) * look.scale).index_select(0, plan.query_C)
-    scores_CGRO = _over_pages(q_CGRK, k_PGOK.transpose(2, 3), plan).float()
-    if look.softcap is not None:
-        scores_CGRO = look.softcap * torch.tanh(scores_CGRO / look.softcap)
-    scores_CGRO += plan.mask(look.window, torch.float32)
-    heads = q_CGRK.shape[1] * q_CGRK.shape[2]
-    best_CH = scores_CGRO.amax(-1).view(-1, heads)
-    owner_CH = plan.owner_C[:, None].expand(-1, heads)
-    best_DH = best_CH.new_full((num + 1, heads), float("-inf")).scatter_reduce_(0, owner_CH, best_CH, "amax")
-    weight_CGRO = (scores_CGRO - best_DH.index_select(0, plan.owner_C).view(*scores_CGRO.shape[:3], 1)).exp_()
-    sum_DH = best_CH.new_zeros((num + 1, heads)).index_add_(0, plan.owner_C, weight_CGRO.sum(-1).view(-1, heads))
-    made_CGRK = _over_pages(weight_CGRO.to(v_PGOK.dtype), v_PGOK, plan).float()
-    made_DHK = best_CH.new_zeros((num + 1, heads, width)).index_add_(0, plan.owner_C, made_CGRK.view(-1, heads, width))
-    return (made_DHK[:num] / sum_DH[:num, :, None]).to(q_DHK.dtype)
+    """One query for each sequence over all its pages, (D, H, K). X below: C G, products of one page and head."""
+    (num, heads, width), groups = q_DHK.shape, k_PGOK.shape[1]
+    q_XRK = q_DHK.index_select(0, plan.query_C).view(-1, heads // groups, width)
+    scores_CHO = _scores(q_XRK, k_PGOK, plan, look).view(-1, heads, plan.page_tokens).float()
+    if num == 1 and not plan.has_strangers:
+        weight_HY = functional.softmax(scores_CHO.transpose(0, 1).flatten(1), dim=-1)
+        weight_CHO = weight_HY.view(heads, -1, plan.page_tokens).transpose(0, 1)
+        return _over_values(weight_CHO, v_PGOK, plan).sum(0, keepdim=True).to(q_DHK.dtype)
+    owner_C, best_CH = plan.owner_C, scores_CHO.amax(-1)
+    best_DH = best_CH.new_full((num + 1, heads), float("-inf")).scatter_reduce_(
+        0, owner_C[:, None].expand(-1, heads), best_CH, "amax"
+    )
+    weight_CHO = (scores_CHO - best_DH.index_select(0, owner_C)[:, :, None]).exp_()
+    sum_DH = best_CH.new_zeros((num + 1, heads)).index_add_(0, owner_C, weight_CHO.sum(-1))
+    made_DHK = best_CH.new_zeros((num + 1, heads, width)).index_add_(0, owner_C, _over_values(weight_CHO, v_PGOK, plan))
+    return (made_DHK / sum_DH[:, :, None])[:num].to(q_DHK.dtype)
 
 
-def _over_pages(left_CGRX: torch.Tensor, pages_PGXY: torch.Tensor, plan: Decoding) -> torch.Tensor:
-    """Products of each pair with its page, (C, G, R, Y): the first ones with pages as they lie, the others with copies."""
-    walked = plan.num_walked
-    if not len(plan.copied_E):
-        return torch.matmul(left_CGRX, pages_PGXY[:walked])
-    copied = torch.matmul(left_CGRX[walked:], _copied(pages_PGXY, plan.copied_E))
-    if not walked:
-        return copied
-    return torch.cat((torch.matmul(left_CGRX[:walked], pages_PGXY[:walked]), copied))
+def _scores(q_XRK: torch.Tensor, k_PGOK: torch.Tensor, plan: Decoding, look: Look) -> torch.Tensor:
+    """Scaled, capped and masked scores (X, R, O)."""
+    mask_X1O = plan.mask(look.window, k_PGOK.shape[1], q_XRK.dtype)
+    at = plan.num_walked * k_PGOK.shape[1]
+    made = []
+    for pages, chosen in ((k_PGOK[: plan.num_walked], slice(0, at)), (plan.copied(k_PGOK), slice(at, None))):
+        if len(pages):
+            k_XKO = pages.flatten(0, 1).transpose(1, 2)
+            if look.softcap is None:
+                made.append(torch.baddbmm(mask_X1O[chosen], q_XRK[chosen], k_XKO, alpha=look.scale))
+            else:
+                scores = torch.bmm(q_XRK[chosen], k_XKO).mul_(look.scale / look.softcap).tanh_().mul_(look.softcap)
+                made.append(scores.add_(mask_X1O[chosen]))
+    return made[0] if len(made) == 1 else torch.cat(made)
 
 
-def _copied(pages_PGXY: torch.Tensor, index_E: torch.Tensor) -> torch.Tensor:
-    """Some pages, in the layout in which they lie."""
-    if pages_PGXY.is_contiguous():
-        return pages_PGXY.index_select(0, index_E)
-    return pages_PGXY.transpose(2, 3).index_select(0, index_E).transpose(2, 3)
+def _over_values(weight_CHO: torch.Tensor, v_PGOK: torch.Tensor, plan: Decoding) -> torch.Tensor:
+    """What each page adds to its owner, float32 (C, H, K)."""
+    (num, heads, size), groups = weight_CHO.shape, v_PGOK.shape[1]
+    weight_XRO = weight_CHO.to(v_PGOK.dtype).reshape(-1, heads // groups, size)
+    at = plan.num_walked * groups
+    made = [
+        torch.bmm(weight_XRO[chosen], pages.flatten(0, 1))
+        for pages, chosen in ((v_PGOK[: plan.num_walked], slice(0, at)), (plan.copied(v_PGOK), slice(at, None)))
+        if len(pages)
+    ]
+    return (made[0] if len(made) == 1 else torch.cat(made)).view(num, heads, -1).float()
 
 
 class PieceAttend:
@@ -171,17 +194,17 @@ class PieceAttend:
             first = self._first_page(look.window)
             end = self._begin + self.length - first * self._cache.page_tokens
             k_GTK, v_GTK = (
-                cache[layer].index_select(0, self._pages[first:]).transpose(0, 1).flatten(1, 2)[:, :end]
-                for cache in (self._cache.k_LPGOK, self._cache.v_LPGOK)
+                cache.index_select(0, self._pages[first:]).transpose(0, 1).flatten(1, 2)[:, :end]
+                for cache in self._cache.layers[layer]
             )
-        if look.softcap is not None or (q_HTK.dtype == torch.bfloat16 and q_HTK.device.type == "cpu"):
+        if look.softcap is not None or (q_HTK.dtype == torch.bfloat16 and q_HTK.device.type == "cpu" and self.length > 1):
             # Torch's kernel knows no softcap, and for bfloat16 on processors it takes twice the time of plain products
             made_HTK = _plain(q_HTK, k_GTK, v_GTK, look, self._mask(look.window))
         else:
-            needs_mask = bool(self._begin) or (look.window is not None and look.window < self.length)
-            mask = self._mask(look.window).to(q_HTK.dtype) if needs_mask else None
+            is_cut = look.window is not None and look.window < self._begin + self.length
+            mask = self._mask(look.window).to(q_HTK.dtype) if is_cut or (self._begin and self.length > 1) else None
             made_HTK = functional.scaled_dot_product_attention(
-                q_HTK[None], k_GTK[None], v_GTK[None], mask, is_causal=mask is None, scale=look.scale,
+                q_HTK[None], k_GTK[None], v_GTK[None], mask, is_causal=mask is None and self.length > 1, scale=look.scale,
                 enable_gqa=q_HTK.shape[0] != k_GTK.shape[0],
             )[0]  # fmt: skip
         return made_HTK.transpose(0, 1)

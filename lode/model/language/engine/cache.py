@@ -35,6 +35,9 @@ class Cache:
             )
         size = (shape.layers, self.num_pages, shape.groups, page_tokens, shape.head_width)
         self.k_LPGOK, self.v_LPGOK = (_zeros(size, dtype, device) for _ in range(2))
+        # Views that every step needs, made once: (P, G, O, K) of each layer, and rows of one position and head
+        self.layers = tuple(zip(self.k_LPGOK, self.v_LPGOK, strict=True))
+        self.rows = tuple((k.view(-1, shape.head_width), v.view(-1, shape.head_width)) for k, v in self.layers)
 
     def move(self, source: int, target: int) -> None:
         """Copy a page, in all layers."""

@@ -53,7 +53,8 @@ class Grammar(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One sequence to continue. adapter: the name of an attached adapter, None for the base. salt: prefixes are shared only among
-    requests of one salt (a tenant)."""
+    requests of one salt (a tenant).
+    """
 
     id: str
     tokens: Sequence[int]

@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from lode.core.errors import ModelError, listed, near_miss
 from lode.model.language.contracts import Architecture, Words
 from lode.model.language.decoder import Decoder
 from lode.model.language.engine import sampler, scoring
-from lode.model.language.engine.attention import Decoding, PagedAttend, Piece
+from lode.model.language.engine.attention import ALONE_TOKENS, Decoding, PagedAttend, Piece
 from lode.model.language.engine.cache import Cache, Slots
 from lode.model.language.engine.checks import check_request
 from lode.model.language.engine.contracts import Delta, Facts, FinishReason, Request, TokenFacts
@@ -57,7 +56,7 @@ class Engine:
         words: Words,
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
-        page_tokens: int = 32,
+        page_tokens: int = 64,
         max_sequences: int = 64,
         chunk_tokens: int = 256,
         max_waiting: int = 1024,
@@ -206,10 +205,14 @@ class Engine:
             Piece(begin=begin, length=count, pages=slots.table_SP[sequence.slot, : -(-(begin + count) // size)].copy())
             for begin, (sequence, count) in zip(begins, plan.prompts, strict=True)
         ]
-        several = None
+        several, rows = None, torch.from_numpy(rows_NG).to(self._device)
+        if len(decoding) == 1 and position_N[0] < ALONE_TOKENS:
+            at = int(position_N[0])
+            pieces.insert(0, Piece(begin=at, length=1, pages=slots.table_SP[decoding[0], : at // size + 1].copy()))
+            return PagedAttend(self.cache, rows, None, 0, pieces)
         if len(decoding):
             several = Decoding(slots.table_SP[decoding], slots.length_S[decoding] + 1, size, self._device)
-        return PagedAttend(self.cache, torch.from_numpy(rows_NG).to(self._device), several, len(decoding), pieces)
+        return PagedAttend(self.cache, rows, several, len(decoding), pieces)
 
     def _draw(self, plan: Plan, h_ND: torch.Tensor, counts: np.ndarray) -> list[Delta]:
         """One token for each sequence whose tokens are all in the cache now."""

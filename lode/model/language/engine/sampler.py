@@ -19,10 +19,12 @@ from torch.nn import functional
 from lode.model.language.engine.contracts import Sampling
 from lode.model.language.engine.sequence import Sequence
 
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """What was drawn. token_N: int64. is_finite_N: False where there was nothing to draw from. logprob_N: of the token, before
-    temperature and filters; top_NL, top_token_NL: the likeliest ones, best first; the last three are None where nobody asked."""
+    temperature and filters; top_NL, top_token_NL: the likeliest ones, best first; the last three are None where nobody asked.
+    """
 
     token_N: np.ndarray
     is_finite_N: np.ndarray

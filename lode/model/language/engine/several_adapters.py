@@ -4,7 +4,7 @@ Legend: N tokens, X inputs of a layer, Y outputs, A adapters in use in this step
 
 y = base(x) + factor_a up_a (down_a x) for the adapter a of each token. All adapters of a step are two products, (N, X) x (X, A U) and, with
 what belongs to other adapters set to 0, (N, A U) x (A U, Y): no sorting, no copies of tokens; ranks are small against X and Y.
-DoRA (Liu 2024, arXiv 2402.09353) then scales each output by magnitude_a / |W + factor_a up_a down_a|, which is computed when it is attached.
+DoRA (Liu 2024, arXiv 2402.09353) then scales each output by magnitude_a / |W + factor_a up_a down_a|, computed when it is attached.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lode.core.errors import ArtifactError, ModelError
 from lode.model.language import adapter_files
 from lode.model.language.contracts import Architecture
 from lode.model.language.decoder import Decoder
+from lode.model.language.engine.quantize import Int8Linear
 
 
 @dataclass(slots=True)
@@ -77,7 +78,9 @@ class Adapters:
     def attach(self, name: str, folder: Path) -> None:
         """Read an adapter. Errors: ArtifactError where its files are damaged or of another base; ModelError where the name is taken."""
         if self._architecture is None:
-            raise ModelError("adapter: found an engine without an architecture, which cannot read adapters. Make it with `architecture=`.")
+            raise ModelError(
+                "adapter: found an engine without an architecture, which cannot read adapters. Make it with `architecture=`."
+            )
         if name in self._found:
             raise ModelError(f'adapter: found "{name}" attached already. Detach it first, or choose another name.')
         read = adapter_files.read(self._decoder, self._architecture, folder)
@@ -121,7 +124,8 @@ class Adapters:
         down, up = (tensor.to(weight.device, torch.float32) for tensor in (delta.down, delta.up * delta.factor))
         scale = None
         if delta.magnitude is not None:
-            lengths = torch.linalg.vector_norm(layer.weight.float() + up @ down, dim=1)
+            base = layer.dequantized() if isinstance(layer, Int8Linear) else layer.weight.float()
+            lengths = torch.linalg.vector_norm(base + up @ down, dim=1)
             scale = (delta.magnitude.to(weight.device, torch.float32) / lengths).to(weight.dtype)
         return Beside(down.to(weight.dtype), up.to(weight.dtype), scale)
 

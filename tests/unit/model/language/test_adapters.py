@@ -90,7 +90,9 @@ def test_experts_and_their_router_have_no_adapter() -> None:
         ("gemma3", "lora", {"rank": 2, "targets": ["layers.0.attention.q", "down"]}),
     ],
 )
-def test_peft_reads_ours_and_we_read_what_it_writes(architecture: str, word: str, options: dict[str, object], tmp_path: Path) -> None:
+def test_peft_reads_ours_and_we_read_what_it_writes(
+    architecture: str, word: str, options: dict[str, object], tmp_path: Path
+) -> None:
     peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
     made, decoder = base(architecture)
     weights.save(decoder, made, tmp_path / "base")
@@ -142,14 +144,18 @@ def _saved(folder: Path) -> Path:
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     folder = _saved(tmp_path / "adapter")
     made, other = base("llama", seed=1)
-    with pytest.raises(ArtifactError, match="found an adapter for base weights [0-9a-f]{12}, allowed is one for [0-9a-f]{12}, which"):
+    with pytest.raises(
+        ArtifactError, match=r"found an adapter for base weights [0-9a-f]{12}, allowed is one for [0-9a-f]{12}, which"
+    ):
         adapter_files.load(other, made, folder)
     made, other = base("gpt2")
     with pytest.raises(ArtifactError, match='found an adapter for a "llama", allowed is one for this base, a "gpt2"'):
         adapter_files.load(other, made, folder)
     tensors = load_file(folder / adapter_files.WEIGHTS)
     save_file(tensors, folder / adapter_files.WEIGHTS)  # as peft writes it: without a word about the base
-    with pytest.raises(ArtifactError, match=r"found adapters for model\.layers\.0.*allowed are layers of this base such as transformer\.h"):
+    with pytest.raises(
+        ArtifactError, match=r"found adapters for model\.layers\.0.*allowed are layers of this base such as transformer\.h"
+    ):
         adapter_files.load(other, made, folder)
     made, own = base("llama")
     key = next(iter(tensors))

@@ -29,7 +29,9 @@ def test_digests_cover_everything_before_and_only_full_pages() -> None:
 
 
 def test_tenants_and_adapters_never_share() -> None:
-    starts = {chain_start(salt, adapter) for salt, adapter in (("", None), ("a", None), ("", "a"), ("a", "a"), ("", ""), ("aa", None))}
+    starts = {
+        chain_start(salt, adapter) for salt, adapter in (("", None), ("a", None), ("", "a"), ("a", "a"), ("", ""), ("aa", None))
+    }
     assert len(starts) == 6
 
 

@@ -45,7 +45,7 @@ def test_characters_come_whole() -> None:
 
 
 def test_what_never_becomes_a_character_is_replaced_at_the_end() -> None:
-    assert "".join(written("ab".encode() + "漢".encode()[:2])[0]) == "ab\ufffd"
+    assert "".join(written(b"ab" + "漢".encode()[:2])[0]) == "ab\ufffd"
 
 
 def test_bytes_that_are_no_text_do_not_hold_back_what_follows() -> None:

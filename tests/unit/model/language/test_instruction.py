@@ -165,7 +165,11 @@ def test_both_learn_beside_an_adapter(word: str) -> None:
 
 
 def test_columns_that_say_nothing_or_too_much_are_told() -> None:
-    for word, options in (("answers", {}), ("answers", {"prompt": "a"}), ("answers", {"prompt": "a", "answer": "b", "messages": "c"})):
+    for word, options in (
+        ("answers", {}),
+        ("answers", {"prompt": "a"}),
+        ("answers", {"prompt": "a", "answer": "b", "messages": "c"}),
+    ):
         with pytest.raises(SpecError, match="found neither or both of prompt with answer, and messages"):
             _objective(word, **options)
     with pytest.raises(SpecError, match="found neither or both of prompt and messages"):

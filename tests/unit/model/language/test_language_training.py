@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +81,7 @@ def test_looks_do_not_change_the_steps() -> None:
     assert _same(often, seldom)
 
 
-class _Enough(Exception):
+class _EnoughError(Exception):
     """Someone pressed Ctrl-C."""
 
 
@@ -86,7 +90,7 @@ def _stop_after(reports: int):
         nonlocal reports
         reports -= 1
         if not reports:
-            raise _Enough
+            raise _EnoughError
 
     return progress
 
@@ -97,12 +101,40 @@ def test_a_fit_goes_on_in_the_middle_of_an_epoch(tmp_path: Path, packing: str) -
     train, stop = documents(LENGTHS), documents([20] * 5, seed=1)
     whole, fitted = _fit(train, stop, family=language(packing=packing), **options)
     context = Context(seed=1, folder=tmp_path, training=training(**options), progress=_stop_after(3))
-    with pytest.raises(_Enough):
+    with pytest.raises(_EnoughError):
         language(packing=packing).fit(train, stop, context)
     again, resumed = _fit(train, stop, tmp_path, language(packing=packing), **options)
     assert _same(whole, again)
     told = [{name: entry[name] for name in ("epoch", "train_loss", "stop_loss")} for entry in resumed.history]
     assert told == [{name: entry[name] for name in ("epoch", "train_loss", "stop_loss")} for entry in fitted.history]
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from lode.model.contracts import Context
+from tests.unit.model.language.corpus_samples import documents, language, training
+options = {"steps": 3000, "judge_steps": 2000, "checkpoint_seconds": 0.0}
+language().fit(documents([9, 6, 8, 30, 5, 5, 11, 2] * 12), None, Context(seed=1, folder=Path(sys.argv[1]), training=training(**options)))
+"""
+
+
+@pytest.mark.prove
+def test_a_killed_fit_goes_on(tmp_path: Path) -> None:
+    """kill -9 as soon as a checkpoint lies there, three times, each somewhere else."""
+    options = {"steps": 3000, "judge_steps": 2000, "checkpoint_seconds": 0.0}
+    whole, _ = _fit(documents(LENGTHS), **options)
+    root = Path(__file__).resolve().parents[4]
+    for wait_s in (0.0, 0.3, 0.7):
+        before = sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.rglob("*.safetensors"))
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], cwd=root)
+        while child.poll() is None and sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.rglob("*.safetensors")) == before:
+            time.sleep(0.02)
+        time.sleep(wait_s)
+        child.kill()
+        assert child.wait() in (-signal.SIGKILL, 0)
+    again, _ = _fit(documents(LENGTHS), None, tmp_path, **options)
+    assert _same(whole, again)
 
 
 def test_early_stopping_keeps_the_best_state() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,8 @@ def test_every_pair_of_neighbours_is_learned_once() -> None:
     corpus = documents([5, 1, 30, 2, 12, 13, 7, 3])
     rows = TokenRows(corpus, "documents", 12, "cpu")
     offsets, tokens = corpus.arrays["documents"], corpus.arrays["tokens"]
-    wanted = sorted((int(a), int(b)) for at, end in zip(offsets, offsets[1:], strict=False)
-                    for a, b in zip(tokens[at:end], tokens[at + 1 : end], strict=False))  # fmt: skip
+    wanted = sorted((int(a), int(b)) for at, end in itertools.pairwise(offsets)
+                    for a, b in itertools.pairwise(tokens[at:end]))  # fmt: skip
     found = []
     for batch in rows.batches(rows.trainable, 3):
         learned = batch.targets_BT >= 0
