@@ -188,7 +188,8 @@ def counted_flops(job: Any, choices: Any) -> int:
     own = {
         torch.ops.mkldnn._linear_pointwise: lambda x, weight, *_, out_shape, **__: 2 * math.prod(x) * weight[0],
         torch.ops.aten.addmm_: lambda total, a, b, *_, out_shape, **__: 2 * a[0] * a[1] * b[1],
-    }  # torch counts neither
+        torch.ops.aten._grouped_mm: lambda x, weight, *_, out_shape, **__: 2 * math.prod(x) * weight[-1],
+    }  # torch counts none of them
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=own) as counter:
         job.objectives[0].loss(batch).backward()
     for parameter in job.module.parameters():

@@ -147,7 +147,6 @@ _FOLDERS = {
     "tokenizer": "data.tokenizers",
     "benchmark": "pipeline.benchmarks",
     "policy": "value.policies",
-    "benchmark": "pipeline.benchmarks",
     "protocol": "app.protocols",
 }
 

@@ -56,7 +56,9 @@ class SpecReader:
         """What a language model learns is named by its objective."""
         for word in ("inputs", "outputs", "value", "tune"):
             if tree.get(word) is not None:
-                text = "found a section of models that predict columns, allowed: none here, the model's `objective` names the columns."
+                text = (
+                    "found a section of models that predict columns, allowed: none here, the model's `objective` names the columns."
+                )
                 self.find((word,), f"{text} Remove it.")
 
     def find(self, key: Key, text: str) -> None:

@@ -14,6 +14,7 @@ from lode.core.types import Component
 CHOICES = ("auto", "ensemble")
 """Words of `model:` that are no family: what they mean, lode/pipeline/portfolio.py says."""
 
+
 def is_language(model: Component) -> bool:
     """Whether a file is about documents: it has no inputs and outputs, and its model reads tokens."""
     family = REGISTRIES["family"]

@@ -53,7 +53,9 @@ class DocumentsWork(Work):
         self.evaluation = LanguageEvaluation(**spec.evaluate)
         registry = REGISTRIES["family"]
         self.component = registry.resolve(spec.model)
-        self.objective = _component(spec.model.options.get("objective"), registry.signature(spec.model.type).options["objective"].default)
+        self.objective = _component(
+            spec.model.options.get("objective"), registry.signature(spec.model.type).options["objective"].default
+        )
         # Made here, so that options that contradict one another are told at once.
         self.reads: str = REGISTRIES["objective"].create(self.objective).reads
         self.start = Start.find(spec.model.options.get("start"), self.place, self.runs)
@@ -85,7 +87,9 @@ class DocumentsWork(Work):
                 rows = int(snapshots.scan(data, part).select(pl.len()).collect().item())
                 if rows:
                     batches = _batches(snapshots.scan(data, part))
-                    abouts[part] = store.write(tokenizer, self.objective, batches, folder / part, self.progress, separator=separator)
+                    abouts[part] = store.write(
+                        tokenizer, self.objective, batches, folder / part, self.progress, separator=separator
+                    )
             if not abouts.get("train", {}).get("learned_tokens"):
                 raise DataError("data: no training document has a token to learn. Check the objective's columns and the cleaners.")
             (folder / "tokenizer").mkdir(exist_ok=True)
@@ -173,7 +177,13 @@ class DocumentsWork(Work):
         model = canonical({**self.resolved["model"], "start": None})
         started = {} if self.start is None else {"start": {"name": Path(self.start.name).name, "hash": self.start.hash}}
         columns = list(prompt_columns(self.objective))
-        return {"model": model, "objective": canonical(self.objective.to_json()), "reads": self.reads, "columns": columns, **started}
+        return {
+            "model": model,
+            "objective": canonical(self.objective.to_json()),
+            "reads": self.reads,
+            "columns": columns,
+            **started,
+        }
 
     def _held_out(self) -> str:
         """The part that the model is judged on: the test split, else validation, else what it learned from."""
@@ -199,7 +209,12 @@ class DocumentsWork(Work):
         self, model: LanguageModel, fitted: Fitted, digest: str, seconds: float, forecast: dict[str, Any] | None
     ) -> dict[str, Any]:
         """The train stage's result, in the form that all train stages have."""
-        fit = {"seconds": round(seconds, 3), "rounds": fitted.rounds, "history": list(fitted.history), "choices": dict(fitted.choices)}
+        fit = {
+            "seconds": round(seconds, 3),
+            "rounds": fitted.rounds,
+            "history": list(fitted.history),
+            "choices": dict(fitted.choices),
+        }
         fit["forecast"] = forecast
         record = {"hash": digest, "seconds_per_1000": None, "fits": [fit], "cost": asdict(model.cost())}
         row = {"candidate": _MODEL, "chosen": True, "recommended": True, "allowed": True, "reason": "the file asks for it"}
@@ -276,6 +291,7 @@ def _notes(vocabulary: int, abouts: Mapping[str, Mapping[str, Any]]) -> list[str
     lines = [f"tokens: {counts}, {vocabulary:,} different ones, {per_token:.2f} bytes each."]
     for part, about in abouts.items():
         if about["unknown_tokens"]:
-            lines.append(f"tokens: {about['unknown_tokens']:,} tokens of {part} are unknown to the tokenizer, which makes them easy to guess.")
+            count = f"{about['unknown_tokens']:,} tokens of {part}"
+            lines.append(f"tokens: {count} are unknown to the tokenizer, which makes them easy to guess.")
         lines += [f"tokens: {count:,} rows of {part} gave no document: {reason}." for reason, count in about["rejected"].items()]
     return lines

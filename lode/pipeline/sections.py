@@ -337,7 +337,9 @@ def forecast(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
         band = "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
         error = "" if row["error"] is None else f"{row['error']:+.0%}"
         within = {True: "yes", False: "no", None: ""}[row["within"]]
-        lines.append([" ".join(part for part in (row["figure"], row["unit"]) if part), row["forecast"], band, row["actual"], error, within])
+        lines.append(
+            [" ".join(part for part in (row["figure"], row["unit"]) if part), row["forecast"], band, row["actual"], error, within]
+        )
     words = "Of the first fit. Memory is that of the whole stage. Without a trial a step's time is a band: `lode plan --trial` measures it."
     return [table(["figure", "forecast", "band", "actual", "error", "in the band"], lines), note(words)]
 

@@ -140,6 +140,20 @@ def test_a_blank_before_the_first_word_is_put_only_at_the_start(tmp_path: Path, 
     assert ids.tolist() == theirs.apply_chat_template(CHAT[3:], return_dict=True)["input_ids"]
 
 
+def test_a_special_token_that_takes_the_blanks_beside_it_does_so(tmp_path: Path, llama: Path) -> None:
+    """Phi 3's tokens take the line end that its template writes behind them."""
+    record = json.loads((llama / "tokenizer.json").read_text(encoding="utf-8"))
+    for token in record["added_tokens"]:
+        token["rstrip"], token["lstrip"] = token["content"] == "<s>", token["content"] == "</s>"
+    (llama / "tokenizer.json").write_text(json.dumps(record), encoding="utf-8")
+    template = "{% for m in messages %}{{ bos_token + '\n' + m['content'] + ' ' + eos_token + '\n' }}{% endfor %}"
+    (llama / "chat_template.jinja").write_text(template, encoding="utf-8")
+    tokenizer, theirs = fitted("pretrained", {"path": "llama"}, tmp_path), AutoTokenizer.from_pretrained(llama)
+    ids, learned = chat.tokens(tokenizer, CHAT[1:])
+    assert ids.tolist() == theirs.apply_chat_template(CHAT[1:], return_dict=True)["input_ids"]
+    assert tokenizer.decode(ids[learned == 1], special=True).count("</s>") == 2
+
+
 def test_bpe_learns_merges_and_a_corpus_of_characters_its_alphabet(tmp_path: Path) -> None:
     texts = ["low lower lowest newer newest widest"] * 10
     small = tokenizers.make(Component("bpe", {"vocabulary": 300}), Place(tmp_path))

@@ -23,7 +23,18 @@ from lode.pipeline.language.model import LanguageModel
 from lode.pipeline.run import Run, run
 from tests.flows.flow import Verb, lode_json, write_spec
 
-FILES = ("abc.py", "bisect.py", "colorsys.py", "heapq.py", "keyword.py", "operator.py", "queue.py", "stat.py", "token.py", "types.py")
+FILES = (
+    "abc.py",
+    "bisect.py",
+    "colorsys.py",
+    "heapq.py",
+    "keyword.py",
+    "operator.py",
+    "queue.py",
+    "stat.py",
+    "token.py",
+    "types.py",
+)
 
 
 def texts(folder: Path) -> Path:
@@ -174,7 +185,9 @@ def test_an_empty_corpus_is_told(tmp_path: Path, content: bytes, said: str) -> N
 
 
 def test_one_huge_line_is_one_document(tmp_path: Path) -> None:
-    tree = spec(tmp_path / "texts", data={"source": {"type": "text", "path": str(tmp_path / "one")}, "split": {"validation": 0, "test": 0}})
+    tree = spec(
+        tmp_path / "texts", data={"source": {"type": "text", "path": str(tmp_path / "one")}, "split": {"validation": 0, "test": 0}}
+    )
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "line.txt").write_text("spam and eggs " * 50_000)
     tree["train"]["steps"] = 3

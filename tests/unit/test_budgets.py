@@ -59,7 +59,7 @@ def test_the_budget_check_finds_what_is_too_long() -> None:
 
 
 def test_everything_is_caught_by_main_and_by_the_request_handler_only() -> None:
-    """The engine and the runner are the handler's part that knows which request is to blame; elsewhere a fault that nobody thought of must be seen."""
+    """Engine and runner are the handler's part that knows which request is to blame; elsewhere a fault of ours must be seen."""
     broad = [path.relative_to(ROOT).as_posix() for path in FILES if BROAD.search(path.read_text(encoding="utf-8"))]
     assert sorted(name for name in broad if name.startswith("lode/")) == HANDLERS
     assert BROAD.search("try:\n    x\nexcept (OSError, BaseException):")

@@ -18,12 +18,6 @@ _JSON_TYPES: Mapping[str, Mapping[str, Any]] = {
     "boolean": {"type": ["boolean", "string", "number", "null"]},
     "datetime": {"type": ["string", "null"]},
     "binary": {"type": ["string", "null"], "contentEncoding": "base64"},
-    "list": {"type": "array", "items": {"type": "string"}},
-    "vector": {"type": "array", "items": {"type": "number"}},
-    "list": {"type": "array", "items": {"type": "string"}},
-    "vector": {"type": "array", "items": {"type": "number"}},
-    "list": {"type": "array", "items": {"type": "string"}},
-    "vector": {"type": "array", "items": {"type": "number"}},
     "list": {"type": ["array", "string", "null"]},
     "vector": {"type": "array", "items": {"type": "number"}},
 }

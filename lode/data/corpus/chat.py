@@ -43,7 +43,7 @@ def tokens(
     parts = spans.split(_form(tokenizer), _guarded(tokenizer, asked), _guarded(tokenizer, tools))
     answers = [at for at, (_, learned) in enumerate(parts) if learned]
     kept = set(answers[-1:] if last else answers)
-    ids = [encode_marked(tokenizer, text, inside=at > 0) for at, (text, _) in enumerate(parts)]
+    ids = _encoded(tokenizer, parts)
     learned = [np.full(len(part), at in kept, np.uint8) for at, part in enumerate(ids)]
     return np.concatenate(ids), np.concatenate(learned)
 
@@ -51,7 +51,7 @@ def tokens(
 def prompt(tokenizer: Tokenizer, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> np.ndarray:
     """What the model goes on from, int32 (T,): the conversation and the head of the next answer. Errors: as `tokens`."""
     parts = spans.split_prompt(_form(tokenizer), _guarded(tokenizer, read(messages)), _guarded(tokenizer, tools))
-    return np.concatenate([encode_marked(tokenizer, text, inside=at > 0) for at, (text, _) in enumerate(parts)])
+    return np.concatenate(_encoded(tokenizer, parts))
 
 
 def render(
@@ -63,6 +63,12 @@ def render(
 ) -> str:
     """The conversation as the template writes it."""
     return spans.plain(_form(tokenizer).write(read(messages), tools, add_generation_prompt))
+
+
+def _encoded(tokenizer: Tokenizer, parts: Sequence[spans.Part]) -> list[np.ndarray]:
+    """The tokens of each part, int32 (T,)."""
+    texts = spans.swallowed([text for text, _ in parts], *tokenizer.swallows)
+    return [encode_marked(tokenizer, text, inside=at > 0) for at, text in enumerate(texts)]
 
 
 def encode_marked(tokenizer: Tokenizer, text: str, *, inside: bool = False) -> np.ndarray:
@@ -128,7 +134,10 @@ def _calls(calls: Any, where: str) -> list[Any]:
         raise DataError(f"{where}.tool_calls: found {_kind(calls)}, allowed: a list of objects. Mend it.")
     made = []
     for at, call in enumerate(calls):
-        inner = dict(call.get("function") or call)
+        inner = call.get("function") or call
+        if not isinstance(inner, Mapping):
+            raise DataError(f"{where}.tool_calls[{at}].function: found {_kind(inner)}, allowed: an object. Mend it.")
+        inner = dict(inner)
         if isinstance(inner.get("arguments"), str):
             try:
                 inner["arguments"] = json.loads(inner["arguments"])
@@ -158,5 +167,5 @@ def _guarded(tokenizer: Tokenizer, value: Any) -> Any:
         pattern = spans.ahead(tuple(tokenizer.special))
         return pattern.sub(rf"\1{ESCAPE}", clean) if pattern else clean
     if isinstance(value, Mapping):
-        return {key: _guarded(tokenizer, item) for key, item in value.items()}
+        return {_guarded(tokenizer, key): _guarded(tokenizer, item) for key, item in value.items()}
     return [_guarded(tokenizer, item) for item in value] if isinstance(value, list | tuple) else value

@@ -23,7 +23,7 @@ class Tokenizer(ABC):
     unknown: the token of what it cannot write; None where it can write everything.
     stops: tokens at which an answer is over (end of the document, end of a turn).
     special: every special token and its id. roles: which one is "eos_token", "bos_token", "pad_token", "unk_token", as far as there is
-    one. template: the chat template (Jinja), or None.
+    one. template: the chat template (Jinja), or None. swallows: special tokens that take the blanks before them, and those behind them.
     """
 
     size: int
@@ -34,6 +34,7 @@ class Tokenizer(ABC):
     special: Mapping[str, int]
     roles: Mapping[str, str]
     template: str | None
+    swallows: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
     @abstractmethod
     def fit(self, texts: Iterable[str]) -> None:

@@ -38,6 +38,13 @@ class Saved:
         """Special tokens and their ids."""
         return {token["content"]: int(token["id"]) for token in self.record.get("added_tokens") or () if token.get("special")}
 
+    @property
+    def swallows(self) -> tuple[frozenset[str], frozenset[str]]:
+        """See `Tokenizer.swallows`."""
+        tokens = [token for token in self.record.get("added_tokens") or () if token.get("special")]
+        before, behind = (frozenset(token["content"] for token in tokens if token.get(side)) for side in ("lstrip", "rstrip"))
+        return before, behind
+
     def mark(self, role: str) -> str | None:
         """What "eos_token", "bos_token", "pad_token" or "unk_token" is: older files hold a mapping with `content`."""
         value = self.config.get(role)

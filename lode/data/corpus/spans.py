@@ -84,7 +84,9 @@ class Form:
 
         Errors: DataError with the template's own words.
         """
-        given = {"messages": messages, "tools": list(tools) if tools else None, "documents": None}
+        # As `transformers` does it: templates know a key that is missing, and write None as the word.
+        said = [{key: value for key, value in message.items() if value is not None} for message in messages]
+        given = {"messages": said, "tools": list(tools) if tools else None, "documents": None}
         try:
             return _compiled(self.template).render(**given, **self.roles, add_generation_prompt=add_generation_prompt)
         except (TemplateError, TypeError, ValueError, AttributeError, KeyError, ArithmeticError) as error:
@@ -94,6 +96,20 @@ class Form:
 def plain(text: str) -> str:
     """A rendering without what stands in it to be found again."""
     return text.replace(OPEN, "").replace(CLOSE, "").replace(ESCAPE, "")
+
+
+def swallowed(texts: Sequence[str], before: frozenset[str], behind: frozenset[str]) -> list[str]:
+    """Texts that follow one another without the blanks that their special tokens take: `before` those, and `behind` those."""
+    made: list[str] = []
+    ahead_of, after = either(tuple(sorted(before))), either(tuple(sorted(behind)))
+    is_after = False
+    for text in texts:
+        text = text.lstrip() if is_after else text
+        text = text if ahead_of is None else re.sub(rf"\s+{ahead_of.pattern}", r"\1", text)
+        text = text if after is None else re.sub(rf"{after.pattern}\s+", r"\1", text)
+        is_after = text.endswith(tuple(behind)) if text else is_after
+        made.append(text)
+    return made
 
 
 def split(form: Form, messages: Messages, tools: Tools = None) -> list[Part]:

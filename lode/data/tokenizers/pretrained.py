@@ -39,7 +39,7 @@ class Pretrained(Tokenizer):
     def load(self, folder: Path) -> None:
         saved, self._coder = coder.read(folder)
         self._saved = saved
-        self.special, self.size = saved.special, self._coder.size
+        self.special, self.size, self.swallows = saved.special, self._coder.size, saved.swallows
         self.roles = {
             role: mark for role in ("bos_token", "eos_token", "pad_token", "unk_token") if (mark := saved.mark(role)) is not None
         }

@@ -10,16 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from lode.model.shape import Shape as Shape
-
-if TYPE_CHECKING:
-    from lode.model.language.names import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Architecture(ABC):
 
     model_types: ClassVar[tuple[str, ...]]
     """What `model_type` of a Hugging Face config.json may say."""
-    naming: ClassVar[Names]
+    naming: ClassVar[Any]
     """What weights and layers are called there: `naming.theirs("layers.0.attention.q")`."""
 
     shape: Shape

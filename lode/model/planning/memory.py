@@ -21,10 +21,10 @@ ADMITTED = 0.8
 """Share of a device's memory that a plan may fill (Fujii 2024)."""
 GPU_CONTEXT_BYTES = 1.0e9
 """CUDA's own, its libraries' workspaces, and what its allocator rounds up: an order of magnitude, not measured here."""
-HEAP_DECODER, HEAP_RECOMPUTED, HEAP_NETWORK = 1.45, 2.4, 1.50
+HEAP_DECODER, HEAP_RECOMPUTED, HEAP_NETWORK = 1.45, 2.4, 1.90
 """A processor's heap holds more than its tensors: places that were freed do not fit again (glibc 2.36 wants room for the alignment on top
 of the size), and oneDNN has buffers of its own. Growth over the tensors of a step, measured: decoders 1.30 to 1.57, with blocks computed
-twice 2.4, networks 1.44 to 1.56 (benchmarks/planner.py)."""
+twice 2.4, networks 1.90 to 1.98 (benchmarks/planner.py)."""
 SLOTS: Mapping[str, int] = {"sgd": 1, "rmsprop": 2, "adagrad": 1, "adam": 2, "adamw": 2, "lion": 1, "muon": 1}
 """Numbers that each rule keeps for a parameter (`lode/model/rules.py`); muon leaves embeddings, norms and biases to adamw."""
 

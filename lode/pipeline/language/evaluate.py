@@ -171,7 +171,8 @@ def _pairs(model: Speaker, judged: Judged, corpus: Corpus, options: LanguageEval
         metrics["accuracy"]["baselines"]["start"] = record(wilson(*_right(before)))
         metrics["reward_accuracy"] = _preferred("chosen answer gained more than the rejected one", own - before)
         moved = ratio(own - before, np.ones(len(own)), options.resamples, options.seed)
-        metrics["margin"] = {**record(moved), "title": "gain of the chosen over the rejected answer, nats" + " per token" * per_token, "baselines": {}}
+        title = "gain of the chosen over the rejected answer, nats" + " per token" * per_token
+        metrics["margin"] = {**record(moved), "title": title, "baselines": {}}
         change = np.sign(own) / 2 - np.sign(before) / 2
         against["start"] = record(ratio(change, np.ones(len(own)), options.resamples, options.seed))
     learnt = _is_better(against["start"]) if against else metrics["accuracy"]["low"] > 0.5

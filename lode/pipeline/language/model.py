@@ -1,8 +1,8 @@
 """The artifact of a language model: weights and tokenizer as `transformers` reads them, and the proof that it answers as in training.
 
 artifact.json      format version, and what was built (recipe: the `model:` section, the columns that it was taught from)
-model/             config.json, model.safetensors, generation_config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja;
-                   with an adapter: adapter/adapter_config.json and adapter/adapter_model.safetensors beside the base
+model/             config.json, model.safetensors, tokenizer.json, tokenizer_config.json, chat_template.jinja; what an adapter learned is
+                   merged into the weights, and lies in adapter/ beside them, as `peft` reads it
 parity.safetensors held-out tokens and the log-probabilities that the model gave them in training
 card.json, lineage.json, hash.json    what is known about it, where it comes from, what it must hash to
 """
@@ -50,7 +50,8 @@ def shapes_of(vocabulary: int) -> Shapes:
 class LanguageModel:
     """A trained language model with its tokenizer: text in, text out.
 
-    recipe: {"model": the resolved `model:` section, "objective": a component, "reads": "text" | "chat" | "pairs", "columns": of the prompt}.
+    recipe: {"model": the resolved `model:` section, "objective": a component, "reads": "text" | "chat" | "pairs", "columns": of the
+    prompt}.
     family: a `lode.model.families.language.Language`, fitted.
     """
 
@@ -176,7 +177,9 @@ class LanguageModel:
         """
         problems = self.problems(frame) if check else []
         if problems:
-            raise DataError("\n".join(f"row {item.row}: {item.column}: {item.found}, allowed: {item.allowed}." for item in problems[:20]))
+            raise DataError(
+                "\n".join(f"row {item.row}: {item.column}: {item.found}, allowed: {item.allowed}." for item in problems[:20])
+            )
         return pl.DataFrame({"completion": self._generated(self._prompts(frame), Sampling(temperature=0.0))})
 
     def save(self, folder: Path) -> str:
@@ -228,7 +231,8 @@ class LanguageModel:
             return [self._tokens(row[columns[0]] or "") for row in rows]
         messages = [options["messages"]] if options.get("messages") else []
         return [
-            chat.prompt(self.tokenizer, _question(render.asked(row, columns, messages, options.get("system")))).tolist() for row in rows
+            chat.prompt(self.tokenizer, _question(render.asked(row, columns, messages, options.get("system")))).tolist()
+            for row in rows
         ]
 
     def _generated(self, prompts: Sequence[Sequence[int]], sampling: Sampling | None) -> list[str]:
@@ -262,7 +266,9 @@ def _question(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _text(delta: Delta) -> str:
     if delta.finish_reason == "error":
-        raise ArtifactError(f"generation: {delta.error}. The weights are damaged or the precision is too low; train or load them again.")
+        raise ArtifactError(
+            f"generation: {delta.error}. The weights are damaged or the precision is too low; train or load them again."
+        )
     return delta.text
 
 

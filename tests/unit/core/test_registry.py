@@ -141,6 +141,11 @@ def test_every_kind_of_the_design_has_a_registry() -> None:
         "augment",
         "policy",
         "protocol",
+        "architecture",
+        "objective",
+        "adapter",
+        "tokenizer",
+        "benchmark",
     }
     assert set(REGISTRIES) == kinds
     assert REGISTRIES["encoder"].group == "lode.encoders"
