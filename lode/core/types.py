@@ -80,9 +80,6 @@ AdapterSpec = NewType("AdapterSpec", Component)
 BenchmarkSpec = NewType("BenchmarkSpec", Component)
 """An option that is a set of questions with known answers: a word, or a mapping with `type` and its options."""
 
-BenchmarkSpec = NewType("BenchmarkSpec", Component)
-"""An option that is a set of questions for a language model: a mapping with `type` and that word's options."""
-
 FormatSpec = NewType("FormatSpec", Component)
 """An option that says how to read files that the outer source finds: a source without its `path`. It arrives as a Component."""
 

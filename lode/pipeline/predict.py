@@ -17,7 +17,7 @@ from lode.core.types import Component
 from lode.data.contracts import ROW
 from lode.data.place import Place
 from lode.model.contracts import Progress, no_progress
-from lode.pipeline.artifact import Model
+from lode.pipeline.loading import Loaded
 
 CHUNK_ROWS = 16_384
 PATH = "path"
@@ -41,7 +41,7 @@ def source_of(path: str, options: Mapping[str, Any]) -> Component:
 
 
 def predict_file(
-    model: Model, source: Component, output: Path, place: Place, keep: bool = False, progress: Progress = no_progress
+    model: Loaded, source: Component, output: Path, place: Place, keep: bool = False, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Predict every row of a source into `output` (its suffix decides the format); whole or not at all.
 
@@ -76,7 +76,7 @@ def predict_file(
     return {**counts, "output": str(output), "rejected_output": rejected_output, "unseen": {k: n for k, n in unseen.items() if n}}
 
 
-def _beside(frame: pl.DataFrame, model: Model, keep: bool) -> pl.DataFrame:
+def _beside(frame: pl.DataFrame, model: Loaded, keep: bool) -> pl.DataFrame:
     """What goes beside the answers: the row number, the path of a picture, and with `keep` the inputs that a table can hold."""
     inputs = {column.name for column in model.columns}
     names = [name for name in frame.columns if name not in inputs or (keep and _is_plain(frame[name].dtype))]
@@ -88,7 +88,7 @@ def _is_plain(dtype: pl.DataType) -> bool:
     return dtype != pl.Binary and not dtype.is_nested()
 
 
-def _chunks(frames: pl.LazyFrame, model: Model) -> Iterator[pl.DataFrame]:
+def _chunks(frames: pl.LazyFrame, model: Loaded) -> Iterator[pl.DataFrame]:
     """The model's columns and the row number, some thousand rows at a time."""
     have = frames.collect_schema().names()
     wanted = [column.name for column in model.columns]

@@ -248,7 +248,7 @@ class Work(ABC):
     def _packaged(self, before: Sequence[Stage]) -> tuple[Path, Manifest]:
         """The package stage. before: the stages that it comes from."""
         run = self.run
-        parents = {name: run.manifests[name].key for name in before}
+        parents: dict[str, str] = {name: run.manifests[name].key for name in before}
         package.forget_if_lost(run.runs, self.spec.name, parents)
 
         def work(folder: Path) -> Mapping[str, Any]:

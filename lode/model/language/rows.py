@@ -241,6 +241,6 @@ def _filled(runs: _Runs, num_rows: int, tokens: np.ndarray, learned: np.ndarray 
 
 def _put(place_N: np.ndarray, values_N: np.ndarray, rows: int, width: int, dtype: type, padding: int) -> np.ndarray:
     """(rows, width) with values at flat places."""
-    made = np.full(rows * width, padding, dtype)
+    made: np.ndarray = np.full(rows * width, padding, dtype)
     made[place_N] = values_N
     return made.reshape(rows, width)

@@ -124,8 +124,9 @@ class Pupil:
             meter=_meter(rows, decoder, choices, team.size),
         )
         fitted = fit(job, choices, training, context)
-        self._decoder = team.gathered(taught, lambda: Taught(self._begin(choices.seed)[1], self.lesson)).to("cpu").decoder.eval()
-        adapters.merge(self._decoder)  # what an artifact holds, so that it answers the same bit for bit
+        whole: Any = team.gathered(taught, lambda: Taught(self._begin(choices.seed)[1], self.lesson)).to("cpu")
+        self._decoder = whole.decoder.eval()
+        adapters.merge(whole.decoder)  # what an artifact holds, so that it answers the same bit for bit
         return fitted
 
     @property

@@ -136,7 +136,7 @@ class LanguageModel:
 
     def chat(self, messages: Sequence[Mapping[str, Any]], sampling: Sampling | None = None) -> str:
         """The assistant's answer to a conversation: [{"role": "user", "content": ...}, ...]."""
-        return self._generated([chat.prompt(self.tokenizer, messages)], sampling)[0]
+        return self._generated([chat.prompt(self.tokenizer, messages).tolist()], sampling)[0]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 (N, width): mean of the last hidden states of each text, of length 1."""
