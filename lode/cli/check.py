@@ -10,7 +10,7 @@ from lode.cli.options import add_spec
 from lode.core import registry
 from lode.core.errors import DataError, listed
 from lode.core.signature import OptionType
-from lode.core.spec import Spec, load
+from lode.core.spec import Spec, is_language, load
 from lode.core.types import Component
 from lode.data.place import Place
 from lode.model.training import Training
@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "inputs": None if spec.inputs is None else {item.name: _word(item.feature) for item in spec.inputs},
         "outputs": {item.name: _word(item.task) for item in spec.outputs},
         "model": spec.model.type,
+        "learns": _learns(spec),
         "value": None if spec.value is None else _word(spec.value.policy),
         "inferred": _inferred(spec),
         "warnings": list(_missing(spec)),
@@ -42,14 +43,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     if "words" in result:
         return _show_words(result["words"])
-    inputs = "every other column" if result["inputs"] is None else _columns(result["inputs"])
-    lines = [
-        f"{result['file']} is right.",
-        f"  name     {result['name']}",
-        f"  inputs   {inputs}",
-        f"  outputs  {_columns(result['outputs'])}",
-        f"  model    {result['model']}",
-    ]
+    lines = [f"{result['file']} is right.", f"  name     {result['name']}"]
+    if result["learns"]:
+        lines.append(f"  learns   {result['learns']}")
+    else:
+        inputs = "every other column" if result["inputs"] is None else _columns(result["inputs"])
+        lines += [f"  inputs   {inputs}", f"  outputs  {_columns(result['outputs'])}"]
+    lines.append(f"  model    {result['model']}")
     if result["value"]:
         lines.append(f"  value    {result['value']}")
     if result["inferred"]:
@@ -66,8 +66,19 @@ def _columns(words: dict[str, str | None]) -> str:
     return listed(name if word is None else f"{name} ({word})" for name, word in words.items())
 
 
+def _learns(spec: Spec) -> str | None:
+    """The objective of a language model, which takes the place of inputs and outputs; None for models of rows."""
+    if not is_language(spec.model):
+        return None
+    options = registry.REGISTRIES["family"].signature(spec.model.type).options
+    found = spec.model.options.get("objective", options["objective"].default)
+    return found.type if isinstance(found, Component) else str(found)
+
+
 def _inferred(spec: Spec) -> list[str]:
     """What the file leaves to the data."""
+    if _learns(spec):
+        return []
     found = ["which columns are inputs", "their types"] if spec.inputs is None else []
     unnamed = [item.name for item in spec.inputs or () if item.feature is None]
     found += [f"the types of inputs {listed(unnamed)}"] if unnamed else []

@@ -129,7 +129,7 @@ class Rows:
     def _shared_pieces(self, index: np.ndarray, batch: int, number: int, team: Team) -> Iterator[list[Batch]]:
         for start in range(0, len(index), batch):
             rows = index[start : start + batch]
-            own = [part for part in np.array_split(team.cut(rows), number) if len(part)]
+            own = np.array_split(team.cut(rows), team.num_pieces(len(rows), number))
             pieces = [self._piece(part, rows) for part in own]
             if not team.counts(len(rows)):
                 for piece in pieces:

@@ -28,6 +28,9 @@ _ONE_THREAD_FLOPS = 2e8
 _BF16_FLOPS, _BF16_CONVOLUTION_FLOPS = 1e9, 2e8
 # What is measured must be worth it: about 10 minutes of training for threads (seconds to measure), 30 for compiling (a minute or two).
 _THREADS_S, _COMPILE_S = 600.0, 1800.0
+# A look at held-out text reads so much of what was trained since the last one (a position costs a third of a trained one, so that looks
+# take a tenth of the time), but never less than a loss needs to be told with an error of about 1 %.
+_LOOK_SHARE, _LOOK_TOKENS = 1 / 3, 1 << 14
 _FLOPS_PER_S = {
     ("cpu", "fp32"): 1e11,
     ("cpu", "bf16"): 1e12,
@@ -44,7 +47,8 @@ class Choices:
 
     patience 0: never stop early. last_epoch: where training ends though the schedule goes on, 0 for its end.
     steps: updates in all, as asked for or as fit into the time given; 0 for all of `epochs`. judge_steps: updates of what the loop calls
-    an epoch, at whose end it judges; 0 for a pass over the rows. final_rate: where the learning rate ends, as a share of its peak.
+    an epoch, at whose end it judges; 0 for a pass over the rows. judge_rows: of the stop rows so many, evenly spread, are read then; 0
+    for all. final_rate: where the learning rate ends, as a share of its peak.
     accumulate: pieces of each batch. measure: which of the fields above a measurement should still replace.
     """
 
@@ -75,6 +79,7 @@ class Choices:
     compile: bool = False
     steps: int = 0
     judge_steps: int = 0
+    judge_rows: int = 0
     last_epoch: int = 0
     measure: tuple[str, ...] = ()
 
@@ -164,6 +169,7 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
         final_rate=_or(training.final_rate, 0.0),
         steps=steps,
         judge_steps=judge_steps,
+        judge_rows=_judge_rows(work, batch, judge_steps),
         accumulate=min(training.accumulate, batch),
         clip=training.clip,
         ema=training.ema,
@@ -236,6 +242,13 @@ def _steps(training: Training, work: Workload, batch: int, epochs: int) -> tuple
     steps = training.steps or math.ceil(work.num_rows / batch) * epochs
     looks = work.looks or math.ceil(steps / math.ceil(work.num_rows / batch))
     return steps, min(steps, training.judge_steps or math.ceil(steps / looks))
+
+
+def _judge_rows(work: Workload, batch: int, judge_steps: int) -> int:
+    """Rows that a look at held-out text reads at most; 0 for all where the model reads none."""
+    if not (work.tokens and judge_steps):
+        return 0
+    return max(math.ceil(_LOOK_SHARE * judge_steps * batch), math.ceil(_LOOK_TOKENS / work.tokens))
 
 
 def _measured(training: Training, device: str, seconds: float) -> tuple[str, ...]:

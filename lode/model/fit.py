@@ -32,7 +32,7 @@ from lode.model.optim import Optimizer, inner_weights
 from lode.model.parallel import Team
 from lode.model.parts import Parts
 from lode.model.recompute import blocks_again
-from lode.model.rounds import Rounds
+from lode.model.rounds import Rounds, spread
 from lode.model.scaling import Scaler
 from lode.model.throughput import Meter
 from lode.model.training import Training
@@ -92,10 +92,10 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
         team = context.team or Team()
         place = context if team.is_first else replace(context, folder=None)
         if context.survey is not None:
-            told = context.survey(job, choices, training, partial(_try, job, choices, training))
+            told = context.survey(job, choices, training, partial(_try, job, choices, training, None))
             if told is not None:
                 return told
-        choices = settle(choices, place, Rounds(job.train, choices).steps, lambda tried, number: _try(job, tried, training, number))
+        choices = settle(choices, place, Rounds(job.train, choices).steps, lambda tried, number: _try(job, tried, training, context.team, number))
         choices = replace(choices, steps=team.first_number(choices.steps))
         stack.enter_context(machine.running(job.module, choices))
         # What is measured before the first step is part of the time that the fit has.
@@ -122,7 +122,7 @@ class _Loop:
         self.rounds = Rounds(job.train, choices)
         if not len(self.rounds.index):
             raise ModelError("training: no training row has a target, at least one is needed. Check the output's column.")
-        self.stop = job.stop if job.stop is not None and len(job.stop.trainable) else None
+        self.stop_index = np.zeros(0, np.int64) if job.stop is None else spread(job.stop.trainable, choices.judge_rows)
         self.num_rows, self.steps_per_epoch = self.rounds.num_rows, self.rounds.steps
         self.steps = choices.steps or self.steps_per_epoch * choices.epochs
         self.least_rows = memory.least_rows(job.module, choices.batch)
@@ -286,9 +286,9 @@ class _Loop:
         state = self.state
         entry = state.close_epoch()
         entry |= {} if self.job.meter is None else self.job.meter.round()
-        if self.stop is not None:
+        if len(self.stop_index):
             with nullcontext() if self.average is None else self.average.in_place():
-                entry |= memory.smaller(self.job.rows_per_forward, partial(self.judge, self.stop))
+                entry |= memory.smaller(self.job.rows_per_forward, self.judge)
                 if state.is_best(entry["stop_loss"], self.choices.patience):
                     self.best = machine.copied(self.job.module.state_dict())
             ends = self.context.watch is not None and self.context.watch(state.epoch, entry["stop_loss"])
@@ -300,10 +300,11 @@ class _Loop:
         self.logs.write(state.step, {name: value for name, value in entry.items() if name != "epoch"})
 
     @torch.inference_mode()
-    def judge(self, rows: Feed, size: int) -> dict[str, float]:
+    def judge(self, size: int) -> dict[str, float]:
         """Mean of the first objective's loss over the stop rows, `size` at a time, and of what else the job tells of them."""
+        rows, index = self.job.stop, self.stop_index
+        assert rows is not None, "there is something to judge by"
         self.job.module.eval()
-        index = rows.trainable
         found, weights = [], []
         for start, is_own in self.team.turns(range(0, len(index), size)):
             for batch in rows.batches(index[start : start + size], size):
@@ -367,6 +368,7 @@ class _Loop:
                 if state.is_lost(loss):
                     self.team.speaks(not math.isfinite(own))
                     where = f"epoch {state.epoch + 1}, batch {state.step % self.steps_per_epoch + 1} of {self.steps_per_epoch}"
+                    where += f" (step {state.step + 1} of {self.steps})" if self.choices.judge_steps else ""
                     raise ModelError(explain.message(loss, where, batch, watch.first, self.job.layer_name))
                 state.add([loss], [0])
                 state.step += 1
@@ -374,16 +376,16 @@ class _Loop:
         raise ModelError(f"training: the loss is not finite in epoch {state.epoch + 1}, and finite when the steps are repeated.")
 
 
-def _try(job: Job, choices: Choices, training: Training, number: int) -> list[float]:
+def _try(job: Job, choices: Choices, training: Training, team: Team | None, number: int) -> list[float]:
     """Seconds of each of some steps on the first rows; afterwards everything is as it was."""
     with machine.running(job.module, choices):
-        loop = _Loop(job, choices, replace(training, log=None), Context())
+        loop = _Loop(job, choices, replace(training, log=None), Context(team=team))
         before = loop.parts.capture(asdict(loop.state))
         job.module.train()
         seconds, rows = [], loop.rounds.order(0)[: choices.batch]
         for _ in range(number):
             start_s = time.perf_counter()
-            batch = next(job.train.pieces(rows, choices.batch, choices.accumulate))
+            batch = next(job.train.pieces(rows, choices.batch, choices.accumulate, loop.team))
             loop.train_step(batch).item()
             seconds.append(time.perf_counter() - start_s)
         loop.restore(before)

@@ -64,6 +64,10 @@ class Team:
         shares = self.num_shares
         return shares == 1 or num_rows * self.own_share // shares < num_rows * (self.own_share + 1) // shares
 
+    def num_pieces(self, num_rows: int, wanted: int) -> int:
+        """Into how many pieces each process cuts its run of a batch: as many in all of them, because they meet in every forward pass."""
+        return min(wanted, max(1, num_rows // self.num_shares))
+
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Added up over the shares of a batch, the same bits in each process."""
         if self.num_shares > 1:

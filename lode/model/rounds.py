@@ -42,6 +42,11 @@ class Rounds:
         return self.feed.by_length(self.index[random.permutation(len(self.index))][:num_rows], self.batch, random)
 
 
+def spread(index: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows (0: all), from the whole of them at even distances."""
+    return index if not 0 < most < len(index) else index[np.arange(most) * len(index) // most]
+
+
 def _rows_used(num_rows: int, batch: int) -> int:
     """One row alone has no spread, which batch norm needs: a last batch of one row is left out."""
     return num_rows - int(num_rows > 1 and num_rows % batch == 1 and batch > 1)

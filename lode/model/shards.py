@@ -59,7 +59,8 @@ class ShardWriter:
             wait([self._written])
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        name = f"checkpoint-{int(checkpoint.record['step']):09d}"
+        # After a deadline a step is written twice, in its epoch and after it: parts of the two must not mix
+        name = f"checkpoint-{int(checkpoint.record['step']):09d}-{int(checkpoint.record.get('epoch', 0))}"
         place = self.folder / name
         place.mkdir(parents=True, exist_ok=True)
         parts, where = _parts(checkpoint.tensors, is_first=self.rank == 0)

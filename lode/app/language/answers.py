@@ -16,7 +16,7 @@ import orjson
 
 from lode.app.contracts import RequestError
 from lode.app.language.contracts import Asked
-from lode.app.language.pieces import Pieces
+from lode.app.language.pieces import Pieces, Ruler
 from lode.app.language.tools import CallReader, Said
 from lode.model.language.engine.contracts import Delta, Request, TokenFacts
 
@@ -218,7 +218,7 @@ class CompletionAnswer(Answer):
         self._texts = [[echo] if echo else [] for echo in echoes]
         self._echoes = list(echoes)
         self._facts: list[list[TokenFacts]] = [[] for _ in requests]
-        self._offsets = [0] * len(requests)
+        self._rulers = [Ruler(pieces) for _ in requests]
 
     def opening(self) -> list[dict[str, Any]]:
         return [
@@ -238,7 +238,7 @@ class CompletionAnswer(Answer):
         return self._part(number, "", ())
 
     def choice(self, number: int) -> dict[str, Any]:
-        self._offsets[number] = 0
+        self._rulers[number] = Ruler(self._pieces)
         return self._part(number, "".join(self._texts[number]), self._facts[number])
 
     def _part(self, number: int, text: str, facts: Sequence[TokenFacts]) -> dict[str, Any]:
@@ -248,10 +248,7 @@ class CompletionAnswer(Answer):
     def _logprobs(self, number: int, facts: Sequence[TokenFacts]) -> dict[str, Any]:
         """The older form: lists side by side; offsets are characters from the beginning of the text."""
         texts = [self._pieces.text_of(fact.token) for fact in facts]
-        offsets = []
-        for text in texts:
-            offsets.append(self._offsets[number])
-            self._offsets[number] += len(text)
+        offsets = [self._rulers[number].before(fact.token) for fact in facts]
         # The chosen token stands among them too, even where it is not one of the likeliest.
         pairs = [(*fact.top, (fact.token, fact.logprob)) for fact in facts]
         top = [{self._pieces.text_of(token): logprob for token, logprob in each} for each in pairs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import tempfile
@@ -40,6 +41,21 @@ class Pieces:
     def bytes_of(self, token: int) -> bytes:
         """What a token writes; nothing for an id that no token has (weights are padded)."""
         return self.all[token] if token < len(self.all) else b""
+
+
+class Ruler:
+    """Where each token of an answer begins in its text, in characters; one character may take several tokens."""
+
+    def __init__(self, pieces: Pieces):
+        self._pieces, self._length = pieces, 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def before(self, token: int) -> int:
+        """The characters before this token, which comes next."""
+        begin = self._length
+        if token not in self._pieces.special:  # which are no text
+            self._length += len(self._decoder.decode(self._pieces.bytes_of(token)))
+        return begin
 
 
 def _vocabulary(model: Mapping[str, Any]) -> dict[str, int]:

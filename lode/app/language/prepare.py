@@ -92,7 +92,7 @@ class Preparer:
         return found
 
     async def _in_thread(self, asked: Asked) -> list[list[int]]:
-        size = sum(map(len, asked.prompts)) + sum(len(str(message)) for message in asked.messages)
+        size = sum(map(len, asked.prompts)) + sum(len(str(part)) for part in (*asked.messages, *asked.tools))
         return self._prompts(asked) if size < _THREAD_CHARACTERS else await asyncio.to_thread(self._prompts, asked)
 
     def _prompts(self, asked: Asked) -> list[list[int]]:

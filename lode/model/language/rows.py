@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -84,7 +85,7 @@ class TokenRows:
             return self.num_rows * self.context
         return int(np.minimum(self._lengths_D, self.context).sum() if self.unit == "pairs" else self._lengths_D.sum())
 
-    @property
+    @cached_property
     def trainable(self) -> np.ndarray:
         """Numbers of rows that teach something; of a stream, where its windows begin."""
         if self.unit == "stream":
@@ -121,8 +122,12 @@ class TokenRows:
             rows = np.arange(start, min(start + batch, len(index)))
             own, counts = (rows, 1.0) if team is None else (team.cut(rows), float(team.counts(len(rows))))
             total = max(float(arrays["weight"][rows].sum()), 1.0)
-            size = -(-batch // number) if team is None or team.is_alone else -(-len(own) // number)
-            found = [self._piece(arrays, moved, own[at : at + size]) for at in range(0, len(own), size)]
+            if team is None or team.is_alone:
+                size = -(-batch // number)
+                runs = [own[at : at + size] for at in range(0, len(own), size)]
+            else:
+                runs = np.array_split(own, team.num_pieces(len(rows), number))
+            found = [self._piece(arrays, moved, run) for run in runs]
             for piece in found:
                 piece.share = counts * piece.weight / total
             yield found

@@ -48,6 +48,16 @@ def test_a_right_file_is_summed_up(folder: Path, capsys: pytest.CaptureFixture[s
     assert "warning" not in shown
 
 
+def test_a_language_model_learns_from_texts_and_has_no_inputs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "poems.txt").write_text("one\n")
+    text = "name: poems\ndata: {source: {type: text, path: poems.txt}}\nmodel: {type: language, tokenizer: bytes, "
+    (folder / "lode.yaml").write_text(text + "architecture: {type: gpt2, layers: 1, heads: 1, width: 8, context: 8}}\n")
+    assert main(["check"]) == 0
+    shown = capsys.readouterr().out
+    assert "  learns   next_token\n  model    language" in shown
+    assert "column" not in shown and "outputs" not in shown and "inferred" not in shown
+
+
 def test_missing_data_files_are_warnings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 0
     assert "warning: lode.yaml:data.source.path: cards.csv: no such file" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ import torch
 
 from lode.app.language.contracts import Form
 from lode.app.language.fields import Fields
-from lode.app.language.pieces import Pieces
+from lode.app.language.pieces import Pieces, Ruler
 from lode.app.language.tools import CallReader, choice_of
+from lode.core.types import Component
+from lode.data.corpus import tokenizers
+from lode.data.place import Place
 from tests.unit.app.language.fakes import FakeModel
 
 CALL = '<tool_call>{"name": "f", "arguments": {"x": "a</tool_call>}"}}</tool_call>'
@@ -135,3 +139,10 @@ def test_the_bytes_of_tokens_are_those_of_the_text() -> None:
     tokens = [int(token) for token in tokenizer.encode(["a \u6771\u00e9\n"])[0]]
     assert b"".join(pieces.bytes_of(token) for token in tokens).decode() == "a \u6771\u00e9\n"
     assert pieces.text_of(tokenizer.special["<|im_end|>"]) == "<|im_end|>" and pieces.bytes_of(10**6) == b""
+
+
+def test_a_token_begins_where_its_character_stands_in_the_text() -> None:
+    tokenizer = tokenizers.make(Component("bytes"), Place(Path()))
+    tokens = [*tokenizer.encode(["a\u6771b\u00e9c"])[0].tolist(), tokenizer.special["<|im_end|>"], ord("d")]
+    ruler = Ruler(Pieces(tokenizer))
+    assert [ruler.before(token) for token in tokens] == [0, 1, 1, 1, 2, 3, 3, 4, 5, 5]
