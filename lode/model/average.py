@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -14,9 +14,10 @@ class Average:
     At the start the decay is (1 + step) / (10 + step) where that is less, so that the first weights are soon forgotten.
     """
 
-    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+    def __init__(self, module: torch.nn.Module, decay: float, fixed: Collection[str] = ()) -> None:
+        """fixed: names of weights that never change."""
         tensors = dict(module.state_dict(keep_vars=True))
-        self.live = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+        self.live = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and name not in fixed}
         self.means = {name: tensor.detach().clone() for name, tensor in self.live.items()}
         self.decay = decay
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -63,6 +63,7 @@ class Job:
 
     on_progress: told the share of the steps done, before each of them (for a dropout that falls, and the like).
     figures: what the history tells of the stop rows beside their loss, means over a batch. meter: how fast it learns, for texts.
+    fixed: weights of the module that nobody changes and every start brings again (a frozen base): no copy holds them.
     """
 
     module: torch.nn.Module
@@ -75,6 +76,7 @@ class Job:
     on_progress: Callable[[float], None] | None = None
     figures: Callable[[Any], dict[str, torch.Tensor]] | None = None
     meter: Meter | None = None
+    fixed: Collection[str] = ()
 
 
 def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fitted:
@@ -92,10 +94,10 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
         team = context.team or Team()
         place = context if team.is_first else replace(context, folder=None)
         if context.survey is not None:
-            told = context.survey(job, choices, training, partial(_try, job, choices, training, None))
+            told = context.survey(job, choices, training, partial(_try, job, training, None, choices))
             if told is not None:
                 return told
-        choices = settle(choices, place, Rounds(job.train, choices).steps, lambda tried, number: _try(job, tried, training, context.team, number))
+        choices = settle(choices, place, Rounds(job.train, choices).steps, partial(_try, job, training, context.team))
         choices = replace(choices, steps=team.first_number(choices.steps))
         stack.enter_context(machine.running(job.module, choices))
         # What is measured before the first step is part of the time that the fit has.
@@ -115,9 +117,9 @@ class _Loop:
         self.best: dict[str, torch.Tensor] = {}
         inner = inner_weights(job.module) if choices.optimizer == "muon" else ()
         self.optimizers = [Optimizer(objective.parameters, choices, inner) for objective in job.objectives]
-        self.average = None if choices.ema is None else Average(job.module, choices.ema)
+        self.average = None if choices.ema is None else Average(job.module, choices.ema, job.fixed)
         self.scaler = Scaler(choices.device) if choices.precision == "fp16" else None
-        self.parts = Parts(job.module, self.optimizers, self.average, self.scaler, self.team)
+        self.parts = Parts(job.module, self.optimizers, self.average, self.scaler, self.team, job.fixed)
         self.parameters = list(job.module.parameters())
         self.rounds = Rounds(job.train, choices)
         if not len(self.rounds.index):
@@ -290,7 +292,7 @@ class _Loop:
             with nullcontext() if self.average is None else self.average.in_place():
                 entry |= memory.smaller(self.job.rows_per_forward, self.judge)
                 if state.is_best(entry["stop_loss"], self.choices.patience):
-                    self.best = machine.copied(self.job.module.state_dict())
+                    self.best = machine.copied(self.parts.weights())
             ends = self.context.watch is not None and self.context.watch(state.epoch, entry["stop_loss"])
             state.stopped |= self.team.agrees(ends)  # of several processes the first one is told
         if self.choices.schedule == "plateau":
@@ -320,7 +322,7 @@ class _Loop:
     def keep_best(self) -> None:
         """The module gets its best state back and is ready to predict."""
         if self.best:
-            self.job.module.load_state_dict(self.best)
+            self.parts.put(self.best)
         elif self.average is not None:
             self.average.put(self.average.means)
         self.job.module.eval()
@@ -376,7 +378,7 @@ class _Loop:
         raise ModelError(f"training: the loss is not finite in epoch {state.epoch + 1}, and finite when the steps are repeated.")
 
 
-def _try(job: Job, choices: Choices, training: Training, team: Team | None, number: int) -> list[float]:
+def _try(job: Job, training: Training, team: Team | None, choices: Choices, number: int) -> list[float]:
     """Seconds of each of some steps on the first rows; afterwards everything is as it was."""
     with machine.running(job.module, choices):
         loop = _Loop(job, choices, replace(training, log=None), Context(team=team))

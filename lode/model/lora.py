@@ -96,6 +96,8 @@ class LoraLinear(nn.Module):
     @torch.no_grad()
     def _norms(self) -> torch.Tensor:
         """|W + s up down| of each row, in full precision also under autocast."""
+        if self.up.is_meta:  # only counted, and autocast knows no such device
+            return self.up.new_empty(len(self.up))
         with torch.autocast(self.up.device.type, enabled=False):
             return torch.linalg.vector_norm(self._sum(), dim=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,17 @@ Writer = files.Writer | shards.ShardWriter
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The tensors of training; the loop's own numbers (`LoopState`) go with them as the record."""
+    """The tensors of training; the loop's own numbers (`LoopState`) go with them as the record.
+
+    fixed: names of the module's weights that no step changes (see `Job.fixed`).
+    """
 
     module: torch.nn.Module
     optimizers: Sequence[Optimizer]
     average: Average | None
     scaler: Scaler | None
     team: Team
+    fixed: Collection[str] = ()
 
     def capture(self, record: Mapping[str, Any]) -> Checkpoint:
         """A copy; of divided tensors this process's part."""
@@ -61,7 +65,7 @@ class Parts:
 
     def restore(self, found: Checkpoint) -> None:
         """Back to what `capture` copied or a file holds. Errors: RuntimeError or KeyError where it is of another network."""
-        self.module.load_state_dict(found.part("model"))
+        self.put(found.part("model"))
         for number, optimizer in enumerate(self.optimizers):
             optimizer.restore(found.part(f"optimizer{number}"))
         if self.average is not None:
@@ -69,8 +73,17 @@ class Parts:
         if self.scaler is not None:
             self.scaler.restore(found.part("scaler"))
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The module's state, without what is fixed."""
+        return {name: tensor for name, tensor in self.module.state_dict().items() if name not in self.fixed}
+
+    def put(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Give the module what `weights` gave. Errors: RuntimeError where it is of another network."""
+        own = self.module.state_dict()
+        self.module.load_state_dict({**{name: own[name] for name in self.fixed}, **weights})
+
     def _tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {f"model.{name}": tensor for name, tensor in self.module.state_dict().items()}
+        tensors = {f"model.{name}": tensor for name, tensor in self.weights().items()}
         for number, optimizer in enumerate(self.optimizers):
             tensors |= {f"optimizer{number}.{name}": tensor for name, tensor in optimizer.state().items()}
         if self.average is not None:

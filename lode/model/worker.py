@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from typing import Any
 from lode.core import errors
 
 _LOOK_S, _ANSWER_S = 0.2, 0.02
+_PATIENCE = timedelta(days=1)
 
 
 def main(folder: Path) -> int:
@@ -64,7 +66,9 @@ def _work(folder: Path) -> None:
     # torchrun keeps one store for all attempts: without a part of its own, a restarted process finds the addresses of dead ones
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     attempt = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", store=attempt, rank=rank, world_size=size)
+    kinds = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    # The first process may prepare what the others wait for (a reference for every pair); who is gone is noticed without a clock
+    dist.init_process_group(kinds, store=attempt, rank=rank, world_size=size, timeout=_PATIENCE)
     tasks = {name: REGISTRIES["task"].create(component) for name, component in parcel.tasks.items()}
     for name, state in parcel.states.items():
         tasks[name].restore(state)

@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -157,6 +158,13 @@ def test_a_model_that_knows_the_next_letters_writes_them(questions: Path, cyclis
     assert _made("generate", questions, max_tokens=3, **options).ask(cyclist, 0).right.all()
     assert _made("generate", questions, max_tokens=3, chat=True, **options).ask(cyclist, 0).right.all()
     assert not _made("generate", questions, max_tokens=1, **options).ask(cyclist, 0).right.any()
+
+
+def test_a_chat_without_room_for_an_answer_is_a_wrong_answer(questions: Path, cyclist: PlainSpeaker) -> None:
+    options: dict[str, Any] = {"prompt": "question", "answer": "wanted", "match": "exact", "max_tokens": 3, "chat": True}
+    narrow = PlainSpeaker(cyclist.decoder, SimpleNamespace(shape=SimpleNamespace(context=4)), cyclist.tokenizer)  # type: ignore[arg-type]
+    answered = _made("generate", questions, **options).ask(narrow, 0)
+    assert not answered.right.any() and answered.parts == {"cut questions": len(answered.right)}
 
 
 def test_a_pattern_is_checked_when_the_file_is_read(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import torch
 
+from lode.core.errors import ArtifactError
 from lode.core.types import Range
 from lode.model.language import names
 from lode.model.language.contracts import Architecture, Shape
@@ -138,6 +139,12 @@ class Gpt2(Architecture):
     def to_ours(self, theirs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         meta = names.meta_state(self.shape)
         found = names.checked(theirs, self.to_theirs(meta), self.naming, self.shape.tied)
+        lost = [] if self.shape.bias_norm else [name for name in found if name.endswith(".bias") and _holds_something(found[name])]
+        if lost:
+            raise ArtifactError(
+                f"weights: found {lost[0]} with numbers other than 0, allowed beside bias: false are zeros only (it was trained elsewhere). "
+                'Write "bias": true into config.json.'
+            )
         made: dict[str, torch.Tensor] = {}
         for name in meta:
             tensor = found[self.naming.theirs(name)]
@@ -145,6 +152,10 @@ class Gpt2(Architecture):
                 tensor = tensor.chunk(3, dim=-1)[_QKV.index(name.split(".")[-2])]
             made[name] = _turned(name, tensor)
         return made
+
+
+def _holds_something(tensor: torch.Tensor) -> bool:
+    return not tensor.is_meta and bool(tensor.any())
 
 
 def _turned(name: str, tensor: torch.Tensor) -> torch.Tensor:

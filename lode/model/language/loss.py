@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from lode.model.language.attend import attend_to
+from lode.model.language.contracts import TokenBatch
+
 IGNORED = -100
 """A target that is not learned."""
 
@@ -21,6 +24,14 @@ _RUN_BYTES = 4 << 20
 """Else so much of them at a time on a processor: what a core's caches hold."""
 _RUN_BYTES_GPU = 256 << 20
 """On a GPU large enough products to fill it."""
+
+
+def batch_loss(decoder: Any, batch: TokenBatch) -> torch.Tensor:
+    """Mean negative log-likelihood of a batch's learned tokens, float32 (); in training with what keeps a mixture's experts in balance."""
+    h_BTD = decoder(batch.tokens_BT, batch.positions_BT, attend_to(batch.documents_BT))
+    found = mean_loss(h_BTD, decoder.head, batch.targets_BT, decoder.shape.softcap_logits)
+    balance = decoder.balance_loss() if decoder.training else None
+    return found if balance is None else found + balance
 
 
 def mean_loss(h_BTD: torch.Tensor, head_VD: torch.Tensor, targets_BT: torch.Tensor, softcap: float | None = None) -> torch.Tensor:

@@ -72,7 +72,7 @@ def _best_fit(length_P: np.ndarray, context: int, random: np.random.Generator) -
     shuffled = random.permutation(len(length_P))
     order = shuffled[np.argsort(-length_P[shuffled], kind="stable")]
     lengths, starts = np.unique(-length_P[order], return_index=True)
-    ends = np.append(starts[1:], len(order))
+    ends = np.append(starts, len(order))[1:]
     rooms = _Rooms(context)
     row_P = np.empty(len(length_P), np.int64)
     for length, start, end in zip((-lengths).tolist(), starts.tolist(), ends.tolist(), strict=True):

@@ -91,17 +91,15 @@ class Pupil:
     def architecture(self) -> Architecture:
         """What it is made of, from the file or from where it starts."""
         if self._architecture is None:
-            self._architecture = self._begin(0)[0]
+            self._architecture = self._draft()[0]
         return self._architecture
 
     def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
         """See `Family.fit`. Errors: ModelError where the weights to start from have another vocabulary, or the text fills no row."""
         training = context.training or Training()
         team: Team = context.team or Team()
-        draft = self._begin(0)[1]
-        shape = draft.shape
-        work = self._workload(TokenRows(train, self.unit, shape.context, "cpu", seed=context.seed), draft)
-        del draft  # it takes as much memory as the decoder itself
+        draft = self._draft()[1]
+        work = self._workload(TokenRows(train, self.unit, draft.shape.context, "cpu", seed=context.seed), draft)
         choices = team.first_before_others(lambda: Choices.read_or_write(context.folder, decide(training, context, work)))
         self._architecture, decoder = self._begin(choices.seed)
         decoder.to(choices.device)
@@ -118,10 +116,11 @@ class Pupil:
             objectives=[objective],
             train=rows,
             stop=held_out,
-            rows_per_forward=max(1, _FORWARD_TOKENS // shape.context),
+            rows_per_forward=max(1, _FORWARD_TOKENS // decoder.shape.context),
             layer_name=taught.layer_name,
             figures=lambda batch: self.lesson.figures(decoder, batch),
             meter=_meter(rows, decoder, choices, team.size),
+            fixed={name for name, weight in taught.named_parameters() if not weight.requires_grad},
         )
         fitted = fit(job, choices, training, context)
         whole: Any = team.gathered(taught, lambda: Taught(self._begin(choices.seed)[1], self.lesson)).to("cpu")
@@ -154,7 +153,7 @@ class Pupil:
         return np.stack([part[documents_D[1:]] - part[documents_D[:-1]] for part in sums], axis=1).astype(np.float32)
 
     def cost(self) -> Cost:
-        decoder = self._decoder or self._begin(0)[1]
+        decoder = self._decoder or self._draft()[1]
         tensors = decoder.state_dict().values()
         numbers = sum(parameter.numel() for parameter in decoder.parameters())
         return Cost(numbers, self._flops_per_row(decoder), sum(tensor.numel() * tensor.element_size() for tensor in tensors))
@@ -170,6 +169,17 @@ class Pupil:
     def load(self, folder: Path) -> None:
         self._architecture, decoder = weights.load(folder, "cpu")
         self._decoder, self._beside = decoder.eval(), adapter_files.contents(folder)
+
+    def _draft(self) -> tuple[Architecture, Decoder]:
+        """Architecture and decoder for counting: without memory, no weight is read."""
+        architecture = self._asked() if self.start is None else weights.read_architecture(self.start)
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            decoder = Decoder(architecture.shape)
+            if self.start is not None:
+                self._check_start(decoder)
+            if self.adapter is not None:
+                self.adapter.attach(decoder)
+        return architecture, decoder
 
     def _begin(self, seed: int) -> tuple[Architecture, Decoder]:
         """Architecture and decoder with the weights that training begins with, on the CPU."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from lode.core.errors import SpecError
 from lode.core.types import ColumnName
-from lode.model.language.attend import attend_to
 from lode.model.language.contracts import Objective, TokenBatch
-from lode.model.language.loss import mean_loss
+from lode.model.language.loss import batch_loss
 
 
 class Answers(Objective):
@@ -46,6 +43,4 @@ class Answers(Objective):
 
     def loss(self, decoder: nn.Module, batch: TokenBatch) -> torch.Tensor:
         """Mean negative log-likelihood of the answers' tokens, float32 (), natural logarithm."""
-        taught: Any = decoder
-        h_BTD = taught(batch.tokens_BT, batch.positions_BT, attend_to(batch.documents_BT))
-        return mean_loss(h_BTD, taught.head, batch.targets_BT, taught.shape.softcap_logits)
+        return batch_loss(decoder, batch)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from lode.core.types import ColumnName
-from lode.model.language.attend import attend_to
 from lode.model.language.contracts import Objective, TokenBatch
-from lode.model.language.loss import mean_loss
+from lode.model.language.loss import batch_loss
 
 
 class NextToken(Objective):
@@ -27,8 +24,4 @@ class NextToken(Objective):
 
     def loss(self, decoder: nn.Module, batch: TokenBatch) -> torch.Tensor:
         """Mean negative log-likelihood of the learned tokens, float32 (), natural logarithm."""
-        taught: Any = decoder
-        h_BTD = taught(batch.tokens_BT, batch.positions_BT, attend_to(batch.documents_BT))
-        found = mean_loss(h_BTD, taught.head, batch.targets_BT, taught.shape.softcap_logits)
-        balance = taught.balance_loss() if taught.training else None
-        return found if balance is None else found + balance
+        return batch_loss(decoder, batch)

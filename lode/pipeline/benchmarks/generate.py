@@ -14,6 +14,7 @@ import numpy as np
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath, Range
+from lode.data.corpus import chat
 from lode.data.place import Place
 from lode.model.language.engine.contracts import Sampling
 from lode.pipeline.language.contracts import Answered, Benchmark, Speaker
@@ -94,9 +95,16 @@ class Generate(Benchmark):
         room = min(self.max_tokens, max(1, context.context // 2))
         sampling = Sampling(max_tokens=room, temperature=0.0, stop=self.stop, seed=seed)
         if self.chat:
-            return [model.chat([{"role": "user", "content": str(row[self.prompt])}], sampling) for row in asked]
+            return [self._chatted(model, context, [{"role": "user", "content": str(row[self.prompt])}], sampling) for row in asked]
         prompts = [model.tokenizer.decode(context.fitted(str(row[self.prompt]), room)) for row in asked]
         return model.generate(prompts, sampling)
+
+    def _chatted(self, model: Speaker, context: Context, messages: list[dict[str, str]], sampling: Sampling) -> str:
+        """The answer; nothing to a question that leaves no room for one, which cannot be cut as a text can."""
+        if len(chat.prompt(model.tokenizer, messages)) < context.context:
+            return model.chat(messages, sampling)
+        context.cut += 1
+        return ""
 
     def _example(self, row: Row) -> str:
         return f"{row[self.prompt]}{self._answers(row)[0]}"

@@ -155,16 +155,16 @@ class LanguageModel:
         ]
         if found:
             return found
-        first = self.columns[0].name
-        known = frame[first].is_not_null().to_numpy() if frame[first].dtype == pl.String else np.zeros(frame.height, bool)
-        found = [Problem(int(row), first, "nothing", "a text") for row in np.flatnonzero(~known)]
-        asked = np.flatnonzero(known)
-        lengths = [len(tokens) for tokens in self._prompts(frame.filter(pl.Series(known)))]
-        return found + [
-            Problem(int(row), first, f"{length:,} tokens", f"fewer than {self.context:,}, the model's context")
-            for row, length in zip(asked, lengths, strict=True)
-            if length >= self.context
-        ]
+        first, allowed = self.columns[0].name, "a conversation" if self.chats else "a text"
+        for number, row in enumerate(frame.select(self.recipe["columns"]).iter_rows(named=True)):
+            try:
+                length = len(self._prompt(row))
+            except DataError as error:
+                found.append(Problem(number, first, str(error).split(", allowed")[0], allowed))
+                continue
+            if length >= self.context:
+                found.append(Problem(number, first, f"{length:,} tokens", f"fewer than {self.context:,}, the model's context"))
+        return found
 
     def unseen(self, frame: pl.DataFrame) -> dict[str, int]:
         """No cell can hold what a tokenizer of bytes has never seen."""
@@ -180,7 +180,8 @@ class LanguageModel:
             raise DataError(
                 "\n".join(f"row {item.row}: {item.column}: {item.found}, allowed: {item.allowed}." for item in problems[:20])
             )
-        return pl.DataFrame({"completion": self._generated(self._prompts(frame), Sampling(temperature=0.0))})
+        prompts = [self._prompt(row) for row in frame.select(self.recipe["columns"]).iter_rows(named=True)]
+        return pl.DataFrame({"completion": self._generated(prompts, Sampling(temperature=0.0))})
 
     def save(self, folder: Path) -> str:
         """Write everything but parity, card and lineage; returns the content hash."""
@@ -223,17 +224,17 @@ class LanguageModel:
             return [self.tokenizer.end]  # nothing to go on from: as a new document begins
         return found
 
-    def _prompts(self, frame: pl.DataFrame) -> list[list[int]]:
-        objective = Component.from_json(self.recipe["objective"])
-        columns, options = self.recipe["columns"], objective.options
-        rows = frame.select(columns).iter_rows(named=True)
+    def _prompt(self, row: Mapping[str, Any]) -> list[int]:
+        """What a row asks, as tokens. Errors: DataError where it asks nothing."""
+        objective, columns = Component.from_json(self.recipe["objective"]), self.recipe["columns"]
         if not self.chats:
-            return [self._tokens(row[columns[0]] or "") for row in rows]
-        messages = [options["messages"]] if options.get("messages") else []
-        return [
-            chat.prompt(self.tokenizer, _question(render.asked(row, columns, messages, options.get("system")))).tolist()
-            for row in rows
-        ]
+            text = row[columns[0]]
+            if not isinstance(text, str):
+                raise DataError("nothing" if text is None else f"{type(text).__name__} {str(text)[:40]}")
+            return self._tokens(text)
+        messages = [objective.options["messages"]] if objective.options.get("messages") else []
+        asked = render.asked(row, columns, messages, objective.options.get("system"))
+        return chat.prompt(self.tokenizer, _question(asked)).tolist()
 
     def _generated(self, prompts: Sequence[Sequence[int]], sampling: Sampling | None) -> list[str]:
         chosen, engine = sampling or Sampling(), self.engine()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lode.core.errors import DataError
-from lode.data.corpus import render, store
+from lode.data.corpus import chat, render, store
 from lode.model.language.contracts import TOKENS
 from lode.model.language.engine.contracts import Sampling
 from lode.model.language.memorised import longest_passages
@@ -50,7 +50,8 @@ class Writer:
     def _prompts(self) -> list[str]:
         """Those of the file, or how held-out documents begin."""
         if self.options.prompts:
-            return list(self.options.prompts)
+            encode = self.model.tokenizer.encode
+            return [prompt for prompt in self.options.prompts if self._has_room(encode([prompt])[0])]
         corpus, decode = self.corpus, self.model.tokenizer.decode
         room = max(1, min(_PROMPT_TOKENS, self.model.architecture.shape.context // 2))
         found = []
@@ -70,8 +71,12 @@ class Writer:
             {"how": how, "prompt": messages[-1]["content"], "text": self.model.chat(messages, sampling), "reference": reference}
             for how, sampling in self._ways().items()
             for messages, reference in asked
-            if messages
+            if messages and self._has_room(chat.prompt(self.model.tokenizer, messages))
         ]
+
+    def _has_room(self, prompt: np.ndarray) -> bool:
+        """Whether an answer fits behind it: the report is not to fail, after the training, by one long question."""
+        return len(prompt) + 1 < self.model.architecture.shape.context
 
     def _memorised(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The longest passage of each sample that training had, beside those of as long held-out texts: what people repeat too."""

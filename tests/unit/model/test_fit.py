@@ -18,6 +18,7 @@ from lode.model.choices import Choices, Workload, batch_for, decide, epochs_for
 from lode.model.contracts import Context, Examples
 from lode.model.families.network import Network
 from lode.model.fit import Job, Objective, fit
+from lode.model.parallel import Team
 from lode.model.training import Training
 from tests.unit.model.network_samples import examples, shapes, tasks
 
@@ -162,6 +163,18 @@ def _job(objectives: list[Objective], module: torch.nn.Module, num_rows: int = 6
 
 def _choices(training: Training) -> Choices:
     return decide(training, Context(), Workload(64, 10))
+
+
+def test_a_trial_of_several_processes_takes_their_own_rows() -> None:
+    module, seen = torch.nn.Linear(3, 1), []
+
+    def loss(batch: Batch) -> torch.Tensor:
+        seen.append(batch.num_rows)
+        return module(batch.inputs["x"]).square().mean()
+
+    job, training = _job([Objective(list(module.parameters()), loss)], module), Training(batch=16)
+    loop._try(job, training, Team(1, 2), _choices(training), 2)
+    assert seen == [8, 8], "else the time of a step is that of all of them"
 
 
 def test_two_objectives_move_their_own_parameters_at_their_own_pace() -> None:

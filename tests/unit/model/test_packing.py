@@ -44,6 +44,12 @@ def best_fit_by_hand(lengths: list[int], context: int) -> int:
     return len(rooms)
 
 
+@pytest.mark.parametrize("lengths", [[], [0], [0, 0, 0]])
+def test_documents_without_a_position_give_no_row(lengths: list[int]) -> None:
+    packed = packing.pack(np.array(lengths, np.int64), 8)
+    assert packed.num_rows == 0 and not len(packed.document_P)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_as_many_rows_as_best_fit_one_piece_after_the_other(seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -30,7 +30,7 @@ def test_every_row_counts_once(size: int, num_rows: int) -> None:
     assert np.concatenate([member.cut(rows) for member in team if member.counts(num_rows)]).tolist() == rows.tolist()
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("accumulate", [1, 3, 4])
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_losses_of_the_processes_add_up_to_the_batch(size: int, accumulate: int) -> None:
     family, _ = devices.made()
@@ -39,7 +39,9 @@ def test_the_losses_of_the_processes_add_up_to_the_batch(size: int, accumulate: 
     train = Rows(devices.rows(67), neural.shapes.inputs, "cpu")
     index = train.trainable
     whole = [neural._loss(module, module, batch).item() for batch in train.batches(index, 8)]
-    shares = [train.pieces(index, 8, accumulate, Team(rank, size)) for rank in range(size)]
+    shares = [list(train.pieces(index, 8, accumulate, Team(rank, size))) for rank in range(size)]
+    for parts in zip(*shares, strict=True):
+        assert len({len(part) for part in parts}) == 1, "with divided weights all processes meet in every forward pass"
     summed = [
         sum((neural._loss(module, module, piece) * piece.share).item() for part in parts for piece in part)
         for parts in zip(*shares, strict=True)

@@ -44,14 +44,31 @@ def test_a_checkpoint_counts_once_every_part_is_there(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_is_removed_and_the_older_one_stays_until_then(tmp_path: Path) -> None:
     _write(tmp_path, 3)
-    (tmp_path / "checkpoint-000000009").mkdir()
-    (tmp_path / "checkpoint-000000009" / "part-00001-of-00002.safetensors").write_bytes(b"half")
+    (tmp_path / "checkpoint-000000009-0").mkdir()
+    (tmp_path / "checkpoint-000000009-0" / "part-00001-of-00002.safetensors").write_bytes(b"half")
     found = shards.read(tmp_path, _none)
     assert found is not None and found.record["step"] == 3
     _write(tmp_path, 9)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000000009", "checkpoint.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000000009-0", "checkpoint.json"]
     found = shards.read(tmp_path, _none)
     assert found is not None and found.record["step"] == 9
+
+
+def test_one_step_written_twice_does_not_mix(tmp_path: Path) -> None:
+    """After a deadline: in its epoch, and again when that was judged."""
+    pair = [shards.ShardWriter(tmp_path, rank, 2) for rank in range(2)]
+    for writer in reversed(pair):
+        writer.submit(_state(5))
+        writer.wait()
+    again = Checkpoint({"model.w": torch.zeros(3, 2)}, {"step": 5, "epoch": 1})
+    pair[0].submit(again)
+    time.sleep(0.1)
+    found = shards.read(tmp_path, _none)
+    assert found is not None and found.record == {"step": 5}, "a part of the newer one is missing"
+    pair[1].submit(again)
+    pair[0].wait()
+    found = shards.read(tmp_path, _none)
+    assert found is not None and found.record["epoch"] == 1
 
 
 def test_the_newest_of_one_process_and_of_several_counts(tmp_path: Path) -> None:
@@ -70,7 +87,7 @@ def test_the_newest_of_one_process_and_of_several_counts(tmp_path: Path) -> None
 @pytest.mark.parametrize("damage", ["pointer", "part", "gone"])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     _write(tmp_path, 3)
-    part = tmp_path / "checkpoint-000000003" / "part-00000-of-00002.safetensors"
+    part = tmp_path / "checkpoint-000000003-0" / "part-00000-of-00002.safetensors"
     if damage == "pointer":
         (tmp_path / "checkpoint.json").write_text('{"format": 1, "folder": "../elsewhere", "size": 1, "record": {"step": 1}}')
     elif damage == "part":

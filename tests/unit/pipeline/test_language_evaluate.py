@@ -173,6 +173,14 @@ def test_answers_are_judged_against_the_model_before(farmer: PlainSpeaker, tmp_p
     assert f"(known answer) {sample['reference']}</pre>" in render(report, tmp_path / "page").read_text("utf-8")
 
 
+def test_a_question_without_room_for_an_answer_is_left_out_of_the_samples(farmer: PlainSpeaker, tmp_path: Path) -> None:
+    ask = ["who sees the cow?" if index % 2 else "who " * 20 for index in range(12)]
+    rows = pl.DataFrame({"ask": ask, "say": [TEXTS[index].strip() for index in range(12)]})
+    judged = _judged(tmp_path, farmer, rows, Component("answers", {"prompt": ["ask"], "answer": "say"}))
+    samples = evaluate(farmer, judged, LanguageEvaluation(resamples=100, sample_tokens=12, samples=4, memorised=False), FACTS)["samples"]
+    assert {sample["prompt"] for sample in samples} == {"who sees the cow?"}
+
+
 def test_pairs_are_judged_by_which_answer_is_likelier(farmer: PlainSpeaker, tmp_path: Path) -> None:
     texts = [TEXTS[index % len(TEXTS)].strip() for index in range(90)]
     rows = pl.DataFrame({"ask": ["?"] * 90, "good": texts, "bad": [text[::-1] for text in texts]})

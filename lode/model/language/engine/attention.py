@@ -23,9 +23,6 @@ from lode.model.language.engine.cache import Cache
 _WORTH_WALKING = 0.6
 """Share of pages in use from which on reading all of them costs less than copying those in use (a copy reads, writes and reads)."""
 
-ALONE_TOKENS = 1024
-"""A text that decodes alone, up to this length: its pages are copied together for torch's own kernel, two operations instead of ten."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
@@ -133,11 +130,12 @@ def decode(q_DHK: torch.Tensor, k_PGOK: torch.Tensor, v_PGOK: torch.Tensor, plan
     """One query for each sequence over all its pages, (D, H, K). X below: C G, products of one page and head."""
     (num, heads, width), groups = q_DHK.shape, k_PGOK.shape[1]
     q_XRK = q_DHK.index_select(0, plan.query_C).view(-1, heads // groups, width)
-    scores_CHO = _scores(q_XRK, k_PGOK, plan, look).view(-1, heads, plan.page_tokens).float()
+    scores_CHO = _scores(q_XRK, k_PGOK, plan, look).view(-1, heads, plan.page_tokens)
     if num == 1 and not plan.has_strangers:
-        weight_HY = functional.softmax(scores_CHO.transpose(0, 1).flatten(1), dim=-1)
-        weight_CHO = weight_HY.view(heads, -1, plan.page_tokens).transpose(0, 1)
+        weight_HY = functional.softmax(scores_CHO.transpose(0, 1).flatten(1), dim=-1, dtype=torch.float32)
+        weight_CHO = weight_HY.to(v_PGOK.dtype).view(heads, -1, plan.page_tokens).transpose(0, 1)
         return _over_values(weight_CHO, v_PGOK, plan).sum(0, keepdim=True).to(q_DHK.dtype)
+    scores_CHO = scores_CHO.float()
     owner_C, best_CH = plan.owner_C, scores_CHO.amax(-1)
     best_DH = best_CH.new_full((num + 1, heads), float("-inf")).scatter_reduce_(
         0, owner_C[:, None].expand(-1, heads), best_CH, "amax"

@@ -21,11 +21,12 @@ from lode.core.errors import ModelError, listed, near_miss
 from lode.model.language.contracts import Architecture, Words
 from lode.model.language.decoder import Decoder
 from lode.model.language.engine import sampler, scoring
-from lode.model.language.engine.attention import ALONE_TOKENS, Decoding, PagedAttend, Piece
+from lode.model.language.engine.attention import Decoding, PagedAttend, Piece
 from lode.model.language.engine.cache import Cache, Slots
 from lode.model.language.engine.checks import check_request
 from lode.model.language.engine.contracts import Delta, Facts, FinishReason, Request, TokenFacts
 from lode.model.language.engine.errors import ContextOverflowError, QueueFullError, UnknownAdapterError
+from lode.model.language.engine.packed import packed
 from lode.model.language.engine.pages import Pages
 from lode.model.language.engine.scheduler import Plan, Scheduler
 from lode.model.language.engine.sequence import Sequence
@@ -38,7 +39,8 @@ class Engine:
     """Continues many sequences at a time. All methods are to be called from one thread.
 
     Args:
-        decoder: What continues them; it is put into `eval` and stays where and of what type it is. Keys and values have its type.
+        decoder: What continues them; it is put into `eval` and stays where and of what type it is. Keys and values have its type. On
+            processors its large weights are copied once, in another layout (`packed.py`).
         words: Its tokenizer.
         memory_bytes: What the cache of keys and values may take.
         page_tokens: Positions of one page: prefixes are shared in such steps.
@@ -64,7 +66,7 @@ class Engine:
         seed: int | None = None,
         architecture: Architecture | None = None,
     ) -> None:
-        self.decoder, self.words = decoder.eval(), words
+        self.decoder, self.words = packed(decoder.eval()), words
         self._device, dtype = decoder.embed.weight.device, decoder.embed.weight.dtype
         shape = decoder.shape
         self.cache = Cache(shape, memory_bytes=memory_bytes, page_tokens=page_tokens, dtype=dtype, device=self._device)
@@ -74,7 +76,7 @@ class Engine:
             Pages(self.cache.num_pages, self.cache.move), slots, page_tokens=page_tokens,
             chunk_tokens=max(chunk_tokens, max_sequences + page_tokens), share_prefixes=share_prefixes,
         )  # fmt: skip
-        self.adapters = Adapters(decoder, architecture)
+        self.adapters = Adapters(self.decoder, architecture)
         self._slots, self._max_waiting = slots, max_waiting
         self._sequences: dict[str, Sequence] = {}
         self._seeds = np.random.default_rng(seed)
@@ -206,10 +208,6 @@ class Engine:
             for begin, (sequence, count) in zip(begins, plan.prompts, strict=True)
         ]
         several, rows = None, torch.from_numpy(rows_NG).to(self._device)
-        if len(decoding) == 1 and position_N[0] < ALONE_TOKENS:
-            at = int(position_N[0])
-            pieces.insert(0, Piece(begin=at, length=1, pages=slots.table_SP[decoding[0], : at // size + 1].copy()))
-            return PagedAttend(self.cache, rows, None, 0, pieces)
         if len(decoding):
             several = Decoding(slots.table_SP[decoding], slots.length_S[decoding] + 1, size, self._device)
         return PagedAttend(self.cache, rows, several, len(decoding), pieces)

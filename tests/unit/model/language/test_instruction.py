@@ -71,6 +71,17 @@ def test_answers_are_all_that_is_learned() -> None:
     assert len(wanted) == 4 + 2 + 7 + 0 == int((batch.targets_BT >= 0).sum())
 
 
+def test_experts_stay_in_balance_while_answers_are_learned() -> None:
+    decoder, corpus = base("mixtral")[1], _corpus([7, 5, 9, 8], [3, 3, 2, 2])
+    objective = _objective("answers", prompt="question", answer="answer")
+    batch = next(_rows(objective, decoder, corpus).batches(np.arange(2), 2))
+    told = objective.loss(decoder, batch)
+    taught = objective.loss(decoder.train(), batch)
+    balance = decoder.balance_loss()
+    assert balance is not None and balance.item() > 0
+    assert taught.item() == pytest.approx(told.item() + balance.item(), abs=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["sigmoid", "ipo"])
 @pytest.mark.parametrize("normalised", [False, True])
 def test_preferences_are_the_formula_written_out(kind: str, normalised: bool) -> None:

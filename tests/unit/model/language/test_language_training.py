@@ -15,9 +15,13 @@ import pytest
 import torch
 
 from lode.core.errors import ModelError, SpecError
+from lode.core.types import Component
+from lode.model import checkpoint as files
+from lode.model import choices
 from lode.model.contracts import Context, Examples, Fitted
 from lode.model.families.language import Language
 from lode.model.language.decoder import Decoder
+from lode.model.language.rows import TokenRows
 from lode.model.optim import inner_weights
 from lode.model.training import Training
 from tests.unit.model.language.corpus_samples import TINY, VOCABULARY, documents, language, training
@@ -196,9 +200,52 @@ def test_neither_architecture_nor_start_is_an_error() -> None:
         language(None).cost()
 
 
-def test_a_loss_that_is_not_finite_names_the_layer() -> None:
-    with pytest.raises(ModelError, match=r"the loss .* in epoch"):
-        _fit(documents(LENGTHS), learning_rate=1e9, clip=1e9, steps=40)
+def test_a_loss_that_is_not_finite_names_the_step_and_the_layer(tmp_path: Path) -> None:
+    family, _ = _fit(documents(LENGTHS), steps=1)
+    with torch.no_grad():
+        family.decoder.layers[1].mlp.up.weight[3] = torch.nan  # type: ignore[union-attr,index]
+    family.save(tmp_path)
+    with pytest.raises(ModelError, match=r'in epoch 1, batch 1 of 4 \(step 1 of 40\); first in layer "layers\.1\.mlp\.up"'):
+        _fit(documents(LENGTHS), family=language(None, start=str(tmp_path)), steps=40)
+
+
+def test_looks_at_held_out_text_cost_less_than_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "_LOOK_TOKENS", 24)
+    held, read = documents([13] * 40, seed=1), []
+    whole = _fit(documents(LENGTHS), held, steps=30, judge_steps=15)[1]
+    gather = TokenRows.batches
+    monkeypatch.setattr(TokenRows, "batches", lambda self, index, batch: (read.append(index), gather(self, index, batch))[1])
+    fitted = _fit(documents(LENGTHS), held, steps=30, judge_steps=3)[1]
+    assert (whole.choices["judge_rows"], fitted.choices["judge_rows"]) == (40, 8)
+    assert len(read) == len(fitted.history) == 10 and all(index.tolist() == list(range(0, 40, 5)) for index in read)
+    few = _fit(documents(LENGTHS), held, steps=2, judge_steps=1)[1]
+    assert few.choices["judge_rows"] == 3, "a third of 8 rows; 24 tokens are 2 rows"
+
+
+def test_what_is_frozen_is_in_no_checkpoint(tmp_path: Path) -> None:
+    options = {"steps": 40, "judge_steps": 10, "checkpoint_seconds": 0.0}
+    train, stop = documents(LENGTHS), documents([20] * 5, seed=1)
+
+    def adapted() -> Language:
+        return language(adapter=Component("dora", {"rank": 2}))
+
+    whole, _ = _fit(train, stop, family=adapted(), **options)
+    with pytest.raises(_EnoughError):
+        adapted().fit(train, stop, Context(seed=1, folder=tmp_path, training=training(**options), progress=_stop_after(3)))
+    found = files.read(tmp_path)
+    assert found is not None
+    kept = {name.rpartition(".")[2] for part in ("model", "best") for name in found.part(part)}
+    assert kept == {"down", "up", "magnitude"}
+    again, _ = _fit(train, stop, tmp_path, adapted(), **options)
+    assert _same(whole, again)
+
+
+def test_what_a_start_costs_is_known_without_reading_its_weights(tmp_path: Path) -> None:
+    family, _ = _fit(documents(LENGTHS), steps=1)
+    family.save(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    found = language(None, start=str(tmp_path), adapter=Component("dora", {"rank": 2}))
+    assert found.architecture.shape == family.architecture.shape and found.cost().parameters > family.cost().parameters
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,8 @@ def test_what_is_not_to_be_learned_is_no_target() -> None:
 def test_rows_without_anything_to_learn_are_left_out() -> None:
     corpus = documents([13] * 6, learned=1.0)
     corpus.arrays["learned"][13:39] = 0
-    assert len(TokenRows(corpus, "documents", 12, "cpu").trainable) == 4
+    rows = TokenRows(corpus, "documents", 12, "cpu")
+    assert len(rows.trainable) == 4 and rows.trainable is rows.trainable, "the corpus is read for it once"
 
 
 def test_pairs_stand_below_one_another() -> None:
@@ -108,6 +109,16 @@ def test_processes_share_a_batch() -> None:
         both = [piece for part in parts for piece in part[number]]
         assert sum(piece.share for piece in both) == pytest.approx(1.0)
         assert sum(piece.weight for piece in both if piece.share) == batch.weight
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5, 7])
+def test_processes_cut_a_batch_into_as_many_pieces(batch: int) -> None:
+    rows = TokenRows(documents([9, 6, 8, 30, 5] * 6, learned=0.5), "documents", 12, "cpu")
+    index = rows.trainable[: 2 * batch + 1]
+    parts = [list(rows.pieces(index, batch, 3, Team(rank, 2))) for rank in range(2)]
+    for one, other in zip(*parts, strict=True):
+        assert len(one) == len(other), "with divided weights all processes meet in every forward pass"
+        assert sum(piece.share for piece in (*one, *other)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("unit", "lengths"), [("stream", [12]), ("documents", [1, 1]), ("pairs", [3])])

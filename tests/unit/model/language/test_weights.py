@@ -47,6 +47,18 @@ def test_an_index_may_name_safetensors_beside_it_only(folder: Path) -> None:
         weights.load(folder)
 
 
+def test_biases_that_were_trained_elsewhere_are_not_lost(tmp_path: Path) -> None:
+    architecture, decoder = small("gpt2", {"bias": False})
+    weights.save(decoder, architecture, tmp_path)
+    found = load_file(tmp_path / "model.safetensors")
+    found["transformer.h.0.ln_1.bias"] += 0.5
+    save_file(found, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ArtifactError, match=r'h\.0\.ln_1\.bias with numbers other than 0.*Write "bias": true'):
+        weights.load(tmp_path)
+    _change(tmp_path, bias=True)
+    assert float(weights.load(tmp_path)[1].state_dict()["layers.0.attention_norm.bias"].mean()) == 0.5
+
+
 def test_missing_left_over_and_misshapen_weights_are_named(folder: Path) -> None:
     path = folder / "model.safetensors"
     whole = load_file(path)
