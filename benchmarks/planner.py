@@ -7,7 +7,9 @@ Forecast: `lode.model.planning.survey` of the job as the training loop gets it (
 the median of a trial of 20 steps. Actual: parameters of the module; operations by torch's FlopCounterMode over one step, forward and back,
 with attention written out, because its kernel for processors has no count in torch. Memory is the most anonymous memory of the process
 during a fit (polled every millisecond) less what it held before, after a fit of a tiny model of the same kind had loaded every library;
-time between the forward passes of a fit. Trials and fits take turns, five of each, because the machine drifts; medians. Trees have no
+time between the forward passes of a fit. Trials and fits take turns, five of each, because the machine drifts: each trial is held
+against the fit right behind it, and the median of the five errors counts. (Medians of all trials and all fits, which lie minutes apart,
+differed by 30 % on a machine with neighbours where the processor's own time differed by 1 %.) Trees have no
 steps: a boosting round stands for one, and their operations are held against those that the fitted model counts itself.
 """
 
@@ -162,8 +164,14 @@ def network(config: dict[str, Any], turns: int) -> dict[str, Any]:
     for _ in range(turns):
         fit(STEPS, lambda job, choices, training, try_steps: trials.append(statistics.median(try_steps(STEPS)[1:])) or Fitted())
         runs.append(run_seconds(fit))
-    found["step"] = [statistics.median(trials), statistics.median(runs)]
+    found["step"] = paired(trials, runs)
     return found
+
+
+def paired(trials: list[float], runs: list[float]) -> list[float]:
+    """Seconds of a step as the trials forecast it and as it was: the median run, and the median of each trial's error over its own run."""
+    actual = statistics.median(runs)
+    return [actual * statistics.median(trial / run for trial, run in zip(trials, runs, strict=True)), actual]
 
 
 def run_seconds(fit: Callable[..., None]) -> float:
@@ -302,7 +310,7 @@ def trees(turns: int) -> dict[str, Any]:
         runs.append((fit(rounds)[1] - once) / (rounds - 1))
     return {
         "parameters": [outlook.parameters, cost.parameters], "flops": [float(outlook.flops_per_row), float(cost.flops_per_row)],
-        "memory": [outlook.memory_bytes, peak[0]], "step": [statistics.median(trials), statistics.median(runs)],
+        "memory": [outlook.memory_bytes, peak[0]], "step": paired(trials, runs),
     }  # fmt: skip
 
 

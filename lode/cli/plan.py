@@ -15,7 +15,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_spec(parser)
     add_runs(parser)
     parser.add_argument("--hardware", metavar="NAME", help="t4, l4, a10g, a100-80, h100, ... or here (default: this machine)")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="how many share the work (default: 1)")
+    parser.add_argument("--devices", type=int, metavar="N", help="how many share the work (default: train.devices, or 1)")
     parser.add_argument("--price", metavar="AMOUNT", help="of one device and hour, such as 2.50/h (default: the table's)")
     parser.add_argument("--currency", metavar="CODE", help="of the price, ISO 4217 (default: the table's)")
     parser.add_argument("--trial", action="store_true", help="measure 20 steps on this machine")
@@ -140,6 +140,7 @@ def _budget(found: Mapping[str, Any]) -> list[str]:
             "",
             "parameters",
             "tokens",
+            "a parameter",
             "layers x width",
             "tokens/s, one stream",
             "at most",
@@ -151,7 +152,8 @@ def _budget(found: Mapping[str, Any]) -> list[str]:
         price = served["price_per_million"]
         entries.append(
             (model["name"], f"{count(model['parameters'])} ({count(low['parameters'])} to {count(high['parameters'])})",
-             f"{count(model['tokens'])} ({count(low['tokens'])} to {count(high['tokens'])})", f"{made['layers']} x {made['width']}",
-             f"{served['tokens_s']:,.0f}", f"{served['batch_tokens_s']:,.0f}", f"{float(price):.4f}" if price else "")
+             f"{count(model['tokens'])} ({count(low['tokens'])} to {count(high['tokens'])})", f"{model['tokens_per_parameter']:.3g}",
+             f"{made['layers']} x {made['width']}", f"{served['tokens_s']:,.0f}" if served["tokens_s"] else "does not fit",
+             f"{served['batch_tokens_s']:,.0f}" if served["sequences"] else "", f"{float(price):.4f}" if price else "")
         )  # fmt: skip
     return [*lines, "", *table(entries)]

@@ -20,6 +20,7 @@ TABLE = Path(__file__).with_name("hardware.toml")
 HERE = "here"
 """The word for the machine that plans, which is measured (`lode/model/planning/here.py`)."""
 _PRICE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:/h)?", re.ASCII)
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}", re.ASCII)
 _MONEY = re.compile(r"([0-9]+(?:[.,][0-9]+)?) ?([A-Z]{3})", re.ASCII)
 
 
@@ -106,8 +107,10 @@ def priced(device: Device, price: str | None, currency: str | None) -> Device:
             )
         return device
     found = _PRICE.fullmatch(price.strip())
-    if found is None:
-        raise SpecError(f'--price: found "{price}", allowed: an amount for one device and hour. Write --price 2.50/h, for example.')
+    if found is None or not Decimal(found[1]):
+        raise SpecError(
+            f'--price: found "{price}", allowed: an amount above 0 for one device and hour. Write --price 2.50/h, for example.'
+        )
     unit = currency or (device.price.currency if device.price else "EUR")
     return replace(device, price=Price(Decimal(found[1]), unit, "given by you"))
 
@@ -118,6 +121,11 @@ def money(text: str) -> tuple[Decimal, str]:
     if found is None or Decimal(found[1].replace(",", ".")) <= 0:
         raise SpecError(
             f'--budget: found "{text}", allowed: an amount above 0 and a currency. Write --budget "50 EUR", for example.'
+        )
+    if _THOUSANDS.fullmatch(found[1]):
+        raise SpecError(
+            f'--budget: found "{text}", allowed: an amount without a sign between thousands, for it may be read as a decimal one. '
+            f'Write --budget "{found[1][:-4]}{found[1][-3:]} {found[2]}" or "{found[1][:-4]} {found[2]}".'
         )
     return Decimal(found[1].replace(",", ".")), found[2]
 

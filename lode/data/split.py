@@ -114,7 +114,10 @@ def _check(frame: pl.DataFrame, split: Split) -> None:
             f"data.split: validation {split.validation:g} and test {split.test:g} leave no rows to train on. Their sum must be below 1."
         )
     if frame.height < (_MIN_ROWS if split.validation + split.test > 0 else 1):
-        raise DataError(f"data.split: {frame.height} rows are too few to divide, at least {_MIN_ROWS} are needed. Get more data.")
+        raise DataError(
+            f"data.split: {frame.height} rows are too few to divide, at least {_MIN_ROWS} are needed. "
+            "Get more data; of texts, cut each into smaller documents (the source's `documents`)."
+        )
 
 
 def _check_parts(codes: np.ndarray, split: Split) -> None:

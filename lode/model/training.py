@@ -29,7 +29,7 @@ class Training:
         epochs: Passes over the training rows; left open, decided from the rows, with early stopping.
         steps: Updates in all, instead of epochs.
         judge_steps: Updates from one look at the stop rows to the next; left open, a pass over the training rows (of texts, a tenth of
-            all).
+            all). Of held-out text a look reads at most a third as many rows as were trained since the last one.
         batch: Rows per step, or all; left open, decided from the rows.
         batch_tokens: The same for texts, in tokens: as many rows as that gives.
         accumulate: Pieces into which each batch is cut to save memory: their gradients are summed, the step is that of the whole batch.

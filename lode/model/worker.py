@@ -23,6 +23,7 @@ from lode.core import errors
 
 _LOOK_S, _ANSWER_S = 0.2, 0.02
 _PATIENCE = timedelta(days=1)
+"""The first process may prepare what the others wait for (a reference for every pair); one that is gone is noticed without a clock."""
 
 
 def main(folder: Path) -> int:
@@ -67,7 +68,6 @@ def _work(folder: Path) -> None:
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     attempt = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     kinds = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    # The first process may prepare what the others wait for (a reference for every pair); who is gone is noticed without a clock
     dist.init_process_group(kinds, store=attempt, rank=rank, world_size=size, timeout=_PATIENCE)
     tasks = {name: REGISTRIES["task"].create(component) for name, component in parcel.tasks.items()}
     for name, state in parcel.states.items():

@@ -77,9 +77,9 @@ def reconciled(
     seconds, steps = float(fit["seconds"]), int(fit["choices"].get("steps") or 0)
     actual: dict[str, Any] = {"parameters": parameters, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes}
     if steps:
-        actual |= {"steps": steps, "flops": said["flops_per_step"] * steps, "step_seconds": seconds / steps}
+        actual |= {"steps": steps, "flops": said["flops_per_step"] * steps}
     speed = fit["choices"].get("tokens_per_s")
-    if speed and said.get("tokens_per_step"):  # of the steps alone, without what comes before the first and after the last
+    if speed and said.get("tokens_per_step"):  # of the steps alone; a fit's seconds are mostly its set-up where steps are few
         actual["step_seconds"] = said["tokens_per_step"] / speed
     if compute_hour is not None and currency is not None:
         said = with_price(said, compute_hour, currency)

@@ -140,9 +140,17 @@ def perform(
     except (OSError, RuntimeError, pl.exceptions.PolarsError, sqlite3.Error, SafetensorError) as error:
         if not disk.is_full(error):
             raise
-        for path in folder.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        _remove_unfinished(folder)
         raise disk.full_error(folder, needed_bytes) from error
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Files and folders that were never given their name."""
+    for path in sorted(folder.rglob(".*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _performed(
@@ -155,8 +163,7 @@ def _performed(
     work: Callable[[Path], Mapping[str, Any]],
 ) -> tuple[Path, Manifest]:
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)  # of a process that was killed: this one has the lock
+    _remove_unfinished(folder)  # of a process that was killed: this one has the lock
     started, begin_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with _peak_memory() as peak:
         result = work(folder)

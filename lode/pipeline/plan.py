@@ -29,7 +29,7 @@ def plan(
     path: str | Path | None = "lode.yaml",
     *,
     hardware: str | None = None,
-    devices: int = 1,
+    devices: int | None = None,
     price: str | None = None,
     currency: str | None = None,
     trial: bool = False,
@@ -41,7 +41,8 @@ def plan(
 ) -> dict[str, Any]:
     """What a file takes: parameters, operations, memory by part, time, money; of a language model what serving it takes, too.
 
-    hardware: a name of `lode/core/hardware.toml`, or "here" (this machine, measured), the default. devices: how many share the work.
+    hardware: a name of `lode/core/hardware.toml`, or "here" (this machine, measured), the default. devices: how many share the work;
+    left open, those of `train.devices`, else 1.
     price: of one device and hour, `2.50/h`; currency: ISO 4217. trial: measure 20 steps here. budget: `50 EUR`: what that trains,
     whatever the file says.
     Errors: SpecError, and whatever reading the data raises.
@@ -49,14 +50,16 @@ def plan(
     Example:
         lode.plan("lode.yaml", hardware="h100")["seconds"]
     """
-    if devices < 1:
+    if devices is not None and devices < 1:
         raise SpecError(f"--devices: found {devices}, allowed: 1 or more.")
     chosen = _device(hardware, price, currency)
     if trial and chosen.name != here.device().name:
         raise SpecError(f"--trial: found beside --hardware {chosen.name}, but a trial measures this machine. Remove one of them.")
     if budget is not None:
-        return of_budget(budget, chosen if hardware else _device("h100", price, currency), devices)
+        return of_budget(budget, chosen if hardware else _device("h100", price, currency), devices or 1)
     spec = specs.load(Path(path or "lode.yaml"), None if data is None else Path(data))
+    said = spec.train.get("devices")
+    devices = devices or (said if isinstance(said, int) else 1)
     folder = Path(runs) if runs is not None else spec.path.parent / "runs"
     place = None if data is None else Path(data)
     if is_language(spec.model):
@@ -93,13 +96,15 @@ def of_budget(text: str, device: Device, devices: int) -> dict[str, Any]:
         found.append(
             {
                 "name": name, "parameters": middle.parameters, "tokens": middle.tokens, "flops": middle.flops,
-                "tokens_per_parameter": ratio, "low": {"parameters": sizes[0].parameters, "tokens": sizes[0].tokens},
+                "tokens_per_parameter": middle.ratio, "aim": ratio, "low": {"parameters": sizes[0].parameters, "tokens": sizes[0].tokens},
                 "high": {"parameters": sizes[2].parameters, "tokens": sizes[2].tokens},
                 "architecture": {"type": "llama", "layers": shape.layers, "heads": shape.heads, "width": shape.width,
                                  "hidden": shape.hidden, "context": shape.context},
                 "serving": serving(shape, device, precision, 2).to_json(),
             }
         )  # fmt: skip
+    if any(not 0.5 < model["tokens_per_parameter"] / model["aim"] < 2.0 for model in found):
+        notes.append("No model of 1 to 160 layers spends this budget so: look at the tokens a parameter.")
     notes.append(f"{low:.0%} to {high:.0%} of the peak assumed: {device.mfu_source}.")
     notes.append("Nothing is set aside for failed runs, evaluation and storage: plan for twice the time of one run.")
     return {

@@ -69,7 +69,7 @@ def plan(spec: Spec, device: Device, devices: int, trial: bool, runs: Path, data
     keeping = Keeping(
         optimizer=training.optimizer or "adamw", average=training.ema is not None, checkpoints=device.kind == "cpu", adapter=asked.adapter,
         sharding="alone" if devices == 1 else training.strategy if training.strategy in ("ddp", "fsdp", "tensor") else "ddp",
-        devices=devices,
+        devices=devices, adds_up=training.accumulate > 1,
     )  # fmt: skip
     base = float(anonymous_memory_bytes()) if device.kind == "cpu" else 0.0
     share = asked.adapter / sum(decoder.parameters(shape).values()) if asked.adapter else 1.0
@@ -102,13 +102,13 @@ def _record(
     shape, device = asked.shape, made.device
     half = made.precision != "fp32"
     tokens = batch * asked.wide * shape.context
-    used = (
-        None if made.trial_s is None else clock.utilisation(made.flops_per_step, made.trial_s, device, made.precision, made.devices)
-    )
+    share = asked.adapter / made.parameters if asked.adapter else 1.0
+    needed = tokens * decoder.training_flops(shape, shape.context, trained=share)  # what is computed twice is no use
+    used = None if made.trial_s is None else clock.utilisation(needed, made.trial_s, device, made.precision, made.devices)
     return {
         "kind": "language", "name": spec.name, "architecture": spec.model.options.get("architecture") and _word(spec.model.options),
         "vocabulary": shape.vocabulary, "context": shape.context, "parameters_by_part": decoder.parameters(shape),
-        "adapter_parameters": asked.adapter, "flops_per_token": decoder.training_flops(shape, shape.context),
+        "adapter_parameters": asked.adapter, "flops_per_token": made.flops_per_step / tokens,
         "tokens": tokens * made.steps, "corpus_tokens": asked.tokens,
         "tokens_per_parameter": tokens * made.steps / made.parameters, "mfu": used, **made.to_json(),
         "fits": memory.fits(made.memory, device.memory_bytes), "ways": [way.to_json() for way in ways],
@@ -157,7 +157,7 @@ def _vocabulary(options: Any, notes: list[str]) -> int:
     component = _component(options.get("tokenizer"), "bpe")
     assert component is not None, "there is a default"
     if component.type == "characters":
-        notes.append(f"How many characters the documents have only they can tell: {_CHARACTERS} assumed. `lode run --until` tells.")
+        notes.append(f"How many characters the documents have only they can tell: {_CHARACTERS} assumed. After `lode train` it is known.")
         return _CHARACTERS
     if component.type == "bytes":
         return _BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import gzip
 import io
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
@@ -145,6 +147,7 @@ def test_a_file_that_is_none_is_an_error(tmp_path: Path, cyclist: PlainSpeaker) 
         ("number", {}, "none", "#### 7", False),
         ("regex", {"pattern": r"Answer: (\w+)"}, "Answer: a. No. Answer: b", "b", True),
         ("regex", {"pattern": r"Answer: (\w+)"}, "b", "b", False),
+        ("regex", {"pattern": r"(a+)+!"}, "a" * 100, "b", False),  # takes Python's own module longer than the universe has
     ],
 )
 def test_free_answers_are_compared_as_the_file_says(
@@ -172,9 +175,33 @@ def test_a_pattern_is_checked_when_the_file_is_read(tmp_path: Path) -> None:
         ({"match": "regex"}, "go together"),
         ({"match": "regex", "pattern": "("}, "is no regular"),
         ({"match": "regex", "pattern": "a"}, "no group"),
+        ({"match": "regex", "pattern": "(?<=x)(a)"}, "look-around"),
     ]:
         with pytest.raises(DataError, match=message):
             _made("generate", tmp_path, **options)
+
+
+@pytest.mark.parametrize("answer", ["", " ", [], ["4", ""]])
+def test_an_empty_answer_is_an_error_and_not_right_for_everybody(answer: Any, tmp_path: Path, cyclist: PlainSpeaker) -> None:
+    _write(tmp_path / "questions.jsonl", [{"prompt": "a b", "answer": answer}])
+    with pytest.raises(DataError, match=r"answer: found .* for the question 'a b'"):
+        _made("generate", tmp_path, match="contains").ask(cyclist, 0)
+
+
+def test_equal_answers_are_guessed_among_and_the_first_is_not_preferred(tmp_path: Path, cyclist: PlainSpeaker) -> None:
+    _write(tmp_path / "questions.jsonl", [{"question": "a b", "choices": ["c"] * 4, "answer": 0}] * 200)
+    found = _made("choice", tmp_path, prompt="{question}").ask(cyclist, 0)
+    assert 0.15 < found.right.mean() < 0.35
+    with torch.no_grad():
+        lost = copy.deepcopy(cyclist)
+        lost.decoder.head.fill_(float("nan"))
+    assert _made("choice", tmp_path, prompt="{question}").ask(lost, 0).right.mean() < 0.35
+
+
+def test_there_are_26_letters(tmp_path: Path, cyclist: PlainSpeaker) -> None:
+    _write(tmp_path / "questions.jsonl", [{"question": "a b", "choices": list("abcdefgh") * 4, "answer": 30}])
+    with pytest.raises(DataError, match="row 1: 32 answers, allowed with letters: 26 at most"):
+        _made("choice", tmp_path, letters=True).ask(cyclist, 0)
 
 
 @pytest.mark.data

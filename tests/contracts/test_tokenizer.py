@@ -154,6 +154,16 @@ def test_a_special_token_that_takes_the_blanks_beside_it_does_so(tmp_path: Path,
     assert tokenizer.decode(ids[learned == 1], special=True).count("</s>") == 2
 
 
+@pytest.mark.parametrize(("word", "options"), CASES)
+def test_an_id_that_no_token_has_writes_nothing(word: str, options: dict[str, Any], tmp_path: Path, llama: Path) -> None:
+    """The weights that a model starts from may have more tokens than its tokenizer."""
+    tokenizer = fitted(word, options, tmp_path)
+    ids = tokenizer.encode(["How"])[0].tolist()
+    for special in (False, True):
+        written = tokenizer.decode([*ids, tokenizer.size, tokenizer.size + 999], special=special)
+        assert written == tokenizer.decode(ids, special=special)
+
+
 def test_bpe_learns_merges_and_a_corpus_of_characters_its_alphabet(tmp_path: Path) -> None:
     texts = ["low lower lowest newer newest widest"] * 10
     small = tokenizers.make(Component("bpe", {"vocabulary": 300}), Place(tmp_path))

@@ -31,6 +31,8 @@ TRAINING = Training(
     threads=1,
     judge_steps=4,
 )
+UNEVEN = replace(TRAINING, batch=7, accumulate=3)
+"""One process has three rows of a batch, the other four: they meet in every piece all the same."""
 
 
 class StoppedError(Exception):
@@ -39,10 +41,10 @@ class StoppedError(Exception):
 
 def main(rank: int, port: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    alone, history = _fit(TRAINING, None)
+    alone, history = _fit(UNEVEN, None)
     found: dict[str, Any] = {}
     for strategy in ("ddp", "fsdp", "tensor"):
-        family, fitted = _fit(replace(TRAINING, strategy=strategy), Team(rank, 2, strategy))
+        family, fitted = _fit(replace(UNEVEN, strategy=strategy), Team(rank, 2, strategy))
         found[strategy] = {"weights": writers.difference(alone, family), "losses": _apart(history, fitted)}
     for strategy in ("fsdp", "tensor"):
         training = replace(TRAINING, strategy=strategy, optimizer="muon", checkpoint_seconds=0.0)

@@ -52,7 +52,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, tokens: Sequence[int] | np.ndarray, *, special: bool = False) -> str:
-        """Text; bytes that are no UTF-8 become U+FFFD. special: whether special tokens are written out."""
+        """Text; bytes that are no UTF-8 become U+FFFD, ids that no token has (weights are padded) nothing.
+
+        special: whether special tokens are written out.
+        """
 
     def id_of(self, mark: str) -> int | None:
         """The id of a special token, or None."""

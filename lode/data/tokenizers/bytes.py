@@ -35,6 +35,7 @@ class Bytes(Tokenizer):
 
     def decode(self, tokens: Sequence[int] | np.ndarray, *, special: bool = False) -> str:
         ids = np.asarray(tokens, np.int64)
+        ids = ids[ids < self.size]
         if not special or not (ids >= _BYTES).any():
             return ids[ids < _BYTES].astype(np.uint8).tobytes().decode("utf-8", "replace")
         marks = [mark.encode() for mark in self.special]

@@ -74,7 +74,8 @@ class Characters(Tokenizer):
         if special:
             written = written.copy()
             written[list(self.special.values())] = list(self.special)
-        return "".join(written[np.asarray(tokens, np.int64)].tolist())
+        ids = np.asarray(tokens, np.int64)
+        return "".join(written[ids[ids < self.size]].tolist())
 
     def save(self, folder: Path) -> None:
         known = {character: at for at, character in enumerate(self._characters)}

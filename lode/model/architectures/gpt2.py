@@ -142,8 +142,8 @@ class Gpt2(Architecture):
         lost = [] if self.shape.bias_norm else [name for name in found if name.endswith(".bias") and _holds_something(found[name])]
         if lost:
             raise ArtifactError(
-                f"weights: found {lost[0]} with numbers other than 0, allowed beside bias: false are zeros only (it was trained elsewhere). "
-                'Write "bias": true into config.json.'
+                f"weights: found {lost[0]} with numbers other than 0, allowed beside bias: false are zeros. It was trained elsewhere: "
+                'write "bias": true into config.json.'
             )
         made: dict[str, torch.Tensor] = {}
         for name in meta:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ _ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "layer_replication": (None, []),
     "alora_invocation_tokens": (None, []),
     "use_qalora": (False,),
+    # The others (pissa, olora, loftq, ...) change the base's weights too, when peft loads them
+    "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
 }
 """What of PEFT's options changes the arithmetic, and the values that lode knows."""
 
@@ -261,8 +264,8 @@ def _to_ours(parts: Mapping[str, torch.Tensor], shares: list[_Share], config: Ma
 
 
 def _of(pattern: Mapping[str, Any] | None, module: str, otherwise: Any) -> Any:
-    """The entry whose key is the module's name or its end, as PEFT matches them."""
-    return next((value for key, value in (pattern or {}).items() if module == key or module.endswith(f".{key}")), otherwise)
+    """The entry whose key is the module's name or its end, or a regular expression for one, as PEFT matches them."""
+    return next((value for key, value in (pattern or {}).items() if re.match(rf"(.*\.)?({key})$", module)), otherwise)
 
 
 def _check(
@@ -288,6 +291,8 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("no JSON object")
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: found no adapter ({error}), allowed is a folder that peft or lode wrote.") from error
     for key, allowed in _ALLOWED.items():

@@ -20,26 +20,31 @@ _HEAD_WIDTH, _MOST_LAYERS = 64, 160
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A model that a budget trains. ratio: tokens a parameter that were aimed at; flops: of the whole training, exact for this shape."""
+    """A model that a budget trains. flops: of the whole training, exact for this shape."""
 
     shape: Shape
     parameters: int
     tokens: float
     flops: float
-    ratio: float
+
+    @property
+    def ratio(self) -> float:
+        """Tokens a parameter that the budget pays for: about what was aimed at, for layers are whole."""
+        return self.tokens / self.parameters
 
 
 def size_for(flops: float, ratio: float, shape_of: Callable[[int], Shape]) -> Size:
-    """The deepest model whose training on `ratio` tokens a parameter stays within so many operations.
+    """The model whose training on `ratio` tokens a parameter takes as nearly as can be so many operations, all of which are spent.
 
-    N = sqrt(C / (6 ratio)) says about how large; the shape's own count of operations then says how many tokens are left, so that heads
-    and scores are paid for too. shape_of: layers to a Shape.
+    Operations are counted for the shape, scores and head among them, where the rule of thumb N = sqrt(C / (6 ratio)) leaves the scores
+    out: its models would see a fifth fewer tokens. shape_of: layers to a Shape.
     """
-    wanted = math.sqrt(flops / (6.0 * ratio))
-    best = min(range(1, _MOST_LAYERS + 1), key=lambda layers: abs(math.log(_count(shape_of(layers)) / wanted)))
-    shape = shape_of(best)
-    each = decoder.training_flops(shape, shape.context)
-    return Size(shape, _count(shape), flops / each, flops, ratio)
+    sizes = [_size(shape_of(layers), flops) for layers in range(1, _MOST_LAYERS + 1)]
+    return min(sizes, key=lambda size: abs(math.log(size.ratio / ratio)))
+
+
+def _size(shape: Shape, flops: float) -> Size:
+    return Size(shape, _count(shape), flops / decoder.training_flops(shape, shape.context), flops)
 
 
 def widths(layers: int) -> tuple[int, int, int, int]:

@@ -36,8 +36,9 @@ class Keeping:
     """What the loop keeps beside a step.
 
     optimizer: word of `train.optimizer`. best: a copy of the best weights (there are rows that decide when to stop). average: `train.ema`.
-    clipped: `train.clip`. checkpoints: a copy of the state is written to disk while training goes on.
+    checkpoints: a copy of the state is written to disk while training goes on.
     sharding, devices: how many processes share the weights or the batch. adapter: parameters that learn where all others are frozen.
+    adds_up: a batch goes through in pieces (`train.accumulate`), so that gradients are there on the way forward too.
     """
 
     optimizer: str = "adamw"
@@ -47,6 +48,7 @@ class Keeping:
     sharding: Sharding = "alone"
     devices: int = 1
     adapter: int = 0
+    adds_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,10 @@ def training(shape: Shape, step: Step, keeping: Keeping, base_bytes: float = 0.0
     heap = 1.0 if step.gpu else HEAP_RECOMPUTED if step.recompute else HEAP_DECODER
     again = activations.layer_bytes(shape, step) if step.recompute else 0.0
     one_back = activations.back_bytes(shape, step)
+    earlier = gradients if keeping.adds_up else 0.0
     peak = fixed + heap * max(
-        kept + max(held + run, held + back),
-        kept + again + one_back,
+        earlier + kept + max(held + run, held + back),
+        earlier + kept + again + one_back,
         gradients + embedding + again + one_back,
         gradients + moved,
         states.get("state to go back to", 0.0),

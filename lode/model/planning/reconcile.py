@@ -14,7 +14,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "flops": ("operations at most", "FLOP"),
     "peak_memory_bytes": ("peak memory", "bytes"),
     "step_seconds": ("a step", "s"),
-    "seconds": ("training", "s"),
+    "seconds": ("training (forecast: its steps alone)", "s"),
     "money": ("computing", ""),
 }
 """Figure -> what it is called and its unit, in the order of the table."""

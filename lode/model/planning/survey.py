@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,7 +34,8 @@ _WATCHED_FLOPS, _WATCHED_BYTES = 5e9, 256e6
 class Survey:
     """Of one fit. rows: of a step (rows of tokens, for texts). steps: updates if nothing ends training sooner.
 
-    flops: of one step. tokens: of one step, 0 of what reads none.
+    flops: of one step with rows as long as the context. tokens: of one step on average, as the loop's meter counts them (rows of
+    conversations and pairs are shorter than the context); 0 of what reads none.
     """
 
     parameters: int
@@ -56,6 +57,7 @@ def survey(job: Job, choices: Choices, training: Training, checkpoints: bool = F
     shape = getattr(getattr(job.module, "decoder", None), "shape", None)
     keeping = Keeping(
         optimizer=choices.optimizer, best=job.stop is not None, average=choices.ema is not None, checkpoints=checkpoints,
+        adds_up=choices.accumulate > 1,
     )  # fmt: skip
     if shape is not None:
         flops, found = _of_decoder(shape, job, choices, training, keeping, parameters)
@@ -71,7 +73,7 @@ def survey(job: Job, choices: Choices, training: Training, checkpoints: bool = F
         precision=choices.precision,
         device=choices.device,
         optimizer=choices.optimizer,
-        tokens=0 if shape is None else choices.batch * wide_of(job) * shape.context,
+        tokens=0 if job.meter is None else round(choices.batch * job.meter.tokens_per_row),
     )
 
 
@@ -91,13 +93,10 @@ def _of_decoder(
         half=choices.precision != "fp32", gpu=choices.device.startswith("cuda"), masked=unit == "documents",
         recompute=training.checkpoint_activations,
     )  # fmt: skip
-    keeping = Keeping(
-        optimizer=keeping.optimizer, best=keeping.best, average=keeping.average, checkpoints=keeping.checkpoints, adapter=adapter,
-    )  # fmt: skip
     tokens = choices.batch * wide_of(job) * shape.context
     share = adapter / sum(decoder.parameters(shape).values()) if frozen else 1.0
     flops = tokens * decoder.training_flops(shape, shape.context, step.recompute, share)
-    return flops, memory.training(shape, step, keeping)
+    return flops, memory.training(shape, step, replace(keeping, adapter=adapter))
 
 
 def _watched(job: Job, choices: Choices, keeping: Keeping) -> tuple[float, Memory]:
@@ -148,7 +147,8 @@ def _with_state(job: Job, choices: Choices, keeping: Keeping, peak: float) -> Me
     parts = {"weights": held, "optimiser state": slots, "gradients": gradients, "activations": max(0.0, peak - gradients)} | states
     again = states.get("state to go back to", 0.0)
     heap = 1.0 if choices.device.startswith("cuda") else memory.HEAP_NETWORK
-    return Memory(parts, fixed + heap * max(peak, gradients + moved, again))
+    earlier = gradients if keeping.adds_up else 0.0
+    return Memory(parts, fixed + heap * max(earlier + peak, gradients + moved, again))
 
 
 @contextmanager

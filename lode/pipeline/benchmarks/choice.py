@@ -81,7 +81,7 @@ class Choice(Benchmark):
         for begin in range(0, len(asked), _AT_ONCE):
             part = [(found[place], *self._answers(found[place], place + 1)) for place in asked[begin : begin + _AT_ONCE]]
             for (row, answers, wanted), scores in zip(part, self._scores(model, context, part), strict=True):
-                said = int(np.argmax(scores))
+                said = _likeliest(scores, np.random.default_rng((seed, len(right))))
                 right.append(said == wanted)
                 chance.append(1 / len(answers))
                 if len(shown) < _SHOWN:
@@ -102,6 +102,8 @@ class Choice(Benchmark):
             raise DataError(
                 f"{self.path}: row {line}: {self.choices[0]} holds no list of two answers or more. Name the columns in a list."
             )
+        if self.letters and len(answers) > len(_LETTERS):
+            raise DataError(f"{self.path}: row {line}: {len(answers)} answers, allowed with letters: {len(_LETTERS)} at most.")
         texts = [str(answer) for answer in answers]
         wanted = _place_of(row[self.answer], texts)
         if wanted is None:
@@ -140,6 +142,12 @@ class Choice(Benchmark):
             by = {"none": 1, "length": max(length, 1), "bytes": num_bytes}[self.normalize]
             scores[owner].append(-float(item.nats[len(item.nats) - length :].sum(dtype=np.float64)) / by)
         return scores
+
+
+def _likeliest(scores: Sequence[float], random: np.random.Generator) -> int:
+    """Which answer has the highest score; of equal ones any, so that a model that knows nothing is not given what stands first."""
+    found = np.nan_to_num(np.asarray(scores), nan=-np.inf)
+    return int(random.choice(np.flatnonzero(found == found.max())))
 
 
 def _place_of(answer: Any, texts: Sequence[str]) -> int | None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import polars as pl
 
 from lode.core.errors import DataError
 from lode.core.types import FilePath, Range
@@ -33,7 +34,8 @@ class Generate(Benchmark):
         answer: the column of the known answer, or of a list of answers of which any is right.
         match: exact (the same words, but for white space at the ends), contains (the answer stands in what was said), number (the last
             number said is the answer's last one), or regex (what `pattern` finds in both is the same).
-        pattern: for regex: a regular expression; its first group, in its last hit, is compared.
+        pattern: for regex: a regular expression; its first group, in its last hit, is compared. It is read by the Rust crate regex,
+            which takes time linear in the text: no look-around, no back references.
         max_tokens: the longest answer.
         stop: words that end an answer.
         shots: so many rows of the beginning are not asked, but stand answered before every question.
@@ -110,8 +112,15 @@ class Generate(Benchmark):
         return f"{row[self.prompt]}{self._answers(row)[0]}"
 
     def _answers(self, row: Row) -> list[str]:
+        """Errors: DataError for an empty one, which every text contains."""
         found: Any = row[self.answer]
-        return [str(answer) for answer in found] if isinstance(found, list) else [str(found)]
+        answers = [str(answer) for answer in found] if isinstance(found, list) else [str(found)]
+        if not answers or not all(map(str.strip, answers)):
+            raise DataError(
+                f"{self.path}: {self.answer}: found {found!r} for the question {str(row[self.prompt])[:60]!r}, allowed is a text, or a "
+                "list of texts. Mend the row, or leave it out."
+            )
+        return answers
 
     def _is_right(self, said: str, wanted: str) -> bool:
         if self.match == "exact":
@@ -121,21 +130,26 @@ class Generate(Benchmark):
         if self.match == "number":
             numbers = [_NUMBER.findall(text) for text in (said, wanted)]
             return all(numbers) and float(numbers[0][-1].replace(",", "")) == float(numbers[1][-1].replace(",", ""))
-        hits = [_last(self._pattern, text) for text in (said, wanted)]
+        hits = [_last(self._pattern or "", text) for text in (said, wanted)]
         return hits[0] is not None and hits[0] == (hits[1] if hits[1] is not None else wanted.strip())
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> str:
+    """Errors: DataError for what is no regular expression, or has no group."""
     try:
-        found = re.compile(pattern)
-    except re.error as error:
-        raise DataError(f"evaluate.tasks: pattern: {pattern!r} is no regular expression ({error}). Mend it.") from error
-    if not found.groups:
+        groups = pl.select(pl.lit("").str.extract_groups(pattern)).to_series().struct.fields
+    except pl.exceptions.ComputeError as error:
+        reason = next((line for line in str(error).splitlines() if line.startswith("error: ")), "error: too large")
+        raise DataError(
+            f"evaluate.tasks: pattern: {pattern!r} is no regular expression ({reason.removeprefix('error: ')}). Mend it."
+        ) from error
+    if not groups:
         raise DataError(f"evaluate.tasks: pattern: {pattern!r} has no group, one is needed. Put brackets around the answer.")
-    return found
+    return pattern
 
 
-def _last(pattern: re.Pattern[str] | None, text: str) -> str | None:
-    assert pattern is not None, "checked when it was made"
-    hits = list(pattern.finditer(text))
-    return hits[-1][1].strip() if hits and hits[-1][1] is not None else None
+def _last(pattern: str, text: str) -> str | None:
+    """The first group of the last hit. Not Python's `re`: a careless pattern would never come back from it."""
+    hits = pl.Series([text]).str.extract_all(pattern).list.last()
+    found: str | None = hits.str.extract(pattern, 1)[0]
+    return None if found is None else found.strip()

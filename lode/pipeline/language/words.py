@@ -94,6 +94,8 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
         gap = number(-report["against"][best]["value"])
         better = f"a table of counts ({best}) foretells these texts better than the model, by {gap} nats per token"
         found.append(f"{better}: train longer, or a larger model with a longer context.")
+    if report["kind"] == "pairs" and report["learnt"] and report["against"]:
+        found += _moved_only(report)
     memorised = report.get("memorised")
     if memorised and memorised["most"] >= max(50, 2 * memorised["held_out_most"]):
         found.append(
@@ -101,6 +103,18 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
             f"{memorised['held_out_most']:,} at most. Remove duplicates, or train for fewer epochs."
         )
     return found
+
+
+def _moved_only(report: Mapping[str, Any]) -> list[str]:
+    """Preferences may be learnt by what the answers gained, while the chosen ones are likelier no more often than before."""
+    if verdict(report["against"]["start"]) == "the model is clearly better":
+        return []
+    share, reward = report["metrics"]["accuracy"], report["metrics"]["reward_accuracy"]
+    before, now = (100 * each["value"] for each in (share["baselines"]["start"], share))
+    return [
+        f"that something was learnt rests on the reward accuracy alone ({_share(reward)}): the chosen answer gained more than the "
+        f"rejected one, but is not clearly more often the likelier one ({before:.1f} % before, {now:.1f} % now)."
+    ]
 
 
 def summary(report: Mapping[str, Any]) -> str:

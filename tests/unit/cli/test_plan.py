@@ -69,12 +69,28 @@ def test_a_budget_buys_two_models(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "for serving" in out
 
 
+def test_devices_are_those_of_the_file_unless_said_otherwise(language: Path) -> None:
+    file = language / "lode.yaml"
+    file.write_text(LANGUAGE.replace("batch: 4", "batch: 4, devices: 2, strategy: fsdp"))
+    found = lode.plan(file, hardware="h100")
+    assert (found["devices"], found["sharding"]) == (2, "fsdp")
+    assert lode.plan(file, hardware="h100", devices=1)["devices"] == 1
+
+
+def test_a_budget_beyond_every_model_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan("--budget", "0.0001 EUR", "--hardware", "h100") == 0
+    assert "No model of 1 to 160 layers spends this budget so" in capsys.readouterr().out
+    assert plan("--budget", "99999999999 EUR", "--hardware", "h100") == 0
+    assert "does not fit" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--hardware", "h1000"), 'found "h1000", allowed: here'), (("--budget", "much"), "--budget"), (("--price", "x"), "--price"),
         (("--devices", "0"), "--devices"), (("--hardware", "h100", "--trial"), "--trial"),
-        (("--budget", "5 EUR", "--hardware", "here"), "has no price"),
+        (("--budget", "5 EUR", "--hardware", "here"), "has no price"), (("--budget", "1,000 EUR"), '"1000 EUR" or "1 EUR"'),
+        (("--budget", "5 EUR", "--price", "0"), "above 0"),
         (("--hardware", "h100", "--currency", "EUR"), "no rates of exchange"),
     ],
 )  # fmt: skip

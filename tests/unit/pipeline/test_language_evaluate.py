@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
@@ -143,6 +144,21 @@ def test_the_page_shows_everything_and_repeats_byte_by_byte(farmer: PlainSpeaker
     assert len(lines) <= 25 and summary(report).isascii() and any(line.startswith("bits per byte") for line in lines)
 
 
+def test_texts_that_are_html_stay_texts(farmer: PlainSpeaker, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script><img src=http://x onerror=alert(2)>"
+    report = evaluate(farmer, _judged(tmp_path, farmer, _frame()), QUICK, {**FACTS, "name": evil, "notes": [evil]})
+    report["samples"] = [{"how": evil, "prompt": evil, "text": evil, "reference": evil}, {"how": "x", "prompt": evil, "text": evil}]
+    report["memorised"]["passage"] = report["headline"] = evil
+    report["warnings"] = [evil]
+    report["slices"] = {evil: [{"group": evil, "documents": 1, "tokens": 2, "value": 1, "low": 1, "high": 1}]}
+    report["tasks"] = [{"title": evil, "questions": 1, "value": 0.5, "low": 0.1, "high": 0.9, "chance": 0.5, "verdict": evil,
+                        "parts": {evil: 1}, "shown": [{"question": evil, "wanted": evil, "said": evil, "right": False}]}]  # fmt: skip
+    page = render(report, tmp_path / "page").read_text("utf-8")
+    assert "<script" not in page
+    assert "<img src=http" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 15, page.count("&lt;script&gt;alert(1)")
+
+
 def test_a_sample_that_repeats_its_training_texts_is_told(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     long = "".join(random.choice(list("abcdefghij"), 400))
@@ -177,7 +193,8 @@ def test_a_question_without_room_for_an_answer_is_left_out_of_the_samples(farmer
     ask = ["who sees the cow?" if index % 2 else "who " * 20 for index in range(12)]
     rows = pl.DataFrame({"ask": ask, "say": [TEXTS[index].strip() for index in range(12)]})
     judged = _judged(tmp_path, farmer, rows, Component("answers", {"prompt": ["ask"], "answer": "say"}))
-    samples = evaluate(farmer, judged, LanguageEvaluation(resamples=100, sample_tokens=12, samples=4, memorised=False), FACTS)["samples"]
+    options = LanguageEvaluation(resamples=100, sample_tokens=12, samples=4, memorised=False)
+    samples = evaluate(farmer, judged, options, FACTS)["samples"]
     assert {sample["prompt"] for sample in samples} == {"who sees the cow?"}
 
 
@@ -191,6 +208,12 @@ def test_pairs_are_judged_by_which_answer_is_likelier(farmer: PlainSpeaker, tmp_
     assert report["metrics"]["accuracy"]["value"] == 1.0 and report["metrics"]["reward_accuracy"]["value"] == 1.0
     assert report["metrics"]["margin"]["low"] > 0 and report["learnt"] and report["judged"]["units"] == 30
     assert report["headline"].startswith("Of 30 held-out pairs the model finds the chosen answer likelier in 100.0 %")
+    assert not any("reward accuracy alone" in text for text in report["warnings"])
+    shy = copy.deepcopy(farmer)  # as sure of its order as the farmer, which gained over it in every pair, and was right before too
+    shy.decoder.head.data.mul_(0.5)
+    moved = evaluate(farmer, _judged(tmp_path, farmer, rows, objective, start=shy), QUICK, FACTS)
+    assert moved["learnt"] and moved["metrics"]["accuracy"]["baselines"]["start"]["value"] == 1.0
+    assert any("reward accuracy alone (100.0 %" in text and "(100.0 % before, 100.0 % now)" in text for text in moved["warnings"])
     alone = evaluate(before, _judged(tmp_path, farmer, rows, objective), QUICK, FACTS)
     assert "a coin would in 50 %" in alone["headline"]
     render(report, tmp_path / "page")

@@ -47,6 +47,17 @@ def test_the_manifest_says_what_was_written_and_leaves_scratch_out(tmp_path: Pat
     assert manifest.seed == 3 and manifest.peak_memory_bytes > 0 and manifest.versions["python"]
 
 
+def test_what_a_killed_process_left_half_written_is_thrown_away(tmp_path: Path) -> None:
+    """Token files grow in a folder of their own: `.train.tmp`."""
+    folder, _ = perform(tmp_path, "tokens", {}, {}, 0, _work([]))
+    (folder / "manifest.json").unlink()
+    (folder / ".train.tmp" / ".inner.tmp").mkdir(parents=True)
+    (folder / ".train.tmp" / "tokens.npy").write_bytes(b"half")
+    (folder / ".about.json.1.tmp").write_bytes(b"half")
+    again, _ = perform(tmp_path, "tokens", {}, {}, 0, _work([]))
+    assert again == folder and not list(folder.rglob(".*"))
+
+
 def test_a_stage_whose_file_was_cut_short_is_done_again(tmp_path: Path) -> None:
     calls: list[Path] = []
     folder, _ = perform(tmp_path, "data", {}, {}, 0, _work(calls))

@@ -24,6 +24,13 @@ _WORTH_WALKING = 0.6
 """Share of pages in use from which on reading all of them costs less than copying those in use (a copy reads, writes and reads)."""
 
 
+_BLOCK_SCORES = 1 << 19
+"""Scores that are held at a time: they stay in the processor's cache (bfloat16, 226 new tokens behind 9,774, one layer: 62 ms, all
+at once 137 ms; 256 behind 1,024: 5 and 11 ms)."""
+_LEAST_BLOCK_ROWS = 16
+"""New tokens of a block: every block reads all keys."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """New tokens of one prompt. begin: tokens that the cache has already; pages: of the sequence, up to begin + length."""
@@ -197,7 +204,10 @@ class PieceAttend:
             )
         if look.softcap is not None or (q_HTK.dtype == torch.bfloat16 and q_HTK.device.type == "cpu" and self.length > 1):
             # Torch's kernel knows no softcap, and for bfloat16 on processors it takes twice the time of plain products
-            made_HTK = _plain(q_HTK, k_GTK, v_GTK, look, self._mask(look.window))
+            mask_TX = self._mask(look.window)
+            rows = max(_LEAST_BLOCK_ROWS, _BLOCK_SCORES // (q_HTK.shape[0] * mask_TX.shape[1]))
+            blocks = zip(q_HTK.split(rows, dim=1), mask_TX.split(rows), strict=True)
+            made_HTK = torch.cat([_plain(q, k_GTK, v_GTK, look, mask) for q, mask in blocks], dim=1)
         else:
             is_cut = look.window is not None and look.window < self._begin + self.length
             mask = self._mask(look.window).to(q_HTK.dtype) if is_cut or (self._begin and self.length > 1) else None

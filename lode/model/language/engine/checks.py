@@ -10,17 +10,19 @@ from lode.model.language.engine.errors import BadRequestError
 
 MAX_LOGPROBS = 100
 """Likeliest tokens that may be reported beside each chosen one."""
+_LARGEST = 1e6
+"""Of numbers that logits are changed by: what is added up or multiplied with them stays finite in float32."""
 _RANGES = {
     "max_tokens": (1, math.inf),
     "temperature": (0, math.inf),
     "top_k": (0, math.inf),
     "top_p": (0, 1),
     "min_p": (0, 1),
-    "repetition_penalty": (0, math.inf),
-    "presence_penalty": (-math.inf, math.inf),
-    "frequency_penalty": (-math.inf, math.inf),
+    "repetition_penalty": (1 / _LARGEST, _LARGEST),
+    "presence_penalty": (-_LARGEST, _LARGEST),
+    "frequency_penalty": (-_LARGEST, _LARGEST),
 }
-_OPEN = {"top_p", "repetition_penalty"}
+_OPEN = {"top_p"}
 """Options that must be above their lower bound."""
 
 
@@ -53,5 +55,8 @@ def check_sampling(sampling: Sampling, vocabulary: int) -> None:
     if sampling.logprobs is not None and not 0 <= sampling.logprobs <= MAX_LOGPROBS:
         raise BadRequestError(f"logprobs: found {sampling.logprobs}, allowed are 0 to {MAX_LOGPROBS}. Change it.")
     check_tokens(sampling.logit_bias, vocabulary, "logit_bias")
-    if not all(math.isfinite(value) for value in sampling.logit_bias.values()):
-        raise BadRequestError("logit_bias: found a number that is not finite, allowed are numbers such as -100 and 5. Change it.")
+    wrong = [value for value in sampling.logit_bias.values() if not abs(value) <= _LARGEST]
+    if wrong:
+        raise BadRequestError(
+            f"logit_bias: found {wrong[0]}, allowed are numbers from {-_LARGEST:g} to {_LARGEST:g}, such as -100 and 5. Change it."
+        )

@@ -107,7 +107,10 @@ class Engine:
             )
         drawn = int(self._seeds.integers(2**63))
         seed = drawn if request.sampling.seed is None else request.sampling.seed % 2**64
-        sequence = Sequence(request, order=self._num_submitted, seed=seed, max_tokens=self.max_tokens, words=self.words)
+        sequence = Sequence(
+            request, order=self._num_submitted, seed=seed, max_tokens=self.max_tokens, words=self.words,
+            adapter_key=self.adapters.key(request.adapter),
+        )  # fmt: skip
         self._num_submitted += 1
         self._sequences[request.id] = sequence
         self.scheduler.add(sequence)
@@ -216,13 +219,25 @@ class Engine:
         """One token for each sequence whose tokens are all in the cache now."""
         last = np.cumsum(counts) - 1
         sequences = self._in_order(plan)
-        is_through = [int(self._slots.length_S[sequence.slot]) == len(sequence.tokens) for sequence in sequences]
-        chosen = [row for row, through in enumerate(is_through) if through]
+        is_sound = self._are_sound(h_ND, counts, len(plan.decoding))
+        chosen = [
+            row
+            for row, sequence in enumerate(sequences)
+            if is_sound[row] and int(self._slots.length_S[sequence.slot]) == len(sequence.tokens)
+        ]
+        failed = [self._fail(sequence) for sequence, sound in zip(sequences, is_sound, strict=True) if not sound]
         if not chosen:
-            return []
+            return failed
         index = torch.from_numpy(last[chosen]).to(self._device)
         drawn = sampler.draw(self._logits(h_ND.index_select(0, index)), [sequences[row] for row in chosen])
-        return [self._say(sequences[row], drawn, number) for number, row in enumerate(chosen)]
+        return failed + [self._say(sequences[row], drawn, number) for number, row in enumerate(chosen)]
+
+    @staticmethod
+    def _are_sound(h_ND: torch.Tensor, counts: np.ndarray, num_decoding: int) -> list[bool]:
+        """Whether each piece of a prompt is made of numbers: else whoever gets its pages later would have what is in them."""
+        pieces = h_ND.split(counts.tolist())[num_decoding:]
+        found: list[bool] = torch.stack([piece.isfinite().all() for piece in pieces]).tolist() if pieces else []
+        return [True] * num_decoding + found
 
     def _logits(self, h_ND: torch.Tensor) -> torch.Tensor:
         """float32 (N, V), a tensor of its own: the sampler writes into it."""

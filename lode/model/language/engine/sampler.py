@@ -19,6 +19,9 @@ from torch.nn import functional
 from lode.model.language.engine.contracts import Sampling
 from lode.model.language.engine.sequence import Sequence
 
+_COLDEST = 1e-5
+"""Temperatures up to this one are greedy: logits divided by less are infinite in float32, or their differences are beyond doubt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
@@ -43,7 +46,7 @@ def draw(logits_NV: torch.Tensor, sequences: list[Sequence]) -> Drawn:
     _penalise(logits_NV, sequences)
     _mask_by_grammar(logits_NV, sequences)
     best_N, token_N = logits_NV.max(dim=-1)
-    rows = [row for row, each in enumerate(settings) if each.temperature > 0]
+    rows = [row for row, each in enumerate(settings) if each.temperature > _COLDEST]
     if rows:
         index = torch.tensor(rows, device=logits_NV.device)
         picked = logits_NV if len(rows) == len(settings) else logits_NV.index_select(0, index)
@@ -74,7 +77,7 @@ def _add_bias(logits_NV: torch.Tensor, sequences: list[Sequence]) -> None:
         if sequence.bias is None:
             bias = sequence.sampling.logit_bias
             sequence.bias = (
-                torch.tensor(list(bias), dtype=torch.int64, device=logits_NV.device),
+                torch.tensor([int(token) for token in bias], dtype=torch.int64, device=logits_NV.device),
                 torch.tensor(list(bias.values()), dtype=torch.float32, device=logits_NV.device),
             )
         logits_NV[row].index_add_(0, *sequence.bias)
@@ -137,7 +140,8 @@ def _mask_by_grammar(logits_NV: torch.Tensor, sequences: list[Sequence]) -> None
 def _sample(logits_NV: torch.Tensor, sequences: list[Sequence]) -> torch.Tensor:
     """Tokens (N,), int64, drawn after temperature and filters."""
     rows = [sequence.sampling for sequence in sequences]
-    values = [[each.temperature, each.min_p, each.top_k or logits_NV.shape[1], each.top_p] for each in rows]
+    size = logits_NV.shape[1]
+    values = [[each.temperature, each.min_p, min(each.top_k, size) or size, each.top_p] for each in rows]
     seeds_N = np.array([sequence.seed for sequence in sequences], dtype=np.uint64)
     uniform_N = uniform(seeds_N, np.array([sequence.num_output for sequence in sequences]))
     packed = torch.from_numpy(np.column_stack((np.array(values, dtype=np.float64), uniform_N))).to(logits_NV.device)

@@ -18,6 +18,9 @@ from lode.model.language.engine.cache import Slots
 from lode.model.language.engine.pages import Pages
 from lode.model.language.engine.sequence import Sequence
 
+_NEAR_POSITIONS = 2048
+"""So far back attention costs about as much as the rest of a token; further back a piece of a prompt is made shorter for it."""
+
 
 @dataclass(slots=True)
 class Plan:
@@ -72,8 +75,14 @@ class Scheduler:
             if admitted is None:
                 break
             prompts.append(admitted)
-        plan.prompts = list(_shares(prompts, [self._remaining(sequence) for sequence in prompts], left))
+        most = [min(self._remaining(sequence), self._most(sequence, bool(plan.decoding))) for sequence in prompts]
+        plan.prompts = list(_shares(prompts, most, left))
         return plan
+
+    def _most(self, sequence: Sequence, is_awaited: bool) -> int:
+        """The longest piece of a prompt: while others wait for their next token, one that takes about as long as a first piece."""
+        begin = int(self.slots.length_S[sequence.slot])
+        return max(1, self.chunk_tokens * _NEAR_POSITIONS // (_NEAR_POSITIONS + begin)) if is_awaited else self.chunk_tokens
 
     def _remaining(self, sequence: Sequence) -> int:
         """Tokens that the cache has not yet; 1 while decoding."""

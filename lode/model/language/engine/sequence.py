@@ -20,9 +20,12 @@ class Sequence:
         seed: What its random numbers derive from: with the step's number, nothing else.
         max_tokens: The most tokens that it may have, prompt and answer together.
         words: Decodes its answer.
+        adapter_key: What decides keys and values beside the base: only requests of the same one share pages.
     """
 
-    def __init__(self, request: Request, *, order: int, seed: int, max_tokens: int, words: Words) -> None:
+    def __init__(
+        self, request: Request, *, order: int, seed: int, max_tokens: int, words: Words, adapter_key: str | None = None
+    ) -> None:
         self.request, self.order, self.seed, self.max_tokens = request, order, seed, max_tokens
         self.sampling = request.sampling
         self.tokens = [int(token) for token in request.tokens]
@@ -31,7 +34,7 @@ class Sequence:
         self.num_cached_prompt = 0  # tokens of the prompt that the cache had when it first ran
         self.has_run = False
         self.num_registered = 0  # pages that others can find
-        self.chain_start = chain_start(request.salt, request.adapter)
+        self.chain_start = chain_start(request.salt, adapter_key)
         self.chain: list[bytes] = []
         self.stream = TextStream(words, self.tokens[-8:], self.sampling.stop)
         self.end_tokens = set(self.sampling.stop_tokens)

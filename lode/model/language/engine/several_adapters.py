@@ -66,6 +66,8 @@ class Adapters:
     def __init__(self, decoder: Decoder, architecture: Architecture | None) -> None:
         self._decoder, self._architecture = decoder, architecture
         self._found: dict[str, dict[str, Beside]] = {}
+        self._keys: dict[str, str] = {}
+        self._num_attached = 0
         self._hooked: set[str] = set()
         self._stacks: dict[tuple[str, ...], dict[str, Stacked]] = {}
         self._choice: Choice | None = None
@@ -74,6 +76,10 @@ class Adapters:
     def names(self) -> list[str]:
         """What requests can ask for."""
         return list(self._found)
+
+    def key(self, name: str | None) -> str | None:
+        """What names an adapter's weights, and those alone: another one that gets the same name later has another key."""
+        return None if name is None else self._keys[name]
 
     def attach(self, name: str, folder: Path) -> None:
         """Read an adapter. Errors: ArtifactError where its files are damaged or of another base; ModelError where the name is taken."""
@@ -84,10 +90,12 @@ class Adapters:
         if name in self._found:
             raise ModelError(f'adapter: found "{name}" attached already. Detach it first, or choose another name.')
         read = adapter_files.read(self._decoder, self._architecture, folder)
-        if not all(tensor.isfinite().all() for delta in read.values() for tensor in (delta.down, delta.up)):
+        if not all(tensor.isfinite().all() for delta in read.values() for tensor in (delta.down, delta.up * delta.factor)):
             # Its products with 0 would reach other requests of the same step
             raise ArtifactError(f"{folder}: found weights that are not finite, allowed are numbers. Train the adapter again.")
         self._found[name] = {layer: self._beside(self._decoder.get_submodule(layer), delta) for layer, delta in read.items()}
+        self._num_attached += 1
+        self._keys[name] = f"{self._num_attached} {name}"
         for layer in set(read) - self._hooked:
             self._decoder.get_submodule(layer).register_forward_hook(partial(self._add, layer))
             self._hooked.add(layer)
@@ -96,7 +104,7 @@ class Adapters:
         """Forget an adapter. Errors: ModelError for an unknown one."""
         if name not in self._found:
             raise ModelError(f'adapter: found "{name}", which is not attached.')
-        del self._found[name]
+        del self._found[name], self._keys[name]
         self._stacks.clear()
 
     def choose(self, names: Sequence[str | None], counts: np.ndarray) -> None:

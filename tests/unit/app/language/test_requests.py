@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 from typing import Any
 
 import httpx
@@ -13,7 +14,11 @@ import pytest
 
 from lode.app.contracts import Caller, Gate, Usage
 from lode.app.keys import KeyGate
+from lode.app.language.chat import read_chat
+from lode.app.language.fields import Fields
 from lode.app.language.options import LanguageServeOptions
+from lode.app.language.pieces import Pieces
+from lode.app.language.prepare import Preparer
 from lode.core.errors import ServeError
 from tests.unit.app.language.fakes import CRASH, NAN, FakeModel
 
@@ -278,3 +283,19 @@ def test_a_server_without_the_grammar_package_says_how_to_install_it(talk: Any, 
     monkeypatch.delitem(sys.modules, "lode.app.language.grammar", raising=False)
     response = post(talk, CHAT, {"messages": HI, "guided_regex": "a"})
     assert response.status_code == 400 and 'pip install "lodeml[grammar]"' in error_of(response)["message"]
+
+
+def test_long_tools_are_cut_into_tokens_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, threads = FakeModel(), list[int]()
+
+    def prompt(*given: Any) -> list[int]:
+        threads.append(threading.get_ident())
+        return [1]
+
+    monkeypatch.setattr("lode.app.language.prepare.chat.prompt", prompt)
+    preparer = Preparer(model, Pieces(model.tokenizer), ())
+    for description in ("short", "long " * 10_000):
+        tool = {"type": "function", "function": {"name": "f", "description": description}}
+        fields = Fields({"model": model.name, "messages": HI, "tools": [tool]})
+        asyncio.run(preparer.requests(read_chat(fields, model.tokenizer.size, 1), "id", ""))
+    assert threads[0] == threading.get_ident() != threads[1]

@@ -133,6 +133,25 @@ def test_an_adapter_that_peft_made_for_one_matrix_of_three_is_read(tmp_path: Pat
         assert (both(tokens()).logits - decoder.logits(decoder(tokens()))).abs().max() < 1e-5
 
 
+def test_patterns_are_regular_expressions_as_in_peft(tmp_path: Path) -> None:
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    made, decoder = base("llama")
+    weights.save(decoder, made, tmp_path / "base")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    patterns = {
+        "rank_pattern": {r"layers\.0\..*": 5, "up_proj": 2},
+        "alpha_pattern": {r"layers\.[1-9]\.self_attn\.[qk]_proj": 64, "^.*down_proj": 3},
+    }
+    asked = peft.LoraConfig(r=3, lora_alpha=7, target_modules="all-linear", init_lora_weights=False, **patterns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        both = peft.get_peft_model(theirs, asked).eval()
+        both.save_pretrained(tmp_path / "theirs")
+    adapter_files.load(decoder, made, tmp_path / "theirs")
+    with torch.no_grad():
+        assert (both(tokens()).logits - decoder.logits(decoder(tokens()))).abs().max() < 1e-5
+
+
 def _saved(folder: Path) -> Path:
     made, decoder = base("llama")
     adapter = _adapter(rank=2)
@@ -176,6 +195,7 @@ def test_the_base_in_16_bits_is_the_same_base(tmp_path: Path) -> None:
         ({"peft_type": "IA3"}, r"found peft_type: 'IA3', allowed is 'LORA'"),
         ({"bias": "all"}, "found bias: 'all', allowed is 'none'"),
         ({"modules_to_save": ["lm_head"]}, r"found modules_to_save: \['lm_head'\]"),
+        ({"init_lora_weights": "pissa"}, "found init_lora_weights: 'pissa'"),
     ],
 )
 def test_what_lode_does_not_compute_is_refused(change: dict[str, object], match: str, tmp_path: Path) -> None:

@@ -170,6 +170,44 @@ def test_cancelling_frees_pages_at_once_and_the_rest_goes_on() -> None:
     assert engine.facts().pages_held == 0
 
 
+def test_a_long_prompt_is_read_in_shorter_pieces_the_further_back_it_looks_while_others_wait() -> None:
+    _, decoder = make("llama", context=8192)
+
+    def pieces(others: int) -> list[int]:
+        engine = Engine(decoder, Letters(), memory_bytes=16 << 20, page_tokens=64, max_sequences=4, chunk_tokens=1000)
+        for number in range(others):
+            engine.submit(Request(id=str(number), tokens=[1, 2], sampling=Sampling(max_tokens=500, ignore_end=True)))
+        engine.step()
+        engine.submit(Request(id="long", tokens=[3] * 6000, sampling=GREEDY))
+        found = []
+        while not found or found[-1] < 6000:
+            engine.step()
+            found.append(int(engine.scheduler.slots.length_S[engine.scheduler.running[-1].slot]))
+        return np.diff([0, *found]).tolist()
+
+    alone_in_it, beside_one = pieces(0), pieces(1)
+    assert alone_in_it == [1000] * 6
+    assert beside_one[0] == 999 and beside_one[:-1] == sorted(beside_one[:-1], reverse=True) and 250 < beside_one[-2] < 350
+
+
+@pytest.mark.parametrize(("word", "bad"), [("llama", [95] * 100), ("mistral", [95, *[9] * 30])])
+def test_a_prompt_without_numbers_ends_at_once_and_leaves_nothing_behind(
+    word: str, bad: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is cancelled before its end, and where a window hides what was wrong from its last token."""
+    monkeypatch.setitem(ARCHITECTURES, "mistral", {**ARCHITECTURES["mistral"], "tied": False})
+    _, decoder = make(word)
+    decoder.embed.weight[95] = float("nan")
+    engine = Engine(decoder, Letters(), memory_bytes=1 << 20, page_tokens=8, max_sequences=2, chunk_tokens=40)
+    engine.submit(Request(id="bad", tokens=bad, sampling=GREEDY))
+    deltas = engine.step()
+    engine.cancel("bad")
+    engine.submit(Request(id="good", tokens=[5, 6, 7], sampling=Sampling(max_tokens=8, temperature=0.0)))
+    answers = run(engine)
+    assert answers["good"].tokens == alone(decoder, [5, 6, 7], 8)
+    assert [delta.finish_reason for delta in deltas] == ["error"]
+
+
 def test_a_request_whose_logits_are_not_finite_ends_alone_and_leaves_nothing_behind() -> None:
     _, decoder = make("llama")
     decoder.embed.weight[95] = float("nan")
@@ -223,7 +261,10 @@ def test_a_long_prompt_does_not_delay_short_ones() -> None:
     ({"tokens": [1], "sampling": Sampling(top_p=0.0)}, BadRequestError, "above 0 to 1"),
     ({"tokens": [1], "sampling": Sampling(logprobs=101)}, BadRequestError, "allowed are 0 to 100"),
     ({"tokens": [1], "sampling": Sampling(logit_bias={96: 1.0})}, BadRequestError, "logit_bias: found token 96"),
-    ({"tokens": [1], "sampling": Sampling(logit_bias={1: float("inf")})}, BadRequestError, "not finite"),
+    ({"tokens": [1], "sampling": Sampling(logit_bias={1: float("inf")})}, BadRequestError, "found inf, allowed are numbers from -1e"),
+    ({"tokens": [1], "sampling": Sampling(logit_bias={1: 1e39})}, BadRequestError, "found 1e.39"),
+    ({"tokens": [1], "sampling": Sampling(presence_penalty=1e300)}, BadRequestError, "presence_penalty"),
+    ({"tokens": [1], "sampling": Sampling(repetition_penalty=1e-300)}, BadRequestError, "repetition_penalty"),
     ({"tokens": [1], "sampling": Sampling(max_tokens=0)}, BadRequestError, "max_tokens: found 0"),
 ], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_what_cannot_be_answered_is_refused_with_a_reason(request_: dict, error: type[ModelError], says: str) -> None:

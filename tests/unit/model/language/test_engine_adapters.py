@@ -166,3 +166,25 @@ def test_an_adapter_stands_beside_int8_weights(tmp_path: Path) -> None:
     plain.attach("a", tmp_path)
     found, expected = (ask(each, prompts(4), sampling, adapter="a") for each in (engine, plain))
     np.testing.assert_allclose([each.logprobs[0] for each in found], [each.logprobs[0] for each in expected], atol=1.0)
+
+
+def test_another_adapter_of_the_same_name_finds_no_pages_of_the_first(tmp_path: Path) -> None:
+    architecture, decoder = make("llama")
+    expected = [train(decoder, architecture, tmp_path / str(seed), "lora", seed, rank=3) for seed in (0, 1)]
+    engine = Engine(decoder, Letters(), architecture=architecture, **SMALL)
+    for seed in (0, 1):
+        engine.attach("a", tmp_path / str(seed))
+        for number, text in enumerate(prompts(4)):
+            engine.submit(Request(id=str(number), tokens=text, sampling=dataclasses.replace(GREEDY, max_tokens=12), adapter="a"))
+        answers = run(engine)
+        assert [answers[str(number)].tokens for number in range(4)] == expected[seed]
+        engine.detach("a")
+
+
+def test_an_adapter_whose_factor_is_not_finite_is_refused(tmp_path: Path) -> None:
+    architecture, decoder = make("llama")
+    train(decoder, architecture, tmp_path / "a", "lora", 0, rank=3)
+    path = tmp_path / "a" / adapter_files.CONFIG
+    path.write_text(path.read_text().replace('"lora_alpha": 16.0', '"lora_alpha": 1e999'))
+    with pytest.raises(ArtifactError, match="not finite"):
+        Engine(decoder, Letters(), architecture=architecture, **SMALL).attach("a", tmp_path / "a")

@@ -167,3 +167,18 @@ def test_rounding_never_draws_what_cannot_come() -> None:
     row[0, 3] = 0.0
     drawn = draw(row.repeat(500, 1), [sequence(Sampling(seed=seed)) for seed in range(1, 501)])
     assert set(drawn.token_N.tolist()) == {3}
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-45, 1e-38, 1e-6])
+def test_hardly_any_temperature_is_greedy(temperature: float) -> None:
+    rows = logits(6)
+    rows[:, 3] *= 100
+    asked = [sequence(Sampling(temperature=temperature, seed=seed)) for seed in range(6)]
+    assert draw(rows.clone(), asked).token_N.tolist() == rows.argmax(-1).tolist()
+
+
+def test_a_top_k_beyond_any_number_of_tokens_leaves_all() -> None:
+    rows = logits(4)
+    asked = [[sequence(Sampling(top_k=top_k, seed=seed)) for seed in range(4)] for top_k in (0, SIZE + 1, 10**30)]
+    every, *others = (draw(rows.clone(), each).token_N.tolist() for each in asked)
+    assert others == [every, every]

@@ -53,7 +53,7 @@ def test_biases_that_were_trained_elsewhere_are_not_lost(tmp_path: Path) -> None
     found = load_file(tmp_path / "model.safetensors")
     found["transformer.h.0.ln_1.bias"] += 0.5
     save_file(found, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ArtifactError, match=r'h\.0\.ln_1\.bias with numbers other than 0.*Write "bias": true'):
+    with pytest.raises(ArtifactError, match=r'h\.0\.ln_1\.bias with numbers other than 0.*write "bias": true'):
         weights.load(tmp_path)
     _change(tmp_path, bias=True)
     assert float(weights.load(tmp_path)[1].state_dict()["layers.0.attention_norm.bias"].mean()) == 0.5

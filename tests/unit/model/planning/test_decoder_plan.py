@@ -122,6 +122,13 @@ def test_memory_grows_with_the_batch_and_shrinks_with_the_devices(optimizer: str
     assert alone.peak_bytes <= sum(alone.parts.values()) * 1.2
 
 
+def test_gradients_of_earlier_pieces_are_there_on_the_way_forward() -> None:
+    shape, step = Shape(**LLAMA), Step(64, 64)
+    once, again = (memory.training(shape, step, Keeping(adds_up=adds_up)) for adds_up in (False, True))
+    gradients = once.parts["gradients"]
+    assert again.peak_bytes - once.peak_bytes == pytest.approx(memory.HEAP_DECODER * gradients)
+
+
 def test_the_largest_batch_is_the_last_that_is_admitted() -> None:
     shape, step, keeping = Shape(**LLAMA), Step(1, 64, gpu=True), Keeping()
     room = 1.5e9

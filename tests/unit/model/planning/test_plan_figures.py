@@ -60,6 +60,15 @@ def test_a_budget_of_operations_is_spent_whole(flops: float, ratio: float) -> No
     assert size.parameters == sum(decoder.parameters(size.shape).values())
 
 
+def test_a_budget_pays_for_about_as_many_tokens_a_parameter_as_it_says() -> None:
+    """The rule of thumb C = 6 N D leaves the scores out: on 2,048 tokens of context its models saw 16 tokens a parameter, not 20."""
+    for flops, ratio in ((3e19, 20.0), (3e19, 200.0), (1e21, 20.0)):
+        size = budget.size_for(flops, ratio, lambda layers: llama(layers, 2048))
+        assert size.ratio == pytest.approx(ratio, rel=0.15)
+        assert size.tokens == pytest.approx(size.ratio * size.parameters)
+        assert 6 * size.parameters * size.tokens == pytest.approx(flops, rel=0.3)  # Chinchilla's own count, by hand
+
+
 def test_more_money_is_a_larger_model_and_more_text_a_smaller_one() -> None:
     small, large = (budget.size_for(flops, 20.0, llama) for flops in (1e18, 1e20))
     assert small.parameters < large.parameters
@@ -107,6 +116,13 @@ def test_prices_are_the_users_own_or_the_tables() -> None:
     for wrong in ("50", "0 EUR", "EUR 50", "-3 EUR"):
         with pytest.raises(SpecError, match="--budget"):
             money(wrong)
+    for unclear in ("1,000 EUR", "1.000 EUR", "50.000 EUR"):
+        with pytest.raises(SpecError, match=r'Write --budget "(1|50)000 EUR" or "(1|50) EUR"'):
+            money(unclear)
+    assert money("0,50 EUR") == (Decimal("0.50"), "EUR")
+    assert money("0.125 EUR") == (Decimal("0.125"), "EUR")
+    with pytest.raises(SpecError, match="above 0"):
+        priced(find("h100"), "0", "EUR")
 
 
 def test_precision_is_the_best_that_the_device_has() -> None:
@@ -118,11 +134,11 @@ def test_precision_is_the_best_that_the_device_has() -> None:
 def test_reconciling_says_how_far_a_forecast_lay() -> None:
     said = {"parameters": 10, "seconds": {"low": 1.0, "middle": 2.0, "high": 4.0}, "flops": 5.0, "money": None}
     rows = {row["figure"]: row for row in reconcile(said, {"parameters": 10, "seconds": 5.0, "steps": 3})}
-    assert list(rows) == ["parameters", "training"]
+    assert list(rows) == ["parameters", "training (forecast: its steps alone)"]
     assert rows["parameters"]["error"] == 0.0
     assert rows["parameters"]["within"] is None
-    assert rows["training"]["error"] == pytest.approx(-0.6)
-    assert rows["training"]["within"] is False
+    assert rows["training (forecast: its steps alone)"]["error"] == pytest.approx(-0.6)
+    assert rows["training (forecast: its steps alone)"]["within"] is False
     assert reconcile(said, {"seconds": 3.0})[0]["within"] is True
     assert reconcile(said, {"parameters": 0})[0]["error"] is None
 
