@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from lode.core.hardware import Device
 from lode.model.choices import Choices
 from lode.model.contracts import Fitted
 from lode.model.fit import Job
@@ -34,18 +35,19 @@ def before(folder: Path) -> Look:
     def look(job: Job, choices: Choices, training: Training, try_steps: Callable[[int], list[float]]) -> None:
         path = folder / FILE
         if not path.is_file():
+            found = survey(job, choices, training)
+            _machine(found.precision)  # measured before memory is looked at: what that leaves in the heap is no part of the model
             held = sum(tensor.nbytes for tensor in job.module.state_dict().values())
             base = max(0.0, float(anonymous_memory_bytes() - held))
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, forecast_of(survey(job, choices, training), base).to_json())
+            write_json(path, forecast_of(found, base).to_json())
 
     return look
 
 
 def forecast_of(found: Survey, base_bytes: float, trial_s: float | None = None) -> Forecast:
     """Of a surveyed job on this machine. base_bytes: what the process holds without the model."""
-    precision = found.precision if found.precision in ("fp32", "bf16") else "fp32"
-    device = here.device((precision,), with_bandwidth=False)
+    precision, device = _machine(found.precision)
     notes = () if trial_s is not None else (f"{_share(device.mfu.get(precision))} of the peak assumed: {device.mfu_source}",)
     return Forecast(
         found.parameters, found.trained, found.rows, found.steps, found.flops,
@@ -85,6 +87,12 @@ def reconciled(
         said = with_price(said, compute_hour, currency)
         actual["money"] = float(compute_hour) * seconds / 3600
     return reconcile(said, actual)
+
+
+def _machine(precision: str) -> tuple[str, Device]:
+    """This machine, measured once, and the precision in which it was."""
+    known = precision if precision in ("fp32", "bf16") else "fp32"
+    return known, here.device((known,), with_bandwidth=False)
 
 
 def _share(band: tuple[float, float] | None) -> str:

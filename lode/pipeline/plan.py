@@ -88,7 +88,7 @@ def of_budget(text: str, device: Device, devices: int) -> dict[str, Any]:
     seconds = float(amount / device.price.per_hour * 3600)
     low, high = device.mfu[precision]
     rate = device.peak[precision]
-    found = []
+    found: list[dict[str, Any]] = []
     for name, ratio in (("compute-optimal", budgets.CHINCHILLA), ("for serving", budgets.OVERTRAINED)):
         sizes = [budgets.size_for(seconds * rate * share, ratio, _llama) for share in (low, (low * high) ** 0.5, high)]
         middle = sizes[1]

@@ -36,6 +36,8 @@ from lode.pipeline.work import Work
 _CHARACTERS, _BYTES = 128, 260
 _TOKENS_PER_PARAMETER = 20.0
 _TRIAL_STEPS = 20
+_JUDGED_TOKENS = 1 << 14
+"""As in `lode/model/language/teaching.py`."""
 _LAYERS = {"attention": ("q", "k", "v", "out"), "mlp": ("gate", "up", "down")}
 
 
@@ -69,7 +71,7 @@ def plan(spec: Spec, device: Device, devices: int, trial: bool, runs: Path, data
     keeping = Keeping(
         optimizer=training.optimizer or "adamw", average=training.ema is not None, checkpoints=device.kind == "cpu", adapter=asked.adapter,
         sharding="alone" if devices == 1 else training.strategy if training.strategy in ("ddp", "fsdp", "tensor") else "ddp",
-        devices=devices, adds_up=training.accumulate > 1,
+        devices=devices, adds_up=training.accumulate > 1, judged_tokens=_judged(spec, shape),
     )  # fmt: skip
     base = float(anonymous_memory_bytes()) if device.kind == "cpu" else 0.0
     share = asked.adapter / sum(decoder.parameters(shape).values()) if asked.adapter else 1.0
@@ -157,7 +159,9 @@ def _vocabulary(options: Any, notes: list[str]) -> int:
     component = _component(options.get("tokenizer"), "bpe")
     assert component is not None, "there is a default"
     if component.type == "characters":
-        notes.append(f"How many characters the documents have only they can tell: {_CHARACTERS} assumed. After `lode train` it is known.")
+        notes.append(
+            f"How many characters there are only the documents can tell: {_CHARACTERS} assumed. After `lode train` it is known."
+        )
         return _CHARACTERS
     if component.type == "bytes":
         return _BYTES
@@ -166,6 +170,11 @@ def _vocabulary(options: Any, notes: list[str]) -> int:
         return 32_768
     found = component.options.get("vocabulary", REGISTRIES["tokenizer"].signature(component.type).options["vocabulary"].default)
     return int(found)
+
+
+def _judged(spec: Spec, shape: Shape) -> int:
+    """Validation tokens that go forward at once, none where the file divides none off."""
+    return 0 if spec.data.split.get("validation") == 0 else max(_JUDGED_TOKENS, shape.context)
 
 
 def _adapter(component: Any, shape: Shape) -> int:

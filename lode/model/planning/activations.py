@@ -114,6 +114,17 @@ def back_bytes(shape: Shape, step: Step) -> float:
     return step.tokens * (2 * 4.0 * shape.width + (3.0 if shape.gated else 2.0) * step.number_bytes * wide)
 
 
+def judged_bytes(shape: Shape, step: Step, tokens: int) -> float:
+    """Of a look at so many validation tokens, which has no way back: the residual stream thrice, one block's widest part, and a run of
+    logits.
+    """
+    if not tokens:
+        return 0.0
+    attention = 2.0 * shape.heads * shape.head_width + 2.0 * shape.groups * shape.head_width
+    mlp = (3.0 if shape.gated else 2.0) * shape.hidden * (shape.experts_used if shape.experts else 1)
+    return tokens * (3 * 4.0 * shape.width + step.number_bytes * max(attention, mlp)) + run_bytes(shape, step)
+
+
 def _norm(shape: Shape) -> float:
     """Per token, its input left out: mean and rate, or the rate alone."""
     return 8.0 if shape.norm == "layer" else 4.0

@@ -1,5 +1,6 @@
 """What a training step of a decoder holds, by part, as `lode/model/fit.py` allocates it; over several devices too.
 
+Looks at validation text come between steps, with more tokens at once and no way back: of small models they take most.
 A part that is there only on the way forward and one that is there only on the way back never meet: the peak is less than the sum. While
 a newer state to go back to is copied, the older one is still there, but no gradient and no activation.
 Within 10 % of what processes hold (benchmarks/planner.py). Fujii 2024 (arXiv 2411.06465, 454 runs): an estimate under 80 % of a device's
@@ -39,6 +40,7 @@ class Keeping:
     checkpoints: a copy of the state is written to disk while training goes on.
     sharding, devices: how many processes share the weights or the batch. adapter: parameters that learn where all others are frozen.
     adds_up: a batch goes through in pieces (`train.accumulate`), so that gradients are there on the way forward too.
+    judged_tokens: of validation text that go forward at once.
     """
 
     optimizer: str = "adamw"
@@ -49,6 +51,7 @@ class Keeping:
     devices: int = 1
     adapter: int = 0
     adds_up: bool = False
+    judged_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def training(shape: Shape, step: Step, keeping: Keeping, base_bytes: float = 0.0
         gradients + embedding + again + one_back,
         gradients + moved,
         states.get("state to go back to", 0.0),
+        activations.judged_bytes(shape, step, keeping.judged_tokens),
     )
     parts = {
         "weights": weights,

@@ -96,7 +96,8 @@ def _of_decoder(
     tokens = choices.batch * wide_of(job) * shape.context
     share = adapter / sum(decoder.parameters(shape).values()) if frozen else 1.0
     flops = tokens * decoder.training_flops(shape, shape.context, step.recompute, share)
-    return flops, memory.training(shape, step, replace(keeping, adapter=adapter))
+    judged = 0 if job.stop is None else min(job.rows_per_forward, len(job.stop.trainable)) * wide_of(job) * shape.context
+    return flops, memory.training(shape, step, replace(keeping, adapter=adapter, judged_tokens=judged))
 
 
 def _watched(job: Job, choices: Choices, keeping: Keeping) -> tuple[float, Memory]:

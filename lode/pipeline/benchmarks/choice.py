@@ -76,7 +76,8 @@ class Choice(Benchmark):
         examples = [self._example(row, line) for line, row in enumerate(found[: self.shots], start=1)]
         asked = [int(place) + self.shots for place in spread(len(found) - self.shots, self.items)]
         context = Context(model.tokenizer, model.architecture.shape.context, examples)
-        right, chance = [], []
+        right: list[bool] = []
+        chance: list[float] = []
         shown: list[dict[str, Any]] = []
         for begin in range(0, len(asked), _AT_ONCE):
             part = [(found[place], *self._answers(found[place], place + 1)) for place in asked[begin : begin + _AT_ONCE]]

@@ -35,7 +35,9 @@ class PackedLinear(nn.Module):
         assert isinstance(weight, torch.Tensor)
         self.out_features, self.in_features = weight.shape
         # No parameters: nobody is to train, move or save them
-        self.__dict__.update(_weight=weight.detach(), bias=None if bias is None else bias.detach(), _is_packed=False)
+        self._weight = weight.detach()
+        self.bias = None if bias is None else bias.detach()
+        self._is_packed = False
 
     @property
     def weight(self) -> torch.Tensor:

@@ -17,6 +17,7 @@ from lode.model.language.decoder import Decoder
 from lode.model.language.loss import mean_loss
 from lode.model.planning import activations, decoder, memory
 from lode.model.planning.activations import Step
+from lode.model.planning.live import LiveBytes
 from lode.model.planning.memory import Keeping
 from lode.model.shape import Shape
 
@@ -120,6 +121,25 @@ def test_memory_grows_with_the_batch_and_shrinks_with_the_devices(optimizer: str
         assert shared.parts["optimiser state"] == pytest.approx(alone.parts["optimiser state"] / 4)
         assert shared.peak_bytes < alone.peak_bytes
     assert alone.peak_bytes <= sum(alone.parts.values()) * 1.2
+
+
+def test_a_look_at_many_validation_tokens_may_take_the_most() -> None:
+    shape = Shape(**LLAMA)
+    small, large = Step(1, 64), Step(256, 64)
+    for step, takes_more in ((small, True), (large, False)):
+        alone, looked = (memory.training(shape, step, Keeping(judged_tokens=count)).peak_bytes for count in (0, 1 << 14))
+        assert (looked > 1.5 * alone) if takes_more else (looked == alone)
+
+
+def test_what_a_look_at_validation_text_holds_is_what_the_formula_says() -> None:
+    """No gradient, no cache: what lives at once, counted by the storages; the formula may be a quarter off."""
+    shape, tokens = Shape(**{**GPT2, "vocabulary": 97, "width": 64, "heads": 4, "hidden": 256, "head_width": 16}), 16 * 64
+    made = Decoder(shape).eval()
+    tokens_BT = torch.randint(0, 97, (16, 64))
+    with torch.no_grad(), LiveBytes(made.parameters()) as live:
+        mean_loss(made(tokens_BT), made.head, tokens_BT)
+    said = activations.judged_bytes(shape, Step(1, 64), tokens)
+    assert said == pytest.approx(live.peak, rel=0.25)
 
 
 def test_gradients_of_earlier_pieces_are_there_on_the_way_forward() -> None:
