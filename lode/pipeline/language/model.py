@@ -63,6 +63,7 @@ class LanguageModel:
     hash: str = ""
     card: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    _kept: Engine | None = field(default=None, repr=False, compare=False)
 
     @property
     def decoder(self) -> Any:
@@ -140,11 +141,11 @@ class LanguageModel:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 (N, width): mean of the last hidden states of each text, of length 1."""
-        return self.engine().embed([self._tokens(text) for text in texts])
+        return self._engine.embed([self._tokens(text) for text in texts])
 
     def logprobs(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Of each text the log-probability (nats) of every token after the first, float32 (T - 1,)."""
-        return self.engine().logprobs([self._tokens(text) for text in texts])
+        return self._engine.logprobs([self._tokens(text) for text in texts])
 
     def problems(self, frame: pl.DataFrame) -> list[Problem]:
         """Missing columns, cells that are no text, prompts that leave no room for an answer."""
@@ -214,7 +215,7 @@ class LanguageModel:
     def _parity(self, tokens: np.ndarray) -> np.ndarray:
         if len(tokens) < 2:
             return np.zeros(0, np.float32)
-        return self.engine().logprobs([tokens.tolist()])[0]
+        return self._engine.logprobs([tokens.tolist()])[0]
 
     def _tokens(self, text: str) -> list[int]:
         """A text to go on from, as a document begins: with the token that its tokenizer puts first, if there is one."""
@@ -237,14 +238,27 @@ class LanguageModel:
         return chat.prompt(self.tokenizer, _question(asked)).tolist()
 
     def _generated(self, prompts: Sequence[Sequence[int]], sampling: Sampling | None) -> list[str]:
-        chosen, engine = sampling or Sampling(), self.engine()
-        for number, tokens in enumerate(prompts):
-            engine.submit(_request(number, tokens, chosen, self.context))
+        chosen, engine = sampling or Sampling(), self._engine
         texts = [""] * len(prompts)
-        while engine.has_work:
-            for delta in engine.step():
-                texts[int(delta.id)] += _text(delta)
+        try:
+            for number, tokens in enumerate(prompts):
+                engine.submit(_request(number, tokens, chosen, self.context))
+            while engine.has_work:
+                for delta in engine.step():
+                    texts[int(delta.id)] += _text(delta)
+        finally:
+            for number in range(len(prompts)):  # of a call that failed
+                engine.cancel(str(number))
+            engine.step()
         return texts
+
+    @property
+    def _engine(self) -> Engine:
+        """The engine of this object's own calls. It shares no prefixes: what was asked before must not change a bit of an answer."""
+        if self._kept is None:
+            shape = self.architecture
+            self._kept = Engine(self.decoder, self.tokenizer, max_waiting=1 << 20, share_prefixes=False, architecture=shape)
+        return self._kept
 
 
 def read(folder: Path) -> LanguageModel:
