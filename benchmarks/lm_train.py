@@ -41,6 +41,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.owner, self.changed = "ours", threading.Condition()
+        self.ready = threading.Event()
         self.seconds: dict[str, list[float]] = {"ours": [], "peer": []}
         self.since, self.over = 0.0, False
 
@@ -150,6 +151,7 @@ def train_peer(
 
     class Callback(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            turns.ready.set()
             turns.wait("peer")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -189,6 +191,7 @@ def compare(shape: str, precision: str, steps: int, threads: int, turn_steps: in
             target=train_peer, args=(precision, rows, steps, turn_steps, turns, Path(folder), their_losses), daemon=True
         )
         peer.start()
+        turns.ready.wait()  # Trainer seeds the generator from which our first weights are drawn
         losses, choices = train_ours(shape, precision, tokens, steps, threads, turn_steps, turns)
         peer.join()
     # The same weights, rows and steps: but for rounding, the losses must be the same
