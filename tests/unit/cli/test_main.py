@@ -192,7 +192,7 @@ def test_python_finds_the_public_verbs() -> None:
     code = """
 import sys
 import lode
-assert set(lode.__all__) == {"check", "load", "run", "serve"}, lode.__all__
+assert set(lode.__all__) == {"check", "load", "plan", "run", "serve"}, lode.__all__
 assert set(lode.__all__) <= set(dir(lode))
 heavy = {"torch", "polars", "numpy", "yaml", "sklearn"} & set(sys.modules)
 assert not heavy, heavy

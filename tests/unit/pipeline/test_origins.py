@@ -14,6 +14,7 @@ from lode.core.types import Component
 from lode.data.access import watch
 from lode.data.place import Place
 from lode.pipeline import run as pipeline
+from lode.pipeline import work
 from lode.pipeline.run import Run
 
 TABLE = "age,sex,left\n" + "".join(f"{20 + i % 40},{'mf'[i % 2]},{'yes' if i % 3 else 'no'}\n" for i in range(200))
@@ -66,14 +67,14 @@ def test_a_file_that_grows_while_it_is_read_is_an_error_and_nothing_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = cards(tmp_path)
-    read = pipeline.ingest
+    read = work.ingest
 
     def read_while_it_grows(*positional: Any, **named: Any) -> Any:
         with (tmp_path / "cards.csv").open("a") as file:
             file.write("33,f,no\n" * 1000)
         return read(*positional, **named)
 
-    monkeypatch.setattr(pipeline, "ingest", read_while_it_grows)
+    monkeypatch.setattr(work, "ingest", read_while_it_grows)
     with pytest.raises(DataError, match=r"data: cards\.csv changed while it was read \(1\.7 kB -> 9\.7 kB\)\. Nothing was kept"):
         pipeline.run(path, until="data")
     assert not list((tmp_path / "runs" / "data").glob("*/manifest.json"))
@@ -88,7 +89,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_told_before_what_it_breaks(tmp_p
         (tmp_path / "cards.csv").write_text("age,sex,left\n20,m")
         raise DataError("line 2: found 2 cells")
 
-    monkeypatch.setattr(pipeline, "ingest", fail)
+    monkeypatch.setattr(work, "ingest", fail)
     with pytest.raises(DataError, match="changed while it was read"):
         pipeline.run(path, until="data")
 
