@@ -31,7 +31,7 @@ from lode.pipeline.language.evaluate import evaluate
 from lode.pipeline.language.model import LanguageModel, read, shapes_of
 from lode.pipeline.language.options import LanguageEvaluation
 from lode.pipeline.language.report import render as render_report
-from lode.pipeline.language.start import Start
+from lode.pipeline.language.start import Start, tokenizer_hash
 from lode.pipeline.manifest import Manifest
 from lode.pipeline.work import Stage, Work
 
@@ -75,7 +75,7 @@ class DocumentsWork(Work):
             "snapshot": self.run.manifests["data"].result["content_hash"], "tokenizer": resolved.get("tokenizer"),
             "objective": _read_by_data(self.objective),
             "packing": resolved["packing"], "separator": resolved["separator"],
-            "start": None if self.start is None else self.start.tokenizer_hash,
+            "start": None if self.start is None else self.start.tokenizer_hash, "files": self._tokenizer_files(),
         }  # fmt: skip
 
         def work(folder: Path) -> Mapping[str, Any]:
@@ -163,6 +163,12 @@ class DocumentsWork(Work):
         self.progress("tokenizer", 0, 0, {})
         made.fit(render.texts(self.objective, _batches(snapshots.scan(data, "train"))))
         return made
+
+    def _tokenizer_files(self) -> str | None:
+        """Hash of the files that the tokenizer option names; None where it names none (a revision of the hub never changes)."""
+        options = _component(self.spec.model.options.get("tokenizer"), self._default("tokenizer")).options
+        path = options.get("path")
+        return None if path is None or options.get("revision") is not None else tokenizer_hash(self.place.resolve(str(path)))
 
     def _default(self, option: str) -> Any:
         return REGISTRIES["family"].signature(self.spec.model.type).options[option].default

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,19 @@ def test_other_training_reads_the_same_tokens(taught: Run, tmp_path: Path) -> No
     tree["train"]["steps"] = 10
     again = run(write_spec(tmp_path, tree), runs=taught.runs, until="train")
     assert again.manifests["tokens"].cached and not again.manifests["train"].cached
+
+
+def test_another_tokenizer_at_the_same_path_cuts_the_texts_again(taught: Run, tmp_path: Path) -> None:
+    shutil.copytree(taught.folders["tokens"] / "tokenizer", tmp_path / "cutter")
+    tree = spec(taught.spec.path.parent / "texts")
+    tree["model"]["tokenizer"] = {"type": "pretrained", "path": "cutter"}
+    path = write_spec(tmp_path, tree)
+    first = run(path, until="tokens")
+    assert run(path, until="tokens").manifests["tokens"].cached
+    config = tmp_path / "cutter" / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "extra": 1}))
+    again = run(path, until="tokens")
+    assert again.manifests["tokens"].key != first.manifests["tokens"].key and again.manifests["data"].cached
 
 
 def test_transformers_reads_the_artifact_as_it_is(taught: Run) -> None:

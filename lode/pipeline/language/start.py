@@ -52,5 +52,10 @@ class Start:
     @property
     def tokenizer_hash(self) -> str:
         """Of its tokenizer."""
-        files = [self.folder / name for name in _TOKENIZER if (self.folder / name).is_file()]
-        return hash_json([[path.name, hash_file(path)] for path in files])
+        return tokenizer_hash(self.folder)
+
+
+def tokenizer_hash(folder: Path) -> str:
+    """Of the files of a tokenizer."""
+    files = [folder / name for name in _TOKENIZER if (folder / name).is_file()]
+    return hash_json([[path.name, hash_file(path)] for path in files])
