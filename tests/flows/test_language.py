@@ -207,4 +207,5 @@ def test_one_huge_line_is_one_document(tmp_path: Path) -> None:
     tree["train"]["steps"] = 3
     done = run(write_spec(tmp_path, tree))
     assert done.manifests["tokens"].result["parts"]["train"]["documents"] == 1
+    assert "training tokens" in str(done.headline) and "nothing was held out" in done.report["warnings"][0]
     assert json.loads((done.folders["train"] / "models" / "language" / "artifact.json").read_text())["format"] == 3

@@ -14,6 +14,11 @@ _FEW_UNITS = 30
 _SHARES = ("accuracy", "reward_accuracy")
 
 
+def kept(report: Mapping[str, Any]) -> str:
+    """What the texts are that the model is judged on."""
+    return "training" if report["split"] == "train" else "held-out"
+
+
 def headline(report: Mapping[str, Any]) -> str:
     """What it reaches and against what; or that nothing was learnt."""
     made = {"text": _of_texts, "chat": _of_answers, "pairs": _of_pairs}[report["kind"]](report)
@@ -24,7 +29,7 @@ def _of_texts(report: Mapping[str, Any]) -> str:
     loss, judged = report["metrics"]["loss"], report["judged"]
     value, low, high = alike(loss["value"], loss["low"], loss["high"])
     bits = number(report["metrics"]["bits_per_byte"]["value"])
-    made = f"On {judged['tokens']:,} held-out tokens the model's loss is {value} nats per token (95 % interval {low} to {high}), "
+    made = f"On {judged['tokens']:,} {kept(report)} tokens the model's loss is {value} nats per token (95 % interval {low} to {high}), "
     return f"{made}{bits} bits per byte{_beside(report)}."
 
 
@@ -47,7 +52,7 @@ def verdict(gain: Mapping[str, Any]) -> str:
 
 def _of_answers(report: Mapping[str, Any]) -> str:
     loss, judged = report["metrics"]["loss"], report["judged"]
-    made = f"On {judged['documents']:,} held-out conversations ({judged['tokens']:,} tokens of answers) the loss is "
+    made = f"On {judged['documents']:,} {kept(report)} conversations ({judged['tokens']:,} tokens of answers) the loss is "
     gain = report["against"].get("start")
     if gain is None:
         value, low, high = alike(loss["value"], loss["low"], loss["high"])
@@ -60,7 +65,7 @@ def _of_answers(report: Mapping[str, Any]) -> str:
 def _of_pairs(report: Mapping[str, Any]) -> str:
     metrics, pairs = report["metrics"], report["judged"]["units"]
     share = metrics["accuracy"]
-    made = f"Of {pairs:,} held-out pairs the model finds the chosen answer likelier in {_share(share)}"
+    made = f"Of {pairs:,} {kept(report)} pairs the model finds the chosen answer likelier in {_share(share)}"
     before = share["baselines"].get("start")
     if before is None:
         return f"{made}; a coin would in 50 %."
@@ -85,7 +90,9 @@ def beside_chance(low: float, high: float, chance: float) -> str:
 def warnings(report: Mapping[str, Any]) -> list[str]:
     """What a reader must know before trusting the figures."""
     judged, found = report["judged"], []
-    if report["split"] != "test":
+    if report["split"] == "train":
+        found.append("nothing was held out: the model is judged on what it learned from, which says nothing of other texts.")
+    elif report["split"] != "test":
         found.append(f"there is no test split: the {report['split']} split is judged, by which training also chose its best state.")
     if judged["units"] < _FEW_UNITS:
         found.append(f"the intervals rest on {judged['units']} units ({judged['unit']}), so they are rough.")
