@@ -36,6 +36,7 @@ def tmpfs(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.prove
 def test_a_disk_that_is_full_again_and_again_ends_in_the_same_model(tmpfs: Path, tmp_path: Path) -> None:
     path = write_spec(tmp_path / "undisturbed", SPEC)
     expected = lode_json("run", path)["stages"]["package"]["result"]["hash"]
