@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import torch
 
-from lode.core.errors import ModelError
 from lode.core.types import Range
 from lode.model.language import names
 from lode.model.language.contracts import Architecture, Shape
@@ -77,29 +76,15 @@ class Qwen3(Architecture):
 
     def config(self) -> dict[str, Any]:
         shape = self.shape
-        windows: dict[str, Any] = {"use_sliding_window": False, "sliding_window": None}
-        if any(shape.local):
-            windows = {"use_sliding_window": True, "sliding_window": shape.window, "max_window_layers": shape.local.index(True)}
-            windows["layer_types"] = names.layer_words(shape.local)
         common = {**names.common_config(shape), "hidden_act": "silu", "attention_bias": shape.bias_qkv}
-        return {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", **windows, **common}
+        return {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", **names.later_windows_config(shape), **common}
 
     @classmethod
     def options(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         names.refuse(config, {"hidden_act": ("silu",), "use_mrope": (False, None)})
         bias = bool(config.get("attention_bias"))
         common = names.common_options(config, base=10_000.0, tied=False)
-        local = names.layer_kinds(config, common["layers"])
-        if local is None and config.get("use_sliding_window"):
-            local = tuple(layer >= config.get("max_window_layers", 28) for layer in range(common["layers"]))
-        if not local or not any(local) or not config.get("sliding_window"):
-            return {**common, "window": None, "global_layers": 0, "bias": bias}
-        first = local.index(True)
-        if not all(local[first:]):
-            raise ModelError(
-                "config.json: found layer_types that change more than once, allowed are first full_attention, then sliding_attention."
-            )
-        return {**common, "window": config["sliding_window"], "global_layers": first, "bias": bias}
+        return {**common, **names.later_windows(config, common["layers"]), "bias": bias}
 
     def to_theirs(self, ours: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return names.renamed(ours, self.naming)

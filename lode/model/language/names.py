@@ -264,3 +264,26 @@ def common_options(config: Mapping[str, Any], *, base: float, tied: bool) -> dic
         "norm_eps": float(config.get("rms_norm_eps", 1e-6)),
         "tied": bool(config.get("tie_word_embeddings", tied)),
     }
+
+
+def later_windows_config(shape: Shape) -> dict[str, Any]:
+    """What config.json of Qwen says of windows: the first layers see everything, the others `window` positions."""
+    if not any(shape.local):
+        return {"use_sliding_window": False, "sliding_window": None}
+    first, kinds = shape.local.index(True), layer_words(shape.local)
+    return {"use_sliding_window": True, "sliding_window": shape.window, "max_window_layers": first, "layer_types": kinds}
+
+
+def later_windows(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """`window` and `global_layers` from it. Errors: ModelError where layers change more than once."""
+    local = layer_kinds(config, layers)
+    if local is None and config.get("use_sliding_window"):
+        local = tuple(layer >= config.get("max_window_layers", 28) for layer in range(layers))
+    if not local or not any(local) or not config.get("sliding_window"):
+        return {"window": None, "global_layers": 0}
+    first = local.index(True)
+    if not all(local[first:]):
+        raise ModelError(
+            "config.json: found layer_types that change more than once, allowed are first full_attention, then sliding_attention."
+        )
+    return {"window": config["sliding_window"], "global_layers": first}
