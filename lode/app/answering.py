@@ -104,17 +104,22 @@ class Answering(ABC):
         headers = dict(scope["headers"])
         request_id = desk.request_id(headers.get(b"x-request-id"))
         desk.active += 1
+        begun: Stream | None = None
         try:
             try:
                 status, body, extra = await self.answer(headers, receive, request_id, started)
                 if isinstance(body, Stream):
-                    status = await self._stream(send, body, status, [*extra, (b"x-request-id", request_id)], request_id)
-            except RequestError as failure:
-                status, body, extra = self.failed(failure, request_id)
+                    begun = body
+                    status = await self._stream(send, body, status, [*extra, (b"x-request-id", request_id)])
             # The one broad catch: what we did wrong costs one request, is logged with its id, is a 500 to the client.
-            except Exception:  # noqa: BLE001
-                _LOG.exception("request %s failed", request_id.decode())
-                status, body, extra = self.failed(_internal(), request_id)
+            except Exception as error:  # noqa: BLE001
+                if not isinstance(error, RequestError):
+                    _LOG.exception("request %s failed", request_id.decode())
+                failure = error if isinstance(error, RequestError) else _internal()
+                if begun is None:
+                    status, body, extra = self.failed(failure, request_id)
+                else:
+                    status = await self._break_off(send, begun, failure, request_id)
             desk.monitor.request(self.endpoint.path, status, time.perf_counter() - started)
             desk.answered += 1
             if status != 499 and isinstance(body, bytes):
@@ -142,9 +147,8 @@ class Answering(ABC):
         if failure.status >= 500:
             failure.message = f"{failure.message} Request id {request_id.decode()}."
 
-    async def _stream(self, send: Send, stream: Stream, status: int, headers: Headers, request_id: bytes) -> int:
-        """Send the parts of a body as they come; an error after the head has become the last part. Returns the status it ended with."""
-        last = b""
+    async def _stream(self, send: Send, stream: Stream, status: int, headers: Headers) -> int:
+        """Send the parts of a body as they come. Returns the status it ended with. Errors: what making the parts raises."""
         try:
             async with aclosing(stream.parts) as parts:
                 await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -155,17 +159,14 @@ class Answering(ABC):
         except TimeoutError:
             self.desk.monitor.rejected("slow_reader")
             return 408  # without an end of the body, upon which the connection is closed
-        except RequestError as failure:
-            self._note(failure, request_id)
-            status, last = failure.status, stream.broken(failure)
-        # As above, after the head has been sent.
-        except Exception:  # noqa: BLE001
-            _LOG.exception("request %s failed", request_id.decode())
-            ours = _internal()
-            self._note(ours, request_id)
-            status, last = ours.status, stream.broken(ours)
-        await send({"type": "http.response.body", "body": last})
+        await send({"type": "http.response.body", "body": b""})
         return status
+
+    async def _break_off(self, send: Send, stream: Stream, failure: RequestError, request_id: bytes) -> int:
+        """The head has been sent: an error becomes the last part. Returns its status."""
+        self._note(failure, request_id)
+        await send({"type": "http.response.body", "body": stream.broken(failure)})
+        return failure.status
 
 
 class Describe(Answering):
