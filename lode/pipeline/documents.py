@@ -52,7 +52,6 @@ class DocumentsWork(Work):
         spec = self.spec
         self.evaluation = LanguageEvaluation(**spec.evaluate)
         registry = REGISTRIES["family"]
-        self.component = registry.resolve(spec.model)
         self.objective = _component(
             spec.model.options.get("objective"), registry.signature(spec.model.type).options["objective"].default
         )
