@@ -41,7 +41,7 @@ fast: bytecode  ## unit tests only
 	$(BIN)/python -m pytest tests/unit $(PYTEST_OPTIONS)
 
 prove: bytecode  ## everything but GPU tests, hours: every recipe, every kill at full count
-	$(BIN)/python -m pytest -m 'not gpu' $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -m 'not gpu' -o timeout=0 -o faulthandler_timeout=0 $(PYTEST_OPTIONS)
 
 lint: bytecode  ## style, types, import rules
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -341,17 +342,21 @@ class _Slow(Sample):
         return super().predict(frame)
 
 
+async def _until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
 def test_a_full_queue_is_a_429_and_the_loop_stays_responsive(talk: Any) -> None:
     model = _Slow()
 
     async def conversation(client: httpx.AsyncClient, service: Any) -> None:
         body = {"rows": [ROW] * 4}
         busy = [asyncio.create_task(client.post(PREDICT, json=body))]
-        while not service.batcher._open or service.batcher.waiting_rows:
-            await asyncio.sleep(0.001)
+        await _until(lambda: service.batcher._open and not service.batcher.waiting_rows)
         busy += [asyncio.create_task(client.post(PREDICT, json=body)) for _ in range(2)]
-        while service.batcher.waiting_rows < 8:
-            await asyncio.sleep(0.001)
+        await _until(lambda: service.batcher.waiting_rows == 8)
         refused = await client.post(PREDICT, json=body)
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1

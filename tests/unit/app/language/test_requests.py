@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -30,6 +31,13 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 def post(talk: Any, path: str, body: Any, **rest: Any) -> httpx.Response:
     content = body if isinstance(body, bytes) else orjson.dumps({"model": "toy", **body})
     return talk(lambda client, desk: client.post(path, content=content, headers={"content-type": "application/json"}), **rest)
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    """A deadline: a test that waits for what never comes must fail, not hang."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
@@ -203,16 +211,15 @@ def test_an_engine_that_fails_ends_every_request_with_an_error_and_is_not_ready_
 ) -> None:
     async def conversation(client: httpx.AsyncClient, desk: Any) -> None:
         assert (await client.get("/health/live")).status_code == (await client.get("/health/ready")).status_code == 200
-        slow = {"model": "toy", "messages": [{"role": "user", "content": "say:" + "x" * 500}]}
+        slow = {"model": "toy", "messages": [{"role": "user", "content": "say:" + "x" * 3000}]}
         crash = {"model": "toy", "prompt": CRASH}
         desk.engine.gate.clear()
         tasks = [asyncio.create_task(client.post(CHAT, json=slow | {"stream": stream})) for stream in (False, True)]
-        while desk.active < 2 or len(desk.engine.open) < 2:
-            await asyncio.sleep(0)
+        # Only the first is sure to be in the engine: its step holds the thread that would take the second.
+        await _until(lambda: desk.active == 2 and desk.engine.open)
         work = asyncio.create_task(client.post(EMBED, json={"model": "toy", "input": "x"}))
         tasks.append(asyncio.create_task(client.post(COMPLETE, json=crash)))
-        while desk.active < 4:
-            await asyncio.sleep(0)
+        await _until(lambda: desk.active == 4)
         desk.engine.gate.set()
         for answer in await asyncio.gather(*tasks):
             assert answer.status_code == 503 or '"code":"engine_failed"' in answer.text
@@ -257,8 +264,7 @@ def test_deadlines_are_504_before_the_first_token_and_an_error_in_the_stream_aft
         late = await client.post(CHAT, json={"model": "toy", "messages": HI})
         assert late.status_code == 504 and "no token within 0.05 s" in error_of(late)["message"]
         desk.engine.gate.set()
-        while desk.engine.open:
-            await asyncio.sleep(0.001)
+        await _until(lambda: not desk.engine.open)
 
     talk(conversation, options=LanguageServeOptions(timeout_s=0.05))
 
@@ -266,8 +272,7 @@ def test_deadlines_are_504_before_the_first_token_and_an_error_in_the_stream_aft
         body = {"model": "toy", "messages": [{"role": "user", "content": "say:" + "x" * 3000}], "stream": True}
         text = (await client.post(CHAT, json=body)).text
         assert '"content":"x"' in text and '"code":"timeout"' in text and "[DONE]" not in text
-        while desk.engine.open:
-            await asyncio.sleep(0.001)
+        await _until(lambda: not desk.engine.open)
 
     talk(endless, options=LanguageServeOptions(answer_s=0.01))
 
