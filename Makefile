@@ -5,9 +5,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PYTEST_OPTIONS ?=
 NAME ?=
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Files of tests side by side, each process with one thread: torch's threads would only wait for one another. WORKERS=1 for one by one.
+PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 # The stamp carries a checksum of what was asked for, so that a checkout that only touches file times installs nothing.
 STAMP := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
@@ -35,10 +38,10 @@ demo: bytecode  ## the whole path on real data: train, judge, serve, call; about
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
 
 test: bytecode  ## every tier that needs no GPU and no hours
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_OPTIONS)
 
 fast: bytecode  ## unit tests only
-	$(BIN)/python -m pytest tests/unit $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit $(PARALLEL) $(PYTEST_OPTIONS)
 
 prove: bytecode  ## everything but GPU tests, hours: every recipe, every kill at full count
 	$(BIN)/python -m pytest -m 'not gpu' -o timeout=0 -o faulthandler_timeout=0 $(PYTEST_OPTIONS)

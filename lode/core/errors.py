@@ -7,6 +7,11 @@ LodeError                 the user's fault: printed without a traceback, exit co
 ├── ModelError            training cannot go on (a NaN loss, one class only, ...)
 ├── ArtifactError         an artifact or run is missing, damaged, of another format, or fails its parity check
 ├── ServeError            the server cannot start or a request cannot be served
+├── BillingError          a price, an amount, a plan, a customer or the books cannot be used as asked
+│   ├── BooksError        the books cannot be read or written; nothing was recorded
+│   └── ConflictError     a reference was used before, for something else
+├── AuditError            the audit log or a checkpoint is not what was written
+├── BackupError           a backup cannot be made, read or trusted
 ├── DiskFullError         the disk has no room for what a step writes
 ├── BusyError             somebody else holds the lock of a runs folder
 └── MissingPackageError   an optional package is not installed (the message has the install command)
@@ -44,6 +49,33 @@ class ArtifactError(LodeError):
 
 class ServeError(LodeError):
     """The server cannot start, or a request cannot be served."""
+
+
+class BillingError(LodeError):
+    """A price, an amount, a plan, a customer or the books cannot be used as asked."""
+
+
+class BooksError(BillingError):
+    """The books cannot be read or written. Nothing of the transaction was recorded.
+
+    retry_s: seconds after which the same call may succeed (a full disk, a server that is away); None where it will not.
+    """
+
+    def __init__(self, message: str, retry_s: int | None = None):
+        super().__init__(message)
+        self.retry_s = retry_s
+
+
+class ConflictError(BillingError):
+    """A reference was used before, for something else."""
+
+
+class AuditError(LodeError):
+    """The audit log, or a checkpoint of it, is not what was written."""
+
+
+class BackupError(LodeError):
+    """A backup cannot be made, read or trusted. Nothing half-written or half-restored stays."""
 
 
 class BusyError(LodeError):

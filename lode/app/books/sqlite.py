@@ -1,0 +1,260 @@
+"""The books in one SQLite file: WAL, `synchronous=FULL`, one writer at a time, readers undisturbed.
+
+Every commit is on the disk before it is told of (sqlite.org/pragma.html#pragma_synchronous). Group commit makes that
+cheap: see `lode/app/metering/`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lode.app.books import schema
+from lode.app.books.contracts import Session, Store, T
+from lode.core.errors import BooksError
+
+_BUSY_S = 10.0
+_MAX_IDLE = 4
+"""Readers that are kept open for the next view; a new one takes 0.2 ms."""
+_RETRY_S = 5
+# https://www.sqlite.org/rescode.html: what passes by itself (or when somebody makes room), and what does not
+_PASSING = {
+    "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_PROTOCOL", "SQLITE_CANTOPEN", "SQLITE_READONLY",
+    "SQLITE_PERM", "SQLITE_AUTH",
+}  # fmt: skip
+_BROKEN = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
+_WRITER = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "fullfsync=ON",
+    "trusted_schema=OFF",
+    "cache_size=-65536",
+    "journal_size_limit=67108864",
+)
+_READER = ("query_only=ON", "trusted_schema=OFF")
+
+
+class _ExactSum:
+    """Adds amounts, which SQLite keeps as text, without rounding and without overflow."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def step(self, value: str | int | None) -> None:
+        self.total += int(value or 0)
+
+    def finalize(self) -> str:
+        return str(self.total)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a file that exists. Tests hand in one that fails."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
+
+
+class SqliteSession(Session):
+    """A connection in a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection):
+        self._connection = connection
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        return self._connection.execute(sql, values).rowcount
+
+    def run_many(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
+        self._connection.executemany(sql, values)
+
+
+class SqliteStore(Store):
+    """One file. path: made where it does not exist; readable by its owner only. connect: opens it."""
+
+    def __init__(self, path: Path, *, connect: Callable[[Path], sqlite3.Connection] = connect):
+        self.where = str(path)
+        self._path, self._open = path, connect
+        self._lock = threading.Lock()
+        self._owner = 0  # the thread that is in `transact`
+        self._writer: sqlite3.Connection | None = None
+        self._file = (0, 0)  # device and inode of the file that the writer has open
+        self._idle: list[sqlite3.Connection] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.touch(mode=0o600)
+        except OSError as error:
+            raise BooksError(
+                f"{path}: the books cannot be made here ({error.strerror}). Name another place with --books."
+            ) from None
+        with self._lock, self._told():
+            self._writing()
+
+    def transact(self, work: Callable[[Session], T]) -> T:
+        assert self._owner != threading.get_ident(), "a transaction within a transaction"
+        with self._lock, self._told():
+            self._owner = threading.get_ident()
+            try:
+                return self._transact(self._writing(), work)
+            finally:
+                self._owner = 0
+
+    def _transact(self, writer: sqlite3.Connection, work: Callable[[Session], T]) -> T:
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            result = work(SqliteSession(writer))
+            writer.execute("COMMIT")
+        except BaseException as error:
+            with suppress(sqlite3.Error):
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error) and _base(error) != "SQLITE_BUSY":
+                self._drop()  # after a fault of the disk, what this connection remembers is not to be trusted
+            raise
+        return result
+
+    @contextmanager
+    def view(self) -> Iterator[Session]:
+        with self._told():
+            reader = self._reading()
+            try:
+                reader.execute("BEGIN")
+                reader.execute("SELECT sequence FROM head").fetchall()  # the moment is that of the first read
+                yield SqliteSession(reader)
+                reader.execute("ROLLBACK")
+            except BaseException:
+                reader.close()
+                raise
+        self._keep(reader)
+
+    def check(self) -> list[str]:
+        with self.view() as session:
+            return [str(line) for (line,) in session.rows("PRAGMA integrity_check") if line != "ok"]
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+            while self._idle:
+                self._idle.pop().close()
+
+    def _writing(self) -> sqlite3.Connection:
+        """The one connection that writes. The file may have been lost or replaced since; a lost one is not made anew."""
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            self._drop()
+            raise BooksError(
+                f"{self.where}: the books are gone ({error.strerror}). Bring them back with `lode restore`.", _RETRY_S
+            ) from None
+        if self._writer is not None and self._file != (found.st_dev, found.st_ino):
+            self._drop()
+        if self._writer is None:
+            self._writer = self._connected()
+            self._file = (found.st_dev, found.st_ino)
+        return self._writer
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = self._open(self._path)
+        try:
+            connection.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
+            self._known_file(connection)
+            for pragma in _WRITER:
+                connection.execute(f"PRAGMA {pragma}")
+            self._migrate(connection)
+            self._whole(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _reading(self) -> sqlite3.Connection:
+        with suppress(IndexError):  # another thread may be faster
+            return self._idle.pop()
+        connection = self._open(self._path)
+        connection.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
+        for pragma in _READER:
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _keep(self, reader: sqlite3.Connection) -> None:
+        if len(self._idle) < _MAX_IDLE:
+            self._idle.append(reader)
+        else:
+            reader.close()
+
+    def _drop(self) -> None:
+        while self._idle:  # they may look at a file that is no longer there
+            self._idle.pop().close()
+        if self._writer is not None:
+            with suppress(sqlite3.Error):
+                self._writer.close()
+        self._writer = None
+
+    def _known_file(self, connection: sqlite3.Connection) -> None:
+        """Refuse what is not the books or of a newer lode, before anything is changed in it."""
+        version = _one(connection, "PRAGMA user_version")
+        if not _one(connection, "SELECT count(*) FROM sqlite_master"):
+            return
+        if _one(connection, "PRAGMA application_id") != schema.APPLICATION_ID:
+            raise BooksError(f"{self.where}: another program's database, not the books of lode. Name another place with --books.")
+        if version > schema.VERSION:
+            raise BooksError(f"{self.where}: books of version {version}, this lode reads up to {schema.VERSION}. Upgrade lode.")
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if _one(connection, "PRAGMA user_version") == schema.VERSION:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        version = _one(connection, "PRAGMA user_version")  # another process may have been faster
+        for statements in schema.MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(_in_sqlite(statement))
+        connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={schema.VERSION}")
+        connection.execute("COMMIT")
+
+    def _whole(self, connection: sqlite3.Connection) -> None:
+        """The head must be the journal's last row: the cheapest sign of a file that was put together from two."""
+        head = connection.execute("SELECT sequence, hash FROM head").fetchall()
+        last = connection.execute("SELECT sequence, hash FROM journal ORDER BY sequence DESC LIMIT 1").fetchall()
+        if head != (last or [(0, schema.FIRST_HASH)]):
+            raise self._damaged(f"head {head}, last entry {last}")
+
+    def _damaged(self, why: object) -> BooksError:
+        return BooksError(
+            f"{self.where}: damaged, or not the books at all ({why}). Nothing is answered without a record: keep this file, bring back the "
+            "last backup with `lode restore`, or name another place with --books."
+        )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """SQLite's errors in our words."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            base = _base(error)
+            if base in _BROKEN:
+                raise self._damaged(error) from None
+            if base in _PASSING:
+                raise BooksError(
+                    f"{self.where}: cannot be used now ({error}). Nothing was answered; ask again.", _RETRY_S
+                ) from None
+            raise
+
+
+def _base(error: sqlite3.Error) -> str:
+    """SQLITE_IOERR_FSYNC -> SQLITE_IOERR."""
+    return "_".join((getattr(error, "sqlite_errorname", None) or "").split("_")[:2])
+
+
+def _in_sqlite(statement: str) -> str:
+    return statement.replace("AMOUNT", "TEXT").replace("BIGINT", "INTEGER").replace("KEYED", "WITHOUT ROWID")
+
+
+def _one(connection: sqlite3.Connection, sql: str) -> int:
+    return int(connection.execute(sql).fetchone()[0])

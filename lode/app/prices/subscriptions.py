@@ -1,0 +1,299 @@
+"""Subscribing, changing and cancelling, as acts in the books; and what holds for an organisation at a moment.
+
+Plain functions with all checks inside: the command line and the admin API call the same.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from importlib import metadata
+from typing import Any, Literal
+
+from lode.app.books import journal
+from lode.app.books.contracts import Act, Document, Session, Store
+from lode.app.prices import coupons, plans
+from lode.app.prices.periods import Period, Unit, local_date, moment, zone_of
+from lode.app.prices.plan import Plan
+from lode.app.prices.subscription import KIND, Subscription
+from lode.app.prices.tariff import Tariff, counter, parts
+from lode.core.errors import BillingError, ConflictError, near_miss
+
+Clock = Callable[[], int]
+When = Literal["auto", "now", "period_end"]
+
+_DAY_US = 86_400_000_000
+_PER_YEAR: Mapping[Unit, Fraction] = {"day": Fraction(365), "week": Fraction(365, 7), "month": Fraction(12), "year": Fraction(1)}
+_LATEST_US = 32_503_680_000_000_000  # the year 3000
+
+
+def all_of(session: Session, organisation: str) -> list[Subscription]:
+    """Every subscription that an organisation ever had, oldest first; those that ended before they began are left out."""
+    found = [Subscription.of(item) for item in journal.documents(session, KIND, organisation)]
+    held = [item for item in found if item.until_us is None or item.until_us > item.since_us]
+    return sorted(held, key=lambda item: item.since_us)
+
+
+def subscription_at(session: Session, organisation: str, at_us: int) -> Subscription | None:
+    """The one that holds at a moment; None where there is none."""
+    return next((item for item in all_of(session, organisation) if item.covers(at_us)), None)
+
+
+def tariff_at(session: Session, organisation: str, model: str, at_us: int) -> Tariff | None:
+    """What an organisation's use of a model costs at a moment; None where it has no subscription."""
+    subscription = subscription_at(session, organisation, at_us)
+    if subscription is None:
+        return None
+    return Tariff(plans.found(session, subscription.plan, subscription.version), subscription, model)
+
+
+def subscribe(
+    store: Store,
+    actor: str,
+    organisation: str,
+    plan: str,
+    *,
+    version: int | None = None,
+    zone: str | None = None,
+    since_us: int | None = None,
+    trial_days: int | None = None,
+    coupon: str = "",
+    now_us: Clock,
+) -> dict[str, Any]:
+    """A first subscription, or one after the last has ended.
+
+    version: the newest where it is None. zone: the organisation's where it is None. since_us: now where it is None; may lie ahead.
+    trial_days: the plan's where it is None. Errors: BillingError for what does not exist, ConflictError where one holds already.
+    """
+
+    def work(session: Session) -> dict[str, Any]:
+        customer = _customer(session, organisation)
+        chosen = plans.found(session, plan, version)
+        now = now_us()
+        start_us = _start(since_us, now)
+        _free_from(session, organisation, start_us)
+        made = begun(chosen, organisation, zone or str(customer.get("zone", "UTC")), start_us, trial_days)
+        _same_currency(customer, chosen, organisation)
+        if coupon:
+            made = replace(made, coupons=(coupons.redeemed(session, coupon, made, now),))
+        journal.append(session, [Act("subscription.create", actor, organisation, documents=(made.document(),))], now)
+        return shown(made)
+
+    return store.transact(work)
+
+
+def change(
+    store: Store,
+    actor: str,
+    organisation: str,
+    plan: str,
+    *,
+    version: int | None = None,
+    when: When = "auto",
+    now_us: Clock,
+) -> dict[str, Any]:
+    """Another plan, or another version of the same.
+
+    when: "now" cuts the period at this instant; "period_end" waits; "auto" waits only where the new plan's fees are lower. A change that
+    waits already is replaced. Errors: BillingError, ConflictError.
+    """
+    _one_of(when, ("auto", "now", "period_end"), "when")
+
+    def work(session: Session) -> dict[str, Any]:
+        customer = _customer(session, organisation)
+        now = now_us()
+        held = _held(session, organisation, now)
+        chosen = plans.found(session, plan, version)
+        _same_currency(customer, chosen, organisation)
+        waiting = _waiting(session, organisation, now)
+        if (held.plan, held.version) == (chosen.name, chosen.version) and not waiting:
+            raise ConflictError(f"{organisation}: found {chosen.id} already, allowed: another plan or version. See `lode plans list`.")
+        at_us = _when(session, held, chosen, when, now)
+        old = replace(held, until_us=at_us)
+        new = _changed(session, old, chosen, at_us)
+        documents = (old.document(), new.document(), *(_undone(item).document() for item in waiting))
+        facts = {"from": f"{held.plan}@{held.version}", "to": chosen.id}
+        journal.append(session, [Act("subscription.change", actor, organisation, documents=documents, facts=facts)], now)
+        return shown(new)
+
+    return store.transact(work)
+
+
+def cancel(
+    store: Store, actor: str, organisation: str, *, when: When = "period_end", reason: str = "", now_us: Clock
+) -> dict[str, Any]:
+    """End the subscription, by default when its period ends. Changes that wait are dropped. Errors: BillingError."""
+    _one_of(when, ("auto", "now", "period_end"), "when")
+
+    def work(session: Session) -> dict[str, Any]:
+        _customer(session, organisation)
+        now = now_us()
+        held = _held(session, organisation, now)
+        # A subscription that ends in the instant in which it began would never have been.
+        end_us = max(now, held.since_us + 1) if when == "now" else held.planned(now).end_us
+        old = replace(held, until_us=end_us)
+        documents = (old.document(), *(_undone(item).document() for item in _waiting(session, organisation, now)))
+        facts = {"reason": reason} if reason else {}
+        journal.append(session, [Act("subscription.cancel", actor, organisation, documents=documents, facts=facts)], now)
+        return shown(old)
+
+    return store.transact(work)
+
+
+def default_documents(session: Session, organisation: str, currency: str, zone: str, now_us: int) -> tuple[Document, ...]:
+    """The subscription that a new organisation begins with: to the default plan, if there is one and its currency fits."""
+    chosen = plans.default(session)
+    if chosen is None or chosen.currency != currency:
+        return ()
+    return (begun(chosen, organisation, zone, now_us, None).document(),)
+
+
+def begun(plan: Plan, organisation: str, zone: str, since_us: int, trial_days: int | None) -> Subscription:
+    """A new subscription, in no books yet. The anchor is the plan's, else the first day that is paid. Errors: BillingError."""
+    zone_of(zone)
+    days = plan.trial_days if trial_days is None else trial_days
+    if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= 3650:
+        raise BillingError(f"trial_days: found {str(days)[:40]}, allowed: a whole number from 0 to 3650. Correct it.")
+    trial_until_us = since_us + days * _DAY_US if days else 0
+    day, month = _anchor(plan, max(since_us, trial_until_us), zone)
+    return Subscription(
+        id=f"sub_{secrets.token_hex(8)}", organisation=organisation, plan=plan.name, version=plan.version, currency=plan.currency,
+        since_us=since_us, zone=zone, unit=plan.period, anchor_day=day, anchor_month=month, trial_until_us=trial_until_us,
+        tzdata=_tzdata(),
+    )  # fmt: skip
+
+
+def shown(item: Subscription) -> dict[str, Any]:
+    """For JSON and for people."""
+    return {
+        "subscription": item.id,
+        "organisation": item.organisation,
+        "plan": item.plan,
+        "version": item.version,
+        "currency": item.currency,
+        "zone": item.zone,
+        "since": _time(item.since_us),
+        "until": None if item.until_us is None else _time(item.until_us),
+        "trial_until": _time(item.trial_until_us) if item.trial_until_us else None,
+        "coupons": [entry["coupon"] for entry in item.coupons],
+    }
+
+
+def _changed(session: Session, old: Subscription, plan: Plan, at_us: int) -> Subscription:
+    """What follows `old` at an instant: same zone, same anchor where the period's length stays, tiers carried where the plan says so."""
+    new = begun(plan, old.organisation, old.zone, at_us, 0)
+    trial_until_us = old.trial_until_us if old.trial_until_us > at_us else 0
+    same = plan.period == old.unit and not plan.anchor
+    anchor = (old.anchor_day, old.anchor_month) if same else _anchor(plan, max(at_us, trial_until_us), old.zone)
+    new = replace(
+        new, trial_until_us=trial_until_us, anchor_day=anchor[0], anchor_month=anchor[1], previous=old.id, coupons=old.coupons
+    )
+    if plan.counters == "carry" and at_us > old.since_us:
+        last = old.period(at_us - 1)
+        if last.whole_end_us > at_us and last.trial == (at_us < trial_until_us):
+            new = replace(new, carried=_carried(session, old, last, plan))
+    return new
+
+
+def _carried(session: Session, old: Subscription, last: Period, plan: Plan) -> dict[str, int]:
+    """Quantities of the period that is cut, by the names that the new plan's charges count under."""
+    wanted = [part for item in plan.charges if item.charge.due == "usage" for part in parts(item.name, item.charge.units)]
+    names = {part: counter("quantity", old.id, last.label, part) for part in wanted}
+    counts = journal.counter(session, list(names.values()))
+    before = old.carried if last.label == old.first_label else {}
+    found = {part: counts[name] + before.get(part, 0) for part, name in names.items()}
+    return {part: count for part, count in found.items() if count}
+
+
+def _when(session: Session, held: Subscription, chosen: Plan, when: When, now: int) -> int:
+    """When a change takes place. One at the instant in which the old one began waits a microsecond, so that both were."""
+    if when == "auto":
+        old = plans.found(session, held.plan, held.version)
+        when = "now" if _yearly(chosen) >= _yearly(old) else "period_end"
+    if when == "now":
+        return max(now, held.since_us + 1)
+    return held.planned(now).end_us
+
+
+def _yearly(plan: Plan) -> Fraction:
+    """Flat fees of a year."""
+    return sum(fee.amount for fee in plan.fees) * _PER_YEAR[plan.period]
+
+
+def _anchor(plan: Plan, first_us: int, zone: str) -> tuple[int, int]:
+    """(day, month) on which periods begin."""
+    if plan.anchor:
+        month, _, day = plan.anchor.rpartition("-")
+        return int(day), int(month or 1)
+    first = local_date(first_us, zone)
+    return (first.isoweekday() if plan.period == "week" else first.day), first.month
+
+
+def _customer(session: Session, organisation: str) -> Mapping[str, Any]:
+    """The organisation's document. Errors: BillingError where there is none, or it is closed."""
+    found = journal.document(session, "organisation", organisation)
+    if found is None:
+        known = [item.id for item in journal.documents(session, "organisation")]
+        near = near_miss(organisation, known)
+        raise BillingError(f'organisation: found "{organisation[:60]}", which does not exist.{near} See `lode customers list`.')
+    if found.body.get("status") == "closed":
+        raise ConflictError(f"organisation: {organisation} is closed, allowed: one that is not. Add another.")
+    return found.body
+
+
+def _same_currency(customer: Mapping[str, Any], plan: Plan, organisation: str) -> None:
+    if customer.get("currency", plan.currency) != plan.currency:
+        raise BillingError(
+            f"{organisation}: found a plan in {plan.currency}, allowed: one in {customer['currency']}, in which its books are kept. "
+            "Write a plan in that currency."
+        )
+
+
+def _start(since_us: int | None, now: int) -> int:
+    start_us = now if since_us is None else since_us
+    if not now <= start_us < _LATEST_US:
+        raise BillingError(f"since: found {_time(start_us)}, allowed: now or later, because what was used is billed already. Correct it.")
+    return start_us
+
+
+def _free_from(session: Session, organisation: str, start_us: int) -> None:
+    """Errors: ConflictError where a subscription holds at `start_us` or later."""
+    for item in all_of(session, organisation):
+        if item.until_us is None or item.until_us > start_us:
+            found = f"{item.plan}@{item.version}, which holds since {_time(item.since_us)}"
+            raise ConflictError(f"{organisation}: found {found}, allowed: one subscription at a time. Use `lode plans change`.")
+
+
+def _held(session: Session, organisation: str, now: int) -> Subscription:
+    held = subscription_at(session, organisation, now)
+    if held is None:
+        raise BillingError(f"{organisation}: found no subscription, allowed: one that holds. Use `lode plans subscribe`.")
+    return held
+
+
+def _waiting(session: Session, organisation: str, now: int) -> list[Subscription]:
+    return [item for item in all_of(session, organisation) if item.since_us > now]
+
+
+def _undone(item: Subscription) -> Subscription:
+    """One that will never hold."""
+    return replace(item, until_us=item.since_us)
+
+
+def _time(at_us: int) -> str:
+    return moment(at_us).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _tzdata() -> str:
+    """Version of the package with the time zones; "system" where the system's are used."""
+    try:
+        return metadata.version("tzdata")
+    except metadata.PackageNotFoundError:
+        return "system"
+
+
+def _one_of(word: str, allowed: Sequence[str], where: str) -> None:
+    if word not in allowed:
+        raise BillingError(f'{where}: found "{str(word)[:60]}", allowed: {", ".join(allowed)}.{near_miss(str(word), allowed)} Choose one.')
