@@ -56,6 +56,7 @@ KINDS: Mapping[str, tuple[str, str, str]] = {
     "metric": ("metrics", "Metrics", "Figures of merit. Each task names its own; the first of them selects models."),
     "policy": ("policies", "Policies", "How predictions become money: the section `value`."),
     "protocol": ("protocols", "Protocols", "How a served model is called."),
+    "charge": ("charges", "Charges", "How usage is priced: `type` of each `[[charges]]` of a plan's file."),
 }
 """Kind -> page, title, where it stands in the file. Every kind of the registry has a page."""
 
@@ -74,6 +75,7 @@ SECTION_NOTES: Mapping[str, str] = {
     "tune": "`tune: ...`: what `lode tune` searches, and how; `lode run` does not read it.",
     "serve": "`serve: ...`: the server.",
     "serve_language": "`serve: ...` of a language model: the server.",
+    "serve_upstream": "`serve: ...` of somebody else's model (`model: upstream`): the server.",
 }
 
 
@@ -155,7 +157,12 @@ def commands_page() -> str:
     for verb, module in verbs().items():
         parser = argparse.ArgumentParser(prog=f"lode {verb}", add_help=False)
         module.add(parser)
-        parts += [f"## lode {verb}\n", f"{inspect.getdoc(module)}\n", arguments_table(parser._actions)]
+        inside = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        own = [action for action in parser._actions if action not in inside]
+        parts += [f"## lode {verb}\n", f"{inspect.getdoc(module)}\n", arguments_table(own) if own or not inside else ""]
+        for word, part in ((word, part) for action in inside for word, part in action.choices.items()):
+            shown = [action for action in part._actions if not {"--help", "--json"} & set(action.option_strings)]
+            parts += [f"### lode {verb} {word}\n", f"{part.description or ''}\n", arguments_table(shown)]
     return "\n".join(parts)
 
 

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from lode.app.contracts import Answer, Cells, RequestError
 
@@ -111,6 +112,10 @@ class Batcher:
             if job.watch is not None:
                 job.watch.cancel()
 
+    def refusal(self) -> RequestError | None:
+        """What a request is told that comes now, before it costs anything; None where there is room."""
+        return self._full() if self._waiting and self.waiting_rows >= self._queue_rows else None
+
     def close(self) -> None:
         """Stop the worker; call when nothing waits any more."""
         self._worker.shutdown(wait=False, cancel_futures=True)
@@ -171,8 +176,9 @@ class Batcher:
         self._start()
         num_rows = sum(job.cells.num_rows for job in jobs)
         self._s_per_row = 0.8 * self._s_per_row + 0.2 * seconds / num_rows
-        for job, result in zip(jobs, results, strict=True):
-            job.settle(result)
+        shares = shared([job.cells.num_rows for job in jobs], round(seconds * 1e6))
+        for job, result, compute_us in zip(jobs, results, shares, strict=True):
+            job.settle(_measured(result, compute_us))
         if self._on_batch is not None:
             self._on_batch(len(jobs), num_rows, seconds)
 
@@ -190,6 +196,24 @@ class Batcher:
         self._sweeping = bool(self._open)
         if self._sweeping:
             loop.call_later(_SWEEP_S, self._sweep)
+
+
+def shared(weights: Sequence[int], total: int) -> list[int]:
+    """`total` divided in proportion to positive `weights` into whole numbers that add up to it exactly; rests go along the row."""
+    parts, taken, seen, whole = list[int](), 0, 0, sum(weights)
+    for weight in weights:
+        seen += weight
+        parts.append(total * seen // whole - taken)
+        taken += parts[-1]
+    return parts
+
+
+def _measured(result: Answer | RequestError, compute_us: int) -> Answer | RequestError:
+    """With what its model call took: a request that fails in the model costs as much as one that is answered."""
+    if isinstance(result, RequestError):
+        result.compute_us = compute_us
+        return result
+    return replace(result, compute_us=compute_us)
 
 
 async def _watch(job: _Job) -> None:

@@ -1,20 +1,20 @@
 """The endpoints of the service of a table model, as raw ASGI applications: read, check, predict, answer, count.
 
-A prediction: `Predict` (key, size, type) -> protocol.decode -> Batcher (queue) -> Engine (model, in the worker thread)
--> protocol.encode. What every endpoint does is in `lode/app/answering.py`.
+A prediction: `Predict` (key, size, type) -> protocol.decode -> Gate.reserve -> Batcher (queue) -> Engine (model, in the worker
+thread) -> protocol.encode -> Gate.settle. What every such endpoint does is in `lode/app/metered.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping
 
 from starlette.types import Receive
 
-from lode.app.answering import JSON, Answering, Desk, Reply, body_of, until_gone
+from lode.app.answering import JSON, Desk, Reply, until_gone
 from lode.app.batching import Batcher
-from lode.app.contracts import Answer, Cells, Endpoint, Gate, Protocol, RequestError, Servable, Usage
+from lode.app.books import predictions
+from lode.app.contracts import Caller, Cells, Endpoint, Gate, Protocol, RequestError, Servable
+from lode.app.metered import Metered, Order, Tally
 from lode.app.monitor import RowMonitor
 
 _THREAD_BYTES = 1 << 20
@@ -37,9 +37,11 @@ class Service(Desk):
         super().__init__(model, gate, monitor, max_body_bytes=max_body_bytes, body_timeout_s=body_timeout_s)
         self.batcher = batcher
         self.rows = monitor
+        # Where decisions have a value, outcomes may be reported later.
+        self.keeps_predictions = bool(model.card.get("value"))
 
 
-class Predict(Answering):
+class Predict(Metered[Cells]):
     """A route that predicts the rows of a body."""
 
     def __init__(self, service: Service, endpoint: Endpoint, protocol: Protocol):
@@ -47,30 +49,22 @@ class Predict(Answering):
         self.service = service
         self.protocol = protocol
 
-    async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
-        service = self.service
-        caller = await service.admitted(headers)
-        size, rows, status, body = 0, 0, 500, b""
-        try:
-            request = await body_of(service, headers, receive)
-            size = len(request)
-            cells, answer = await self._predict(request, receive)
-            body = self.protocol.encode(cells, answer)
-            status, rows = 200, answer.num_rows
-        except RequestError as failure:
-            status = failure.status
-            raise
-        finally:
-            model, seconds = service.model, time.perf_counter() - started
-            usage = Usage(request_id.decode(), model.name, model.version, status, rows, size, len(body), seconds)
-            await service.gate.settle(caller, usage)
-        service.rows.predicted(rows, answer.unseen)
-        return status, body, [(b"content-type", JSON)]
-
     def encode_error(self, failure: RequestError) -> bytes:
         return self.protocol.encode_error(failure)
 
-    async def _predict(self, request: bytes, receive: Receive) -> tuple[Cells, Answer]:
+    def refusal(self) -> RequestError | None:
+        return self.service.batcher.refusal()
+
+    async def read(self, body: bytes, caller: Caller) -> Order[Cells]:
         decode = self.protocol.decode
-        cells = decode(request) if len(request) < _THREAD_BYTES else await asyncio.to_thread(decode, request)
-        return cells, await self.service.batcher.submit(cells, lambda: until_gone(receive))
+        cells = decode(body) if len(body) < _THREAD_BYTES else await asyncio.to_thread(decode, body)
+        return Order(self.service.model.name, {"rows": cells.num_rows}, cells)
+
+    async def work(self, order: Order[Cells], receive: Receive, tally: Tally) -> Reply:
+        answer = await self.service.batcher.submit(order.content, lambda: until_gone(receive))
+        tally.units = lambda: {"rows": answer.num_rows, "compute_us": answer.compute_us}
+        if self.service.keeps_predictions:
+            tally.predicted = predictions.kept(answer.columns, answer.num_rows)
+        body = self.protocol.encode(order.content, answer)
+        self.service.rows.predicted(answer.num_rows, answer.unseen)
+        return 200, body, [(b"content-type", JSON)]

@@ -6,11 +6,12 @@ applications on Starlette's router, with no middleware in between.
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from lode.app.answering import Describe, Desk
@@ -26,16 +26,20 @@ from lode.app.batching import Batcher
 from lode.app.contracts import Gate, Protocol, Servable
 from lode.app.endpoints import Predict, Service
 from lode.app.engine import Engine
-from lode.app.keys import KeyGate, read_key_file, stored_or_made
 from lode.app.language.options import LanguageServeOptions
+from lode.app.metering.open_gate import OpenGate
 from lode.app.monitor import RowMonitor
-from lode.app.routes import not_routed, own_routes, route
+from lode.app.outcomes import Outcomes
+from lode.app.routes import App, not_routed, own_routes, route
+from lode.app.upstream.options import UpstreamServeOptions
+from lode.core import packages
 from lode.core.errors import ServeError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, Range
 
 if TYPE_CHECKING:
     from lode.pipeline.loading import Loaded
+    from lode.pipeline.upstream import UpstreamModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,13 @@ class ServeOptions:
         timeout_s: seconds until a request that waits is answered with 504.
         grace_s: seconds that open requests get when the server is stopped.
         max_wait_ms: milliseconds that a request may wait for others to be merged with; 0 merges only what waits anyway.
+        compute: what the machine costs, for `lode margin`: {price_per_hour: "0.12", currency: EUR}.
+        plan: name of a plan in plans/NAME.toml beside the file; customers without a plan get it.
+        books: where keys, usage and money are kept: a file, relative to this one, or postgresql://USER@HOST:PORT/DATABASE (default:
+            books.sqlite in runs).
+        kept_hours: hours for which an answer is given again to who sends the same Idempotency-Key.
+        kept_bytes: size of an answer that is kept for that.
+        budget_wait_s: seconds that a request waits where other requests hold what is left of its budget.
     """
 
     host: str = "127.0.0.1"
@@ -63,11 +74,18 @@ class ServeOptions:
     timeout_s: Annotated[float, Range(0, open_low=True)] = 30.0
     grace_s: Annotated[float, Range(0)] = 30.0
     max_wait_ms: Annotated[float, Range(0)] = 0.0
+    compute: dict[str, str] | None = None
+    plan: str | None = None
+    books: str | None = None
+    kept_hours: Annotated[float, Range(0)] = 24.0
+    kept_bytes: Annotated[int, Range(0)] = 1048576
+    budget_wait_s: Annotated[float, Range(0)] = 10.0
 
 
-Options = ServeOptions | LanguageServeOptions
+Options = ServeOptions | LanguageServeOptions | UpstreamServeOptions
 
 _BACKLOG = 2048
+_SWITCH_S = 0.001
 
 
 def create_app(model: Servable, options: ServeOptions, gate: Gate) -> Starlette:
@@ -84,13 +102,17 @@ def create_app(model: Servable, options: ServeOptions, gate: Gate) -> Starlette:
             else:
                 describe.append(route(Describe(service, endpoint)))
 
+    if gate.books is not None:
+        predict.append(route(Outcomes(service, gate.books, lambda: time.time_ns() // 1000)))
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
+        async with gate.running():
+            yield
         service.batcher.close()
 
     # Predictions first: the router tries routes in order.
-    app = Starlette(routes=predict + describe, lifespan=lifespan, exception_handlers={HTTPException: not_routed})
+    app = App(predict + describe, lifespan, not_routed)
     app.state.service = service
     return app
 
@@ -117,15 +139,18 @@ def serve(
     port: int | None = None,
     open: bool = False,
     key_file: str | Path | None = None,
+    books: str | None = None,
+    pepper_file: str | Path | None = None,
     version: int | None = None,
     adapters: Mapping[str, str | Path] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Serve a model until SIGTERM or SIGINT; returns {"name", "version", "url", "requests", "seconds"}.
 
-    open: ask for no key. key_file: a file with the key; else one is made at the first start, shown once, and kept as a
-    hash in `runs/keys.json`. host and port win over the file's `serve:` section. say: gets the lines for the person who
-    starts it. adapters: of a language model, names for requests -> folders, beside those of the file.
+    open: ask for no key, note nothing. Else every request is metered into the books: books: their location, before the file's
+    `serve: {books: ...}` and `runs/books.sqlite`. key_file: a file with a key of ours; where there is no key at all, one is made
+    and shown once. pepper_file: what keys are hashed with, before `runs/pepper`. host and port win over the file's `serve:` section.
+    say: gets the lines for the person who starts it. adapters: of a language model, names for requests -> folders.
 
     Errors: ArtifactError where the model is missing, changed, or fails its parity check; ServeError for keys, ports and adapters.
 
@@ -138,17 +163,15 @@ def serve(
     tell = say or _to_stderr
     if open and key_file is not None:
         raise ServeError("--open and --key-file: found both, one of them is allowed. Leave one out.")
-    digest = None if key_file is None else read_key_file(Path(key_file))
     model = load(name, runs, version)
     parity = model.verify()
     options = _options(model, host, port, Path(runs), adapters)
-    with listen(options) as listener:
+    key, pepper = (None if path is None else Path(path) for path in (key_file, pepper_file))
+    with listen(options) as listener, _gate(model.name, options, Path(runs), open, books, key, pepper, tell) as gate:
         address, bound_port = listener.getsockname()[:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
-        gate = KeyGate(digest) if digest is not None else _gate(Path(runs), open, tell)
-        app = _app(model, options, gate)
-        what = "rows" if isinstance(options, ServeOptions) else "tokens"
-        tell(f"{model.name} version {model.version}: {parity['rows']} held-out {what} answered as in training.")
+        app = _app(model, options, gate, Path(runs))
+        tell(f"{model.name} version {model.version}: {_proof(model, options, parity['rows'])}")
         tell(f"Serving at {url}")
         started = time.monotonic()
         answered = run_app(app, options, listener)
@@ -156,18 +179,45 @@ def serve(
     return {"name": model.name, "version": model.version, "url": url, "requests": answered, "seconds": seconds}
 
 
-def _app(model: Any, options: Options, gate: Gate) -> Starlette:
-    """The application for either kind of model."""
+def _proof(model: Loaded, options: Options, count: int) -> str:
+    """What is known of the answers before the first one."""
+    if isinstance(options, UpstreamServeOptions):
+        return f"somebody else's model. {model.card['headline']}."
+    what = "rows" if isinstance(options, ServeOptions) else "tokens"
+    return f"{count} held-out {what} answered as in training."
+
+
+def _app(model: Any, options: Options, gate: Gate, runs: Path) -> Starlette:
+    """The application for each kind of model."""
     if isinstance(options, ServeOptions):
         return create_app(model, options, gate)
+    if isinstance(options, UpstreamServeOptions):
+        return _upstream_app(model, options, gate, runs)
     # Here: a table model has no need of the engine and the tokenizers.
     from lode.app.language.service import create_language_app
 
     return create_language_app(model, options, gate)
 
 
+def _upstream_app(model: UpstreamModel, options: UpstreamServeOptions, gate: Gate, runs: Path) -> Starlette:
+    """Errors: MissingPackageError without the extra `upstream`."""
+    # Here: no other model needs an HTTP client.
+    try:
+        from lode.app.upstream.service import create_upstream_app
+    except ModuleNotFoundError as error:
+        raise packages.missing("model upstream", error) from error
+    from lode.pipeline.upstream import secret_folders
+
+    return create_upstream_app(model, options, gate, secret_folders(runs, model.card))
+
+
 def run_app(app: Starlette, options: Options, listener: socket.socket) -> int:
     """Answer on a bound socket until SIGTERM or SIGINT, finish what is open, and return how many requests were answered."""
+    # A commit goes in and out of SQLite some twenty times, and would wait 5 ms for the event loop's thread each time.
+    sys.setswitchinterval(_SWITCH_S)
+    # What was made so far stays: the collector need not look at the model and its libraries again and again.
+    gc.collect()
+    gc.freeze()
     _Server(app, options).run(sockets=[listener])
     desk: Desk = app.state.service
     return desk.answered
@@ -214,11 +264,11 @@ class _Server(uvicorn.Server):
 def _options(model: Loaded, host: str | None, port: int | None, runs: Path, adapters: Mapping[str, str | Path] | None) -> Options:
     """The file's `serve:` section, which the artifact's card carries, and what was said at the start."""
     written: dict[str, Any] = dict(model.card.get("serve") or {})
-    kind: type[Options] = LanguageServeOptions if hasattr(model, "tokenizer") else ServeOptions
+    kind = _kind(model)
     unknown = [key for key in written if key not in kind.__dataclass_fields__]
     if unknown:
         raise ServeError(f"{model.name}: this lode knows no serve option {listed(unknown)}. Upgrade lode, or package it again.")
-    if adapters and kind is ServeOptions:
+    if adapters and kind is not LanguageServeOptions:
         raise ServeError(f"--adapter: found {listed(adapters)}, allowed: none, {model.name} is no language model. Leave it out.")
     if kind is LanguageServeOptions:
         # Paths of a file are relative to it, and it lies beside its runs.
@@ -228,6 +278,13 @@ def _options(model: Loaded, host: str | None, port: int | None, runs: Path, adap
     if host is not None:
         options = replace(options, host=host)
     return options if port is None else replace(options, port=port)
+
+
+def _kind(model: Loaded) -> type[Options]:
+    """By what the model has: providers, a tokenizer, or columns."""
+    if hasattr(model, "providers"):
+        return UpstreamServeOptions
+    return LanguageServeOptions if hasattr(model, "tokenizer") else ServeOptions
 
 
 def listen(options: Options) -> socket.socket:
@@ -249,16 +306,35 @@ def listen(options: Options) -> socket.socket:
     return listener
 
 
-def _gate(runs: Path, open: bool, tell: Callable[[str], None]) -> KeyGate:
+@contextmanager
+def _gate(
+    model: str,
+    options: Options,
+    runs: Path,
+    open: bool,
+    books: str | None,
+    key_file: Path | None,
+    pepper_file: Path | None,
+    tell: Callable[[str], None],
+) -> Iterator[Gate]:
+    """The gate in front of the model, and the books open behind it."""
     if open:
-        tell("No key is asked for (--open): whoever reaches the port can use the model.")
-        return KeyGate(None)
-    digest, key = stored_or_made(runs)
-    if key is not None:
-        tell(f"Key, shown only now: {key}\nSend it with every request: Authorization: Bearer {key}")
-    else:
-        tell(f"The key was shown at the first start. Lost? Delete {runs / 'keys.json'} and start again.")
-    return KeyGate(digest)
+        tell("No key is asked for (--open): whoever reaches the port can use the model, and nothing is noted.")
+        yield OpenGate()
+        return
+    # Here: --open needs no books.
+    from lode.app.metering import opening
+    from lode.app.metering.gate import GateOptions
+
+    beside = runs.resolve().parent
+    if books is None and options.books is not None:
+        books = options.books if "://" in options.books else str(beside / options.books)
+    plan = None if options.plan is None else beside / "plans" / f"{options.plan}.toml"
+    where = opening.Where(runs=runs, books=books, key_file=key_file, pepper_file=pepper_file, plan=plan)
+    kept = GateOptions(wait_s=options.budget_wait_s, keep_s=options.kept_hours * 3600, keep_bytes=options.kept_bytes)
+    gate, store = opening.opened(where, model, kept, tell)
+    with store:
+        yield gate
 
 
 def _to_stderr(line: str) -> None:

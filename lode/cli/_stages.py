@@ -47,7 +47,7 @@ def show(result: dict[str, Any]) -> str:
         lines += [result["summary"], "", f"report    {result['report']}"]
     elif "train" in stages:
         lines += [f"trained   {stages['train']['result']['chosen']} (next: lode evaluate)"]
-    else:
+    elif "data" in stages:
         rows = stages["data"]["result"]["rows"]
         counts = ", ".join(f"{name} {count:,}" for name, count in rows.items())
         lines += [f"snapshot  {stages['data']['folder']} ({counts})", "next      lode train"]

@@ -10,7 +10,7 @@ from lode.cli.options import add_spec
 from lode.core import registry
 from lode.core.errors import DataError, listed
 from lode.core.signature import OptionType
-from lode.core.spec import Spec, is_language, load
+from lode.core.spec import Spec, is_language, is_upstream, load
 from lode.core.types import Component
 from lode.data.place import Place
 from lode.model.training import Training
@@ -67,7 +67,9 @@ def _columns(words: dict[str, str | None]) -> str:
 
 
 def _learns(spec: Spec) -> str | None:
-    """The objective of a language model, which takes the place of inputs and outputs; None for models of rows."""
+    """What takes the place of inputs and outputs: the objective of a language model, or whose model it is; None for models of rows."""
+    if is_upstream(spec.model):
+        return f"nothing, it is somebody else's model at {spec.model.options['address']}"
     if not is_language(spec.model):
         return None
     options = registry.REGISTRIES["family"].signature(spec.model.type).options
@@ -88,10 +90,30 @@ def _inferred(spec: Spec) -> list[str]:
 def _missing(spec: Spec) -> Iterator[str]:
     """A warning for every file that the sources name and that is not there, in the words of the error it will be. Nothing is opened."""
     place = Place(spec.path.parent, spec.data_folder)
+    if is_upstream(spec.model):
+        yield from _unfound_of_providers(spec, place)
     for part, components in spec.data.sources.items():
         key = "data.source" if part == "all" else f"data.source.{part}"
         for component in components:
             yield from _unfound(component, f"{spec.path}:{key}", place)
+
+
+def _unfound_of_providers(spec: Spec, place: Place) -> Iterator[str]:
+    """Price lists and keys of somebody else's model. Errors: BillingError for a price list that is there and wrong."""
+    # Here: no other model has price lists.
+    from lode.pipeline.providers import providers_of
+
+    try:
+        providers = providers_of(spec.model, place)
+    except DataError as error:
+        yield f"{spec.path}:model: {error}"
+        return
+    for provider in providers:
+        if provider.key is not None:
+            try:
+                place.resolve(provider.key["file"])
+            except DataError as error:
+                yield f"{spec.path}:model: key: {error}"
 
 
 def _unfound(component: Component, key: str, place: Place) -> Iterator[str]:

@@ -61,6 +61,9 @@ def _model(result: dict[str, Any]) -> str:
         f"  {entry['stage']:<9} {entry['key'][:16]}  {entry['started']}  {entry['seconds']:.1f} s  seed {entry['seed']}"
         for entry in reversed(result["stages"])
     ]
+    lines += [f"  asks      {entry}" for entry in result.get("providers", ())]
+    if "snapshot" not in result:  # somebody else's model
+        return "\n".join(lines)
     rows = ", ".join(f"{name} {count:,}" for name, count in result["rows"].items())
     lines.append(f"  snapshot  {result['snapshot'][:16]}  {rows}")
     lines += [f"  raw       {entry['sha256']}  {entry['path']} ({entry['bytes']:,} bytes)" for entry in result["raw"]]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lode.app.books.contracts import Store
 
 SPEC = "lode.yaml"
 
@@ -20,6 +24,22 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """`--runs DIR`: args.runs is a Path or None; `runs_folder` says where results lie."""
     parser.add_argument("--runs", type=Path, metavar="DIR", help="where results lie (default: runs, beside lode.yaml)")
+
+
+def add_books(parser: argparse.ArgumentParser) -> None:
+    """`--books LOCATION` and `--runs DIR` (so no `add_runs` beside it): `opened(args)` opens what they name."""
+    parser.add_argument(
+        "--books", metavar="LOCATION",
+        help="where customers, keys and money are kept: a file, or postgresql://USER@HOST:PORT/DATABASE (default: books.sqlite in runs)",
+    )  # fmt: skip
+    add_runs(parser)
+
+
+def opened(args: argparse.Namespace) -> Store:
+    """What `--books` names, else the books in `--runs`; made where there are none. To be closed: `with opened(args) as store:`."""
+    from lode.app.books.open import open_books
+
+    return open_books(args.books, runs_folder(args))
 
 
 def spec_path(text: str) -> Path:

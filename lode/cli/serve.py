@@ -1,11 +1,11 @@
-"""Serve a model over HTTP: predictions or, of a language model, OpenAI's endpoints; health, metrics."""
+"""Serve a model over HTTP: predictions or, of a language model, OpenAI's endpoints, also of somebody else's model; health, metrics."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from lode.cli.options import add_runs, runs_folder
+from lode.cli.options import add_books, runs_folder
 from lode.core.errors import ServeError
 
 
@@ -15,9 +15,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", type=int, metavar="V", help="serve this version instead of the one in production")
     parser.add_argument("--host", help="address to listen on (default: the file's serve.host, 127.0.0.1)")
     parser.add_argument("--port", type=int, help="TCP port (default: the file's serve.port, 8000); 0 takes a free one")
-    parser.add_argument("--open", action="store_true", help="ask for no key")
+    parser.add_argument("--open", action="store_true", help="ask for no key, note nothing")
     parser.add_argument(
-        "--key-file", metavar="FILE", help="a file with the key (default: one is made at the first start, shown once)"
+        "--key-file", metavar="FILE", help="a file with a key of our own (default: one is made at the first start, shown once)"
     )
     parser.add_argument(
         "--adapter",
@@ -26,7 +26,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a LoRA adapter that requests may give as model (language models; may be repeated)",
     )
-    add_runs(parser)
+    parser.add_argument("--pepper-file", metavar="FILE", help="what keys are hashed with (default: pepper in runs)")
+    add_books(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -41,6 +42,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         port=args.port,
         open=args.open,
         key_file=args.key_file,
+        books=args.books,
+        pepper_file=args.pepper_file,
         version=args.version,
         adapters=adapters,
     )

@@ -49,16 +49,26 @@ def parse(text: str | int | Decimal, where: str, *, least: int | None = 0) -> in
     where: begins the error's text. least: smallest amount allowed; None allows every sign.
     Errors: BillingError for floats (not exact), NaN, infinity, exponents, more than 12 decimals, too large, below `least`.
     """
-    written = str(text).strip() if isinstance(text, str | int | Decimal) and not isinstance(text, bool) else ""
+    written = _written(text)
     if not _TEXT.fullmatch(written):
         wanted = f"an amount like 12.50 with at most {DECIMALS} decimals, in quotes"
-        raise BillingError(f'{where}: found "{text}", wanted {wanted}. Write it so.')
+        found = "a number of more than 40 digits" if isinstance(text, int) and abs(text) >= 10**40 else f'"{str(text)[:60]}"'
+        raise BillingError(f"{where}: found {found}, wanted {wanted}. Write it so.")
     amount = int(Decimal(written).scaleb(DECIMALS))
     if abs(amount) >= LARGEST:
         raise BillingError(f"{where}: found {written}, which is {LARGEST // UNIT} or more. Check the decimal point.")
     if least is not None and amount < least:
         raise BillingError(f"{where}: found {written}, allowed: {plain(least)} or more. Correct it.")
     return amount
+
+
+def _written(value: str | int | Decimal) -> str:
+    """As digits, "" where it is none or has more than anybody means: Python refuses to write an int of 5000 digits."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, Decimal):  # str() writes 0.0000001 as 1E-7
+        return format(value, "f") if value.is_finite() and abs(value.adjusted()) < 40 else ""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**40 else ""
 
 
 def plain(amount: int) -> str:
@@ -70,7 +80,7 @@ def plain(amount: int) -> str:
 
 def coins(amount: int | Fraction, currency: str) -> int:
     """`amount` rounded to the currency's smallest coin, half away from zero, still in 10^-12: for one invoice line, once."""
-    coin = UNIT // 10 ** exponent(currency)
+    coin: int = UNIT // 10 ** exponent(currency)
     exact = Fraction(amount) / coin
     rounded = (2 * abs(exact.numerator) + exact.denominator) // (2 * exact.denominator)
     return (rounded if exact >= 0 else -rounded) * coin

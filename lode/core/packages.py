@@ -9,7 +9,7 @@ _EXTRAS = {
     "h5py": "hdf5",
     "soundfile": "audio",
     "sqlalchemy": "sql",
-    "psycopg": "sql",
+    "psycopg": "postgres",
     "pymysql": "sql",
     "pymongo": "mongo",
     "bson": "mongo",
@@ -22,12 +22,17 @@ _EXTRAS = {
     "llguidance": "grammar",
     "transformers": "pretrained",
     "cryptography": "encryption",
+    "authlib": "access",
+    "joserfc": "access",
+    "ldap3": "access",
+    "aiohttp": "upstream",
     "tensorboard": "tensorboard",
     "mlflow": "mlflow",
     "alembic": "mlflow",
     "umap": "umap",
     "optuna": "tune",
     "lm_eval": "harness",
+    "fpdf": "pdf",
 }
 """Import name -> extra of lodeml."""
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}

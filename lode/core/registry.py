@@ -148,6 +148,7 @@ _FOLDERS = {
     "benchmark": "pipeline.benchmarks",
     "policy": "value.policies",
     "protocol": "app.protocols",
+    "charge": "app.charges",
 }
 
 REGISTRIES: dict[str, Registry] = {
@@ -170,6 +171,7 @@ SECTIONS: dict[str, tuple[Path, str]] = {
     "value": (ROOT / "value" / "worth.py", "Worth"),
     "serve": (ROOT / "app" / "service.py", "ServeOptions"),
     "serve_language": (ROOT / "app" / "language" / "options.py", "LanguageServeOptions"),
+    "serve_upstream": (ROOT / "app" / "upstream" / "options.py", "UpstreamServeOptions"),
 }
 """Sections of the file that are one class each, not a folder of words."""
 

@@ -14,7 +14,17 @@ from lode.core.check import Finding, dotted
 from lode.core.errors import SpecError
 from lode.core.registry import REGISTRIES
 from lode.core.spec_reader import SpecReader, policy_word
-from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, SourceSet, Spec, ValueSpec, is_language, resolve_model
+from lode.core.spec_records import (
+    DataSpec,
+    InputSpec,
+    OutputSpec,
+    SourceSet,
+    Spec,
+    ValueSpec,
+    is_language,
+    is_upstream,
+    resolve_model,
+)
 from lode.core.spec_rules import check_rules
 from lode.core.spec_tune import check_search
 from lode.core.types import Component
@@ -29,6 +39,7 @@ __all__ = [
     "ValueSpec",
     "from_tree",
     "is_language",
+    "is_upstream",
     "load",
     "policy_for",
     "resolve_model",

@@ -11,7 +11,17 @@ from typing import Any
 
 from lode.core.check import Finding, check_options, shown, unknown_word
 from lode.core.registry import REGISTRIES, read_component, section
-from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec, evaluation_of, is_language, serving_of
+from lode.core.spec_records import (
+    CHOICES,
+    DataSpec,
+    InputSpec,
+    OutputSpec,
+    ValueSpec,
+    evaluation_of,
+    is_language,
+    is_upstream,
+    serving_of,
+)
 from lode.core.types import Component
 from lode.core.yaml_lines import Key
 
@@ -35,6 +45,8 @@ class SpecReader:
         tree = self.tree
         self._known(tree, TOP, ())
         model = self._model(tree.get("model"))
+        if is_upstream(model):
+            return self._upstream(model)
         documents = is_language(model)
         outputs = () if documents else self._outputs(tree.get("outputs"))
         if documents:
@@ -51,6 +63,12 @@ class SpecReader:
             "value": None if documents else self._value(tree.get("value"), outputs),
             "serve": self._section(serving_of(model), tree.get("serve"), ("serve",)),
         }
+
+    def _upstream(self, model: Component) -> dict[str, Any]:
+        """Somebody else's model: what the file says besides, `core.spec_upstream` refuses."""
+        serve = self._section(serving_of(model), self.tree.get("serve"), ("serve",))
+        parts: dict[str, Any] = {"name": self._name(self.tree), "data": DataSpec({}, (), {}), "inputs": None, "outputs": ()}
+        return {**parts, "model": model, "train": {}, "tune": {}, "evaluate": {}, "value": None, "serve": serve}
 
     def _only_documents(self, tree: Mapping[str, Any]) -> None:
         """What a language model learns is named by its objective."""

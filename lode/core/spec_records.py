@@ -21,6 +21,12 @@ def is_language(model: Component) -> bool:
     return model.type not in ("", *CHOICES) and family.has(model.type) and family.constant(model.type, "needs") == "tokens"
 
 
+def is_upstream(model: Component) -> bool:
+    """Whether a file is about somebody else's model: it has no data and nothing is trained."""
+    family = REGISTRIES["family"]
+    return model.type not in ("", *CHOICES) and family.has(model.type) and family.constant(model.type, "needs") == "nothing"
+
+
 def evaluation_of(model: Component) -> str:
     """The section that says what `evaluate:` may hold."""
     return "evaluate_language" if is_language(model) else "evaluate"
@@ -28,6 +34,8 @@ def evaluation_of(model: Component) -> str:
 
 def serving_of(model: Component) -> str:
     """The section that says what `serve:` may hold."""
+    if is_upstream(model):
+        return "serve_upstream"
     return "serve_language" if is_language(model) else "serve"
 
 

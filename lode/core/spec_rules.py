@@ -7,13 +7,17 @@ from typing import Any
 
 from lode.core.check import Finding, shown, unknown_word
 from lode.core.registry import REGISTRIES
-from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec
+from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec, is_upstream
+from lode.core.spec_upstream import check_upstream
 from lode.core.types import CURRENCY, Component
 from lode.core.yaml_lines import Key
 
 
 def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: list[Finding]) -> None:
     """Append a Finding for every rule that the parts break. tree: what the file holds, to name keys as they were written."""
+    if is_upstream(parts["model"]):
+        check_upstream(parts["model"], tree, findings)
+        return
     inputs, outputs = parts["inputs"], parts["outputs"]
     findings += _shared_columns(inputs or (), outputs, tree)
     findings += _unnamed_positive(outputs)

@@ -326,8 +326,8 @@ class Family(ABC):
 
     kinds: ClassVar[tuple[str, ...]] = ("classes", "number", "labels", "quantiles", "relevance")
     """Kinds of tasks (`Task.kind`) that it can learn: all whose `parts` are plain problems, unless it says otherwise."""
-    needs: ClassVar[Literal["arrays", "flat", "tokens"]]
-    """Which part of Examples it reads; the other may be empty."""
+    needs: ClassVar[Literal["arrays", "flat", "tokens", "nothing"]]
+    """Which part of Examples it reads; the other may be empty. "nothing" where the model is somebody else's and is only served."""
     loop: ClassVar[bool]
     """True where the training loop fits it, so that `train:` options apply."""
     aside: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Artifacts by name or folder, whatever they hold: a model of rows, or a language model."""
+"""Artifacts by name or folder, whatever they hold: a model of rows, a language model, or somebody else's model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from lode.pipeline.state import read_json
 
 if TYPE_CHECKING:
     from lode.pipeline.language.model import LanguageModel
+    from lode.pipeline.upstream import UpstreamModel
 
-Loaded: TypeAlias = Union[Model, "LanguageModel"]
+Loaded: TypeAlias = Union[Model, "LanguageModel", "UpstreamModel"]
 
 LANGUAGE = 3
 """The format of artifact.json of a language model (lode/pipeline/language/model.py)."""
+
+UPSTREAM = 4
+"""The format of artifact.json of a model behind an address (lode/pipeline/upstream.py)."""
 
 
 def load(name: str | Path, runs: str | Path = "runs", version: int | None = None) -> Loaded:
@@ -42,7 +46,12 @@ def load(name: str | Path, runs: str | Path = "runs", version: int | None = None
 
 def read(folder: Path) -> Loaded:
     """Load a model folder. Errors: ArtifactError where it is damaged, incomplete or of a later format."""
-    if read_json(folder / "artifact.json").get("format") != LANGUAGE:
+    format = read_json(folder / "artifact.json").get("format")
+    if format == UPSTREAM:
+        from lode.pipeline.upstream import read as read_upstream
+
+        return read_upstream(folder)
+    if format != LANGUAGE:
         return artifact.read(folder)
     # Here: a model of rows has no need of the engine and the tokenizers.
     from lode.pipeline.language.model import read as read_language

@@ -39,7 +39,7 @@ def package(
     report = read_json(folders["evaluate"] / "report.json")
     write_json(incoming / "card.json", {**_card(name, version, run, model, report, manifests), "serve": dict(serve)})
     write_json(incoming / "lineage.json", _lineage(name, version, model.hash, run, manifests))
-    _seal(incoming, model.hash)
+    seal(incoming, model.hash)
     folder = artifact.artifact_folder(runs, name, version)
     # A folder without a row in the catalogue is what a killed try left; one with a row holds the same content.
     shutil.rmtree(folder, ignore_errors=True)
@@ -58,7 +58,7 @@ def forget_if_lost(runs: Path, name: str, parents: Mapping[str, str]) -> None:
             (folder / "manifest.json").unlink()
 
 
-def _seal(folder: Path, content_hash: str) -> None:
+def seal(folder: Path, content_hash: str) -> None:
     """Write hash.json last: what every file must hash to."""
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != "hash.json")
     write_json(folder / "hash.json", {"hash": content_hash, "files": {name: hash_file(folder / name) for name in names}})

@@ -13,7 +13,7 @@ from lode.core import spec as specs
 from lode.core.errors import SpecError
 from lode.core.hardware import HERE, Device
 from lode.core.registry import REGISTRIES
-from lode.core.spec import is_language
+from lode.core.spec import is_language, is_upstream
 from lode.core.types import Component
 from lode.model.contracts import Progress, no_progress
 from lode.model.planning import budget as budgets
@@ -59,6 +59,10 @@ def plan(
         return of_budget(budget, chosen if hardware else _device("h100", price, currency), devices or 1)
     spec = specs.load(Path(path or "lode.yaml"), None if data is None else Path(data))
     said = spec.train.get("devices")
+    if is_upstream(spec.model):
+        raise SpecError(
+            f"{spec.path}:model: found somebody else's model, whose costs stand in its price list, allowed: one of your own."
+        )
     devices = devices or (said if isinstance(said, int) else 1)
     folder = Path(runs) if runs is not None else spec.path.parent / "runs"
     place = None if data is None else Path(data)

@@ -2,7 +2,8 @@
 run goes on with the same command.
 
 `lode/pipeline/work.py` has what all runs do, `lode/pipeline/rows.py` the stages of rows with outputs (data -> train -> evaluate ->
-package), `lode/pipeline/documents.py` those of documents (data -> tokens -> train -> evaluate -> package).
+package), `lode/pipeline/documents.py` those of documents (data -> tokens -> train -> evaluate -> package), `lode/pipeline/upstream_work.py`
+the one of somebody else's model (package).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from lode.core import spec as specs
 from lode.core.errors import SpecError
-from lode.core.spec import Spec, is_language
+from lode.core.spec import Spec, is_language, is_upstream
 from lode.model.contracts import Progress, no_progress
 from lode.pipeline.manifest import lock, lock_in_turn
 from lode.pipeline.rows import RowsWork
+from lode.pipeline.upstream_work import UpstreamWork
 from lode.pipeline.work import Run, Stage, Work
 
 
@@ -50,6 +52,8 @@ def run(
 
 def work_of(spec: Spec) -> type[Work]:
     """The stages that a file asks for."""
+    if is_upstream(spec.model):
+        return UpstreamWork
     if not is_language(spec.model):
         return RowsWork
     # Here: rows have no need of tokenizers and the decoder.
@@ -64,8 +68,9 @@ def begin(path: Path, data: Path | None, runs: Path, progress: Progress, say: Ca
     Errors: SpecError for a language model, whose options are not searched.
     """
     spec = specs.load(path, data)
-    if is_language(spec.model):
-        raise SpecError(f"{path}:model: found a language model, allowed: a model of rows. Compare runs of changed files instead.")
+    if is_language(spec.model) or is_upstream(spec.model):
+        what = "a language model" if is_language(spec.model) else "somebody else's model"
+        raise SpecError(f"{path}:model: found {what}, allowed: a model of rows. Compare runs of changed files instead.")
     work = RowsWork(spec, runs, data, progress, say)
     with lock_in_turn(runs, f"lode tune {path}", say):
         work.until("data")

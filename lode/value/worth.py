@@ -16,6 +16,7 @@ import numpy as np
 from lode.core.errors import DataError, SpecError
 from lode.core.types import CURRENCY, Range
 from lode.value import exact
+from lode.value.bootstrap import interval
 from lode.value.contracts import Outcomes, Policy
 
 _PER = 1000
@@ -136,7 +137,7 @@ def appraise(
     per = Fraction(_PER, num_rows * 10**policy.scale)
     drawn = list(exact.drawn_totals(money, resamples, seed))
     rivals = _rivals([*simple, *baselines], [exact.total(column) for column in money], drawn, per)
-    low, high = _interval([draw[0] for draw in drawn])
+    low, high = interval([draw[0] for draw in drawn])
     best_first = _ranked(rivals[: len(simple)])
     costs = _costs(worth, Fraction(training_seconds), Fraction(serving_seconds))
     value = exact.total(money[0]) * per
@@ -199,17 +200,10 @@ def _rivals(names: list[str], totals: list[int], drawn: list[tuple[int, ...]], p
     """totals: the model's, then each rival's; drawn: the same of every resample; per: money per 1,000 decisions of one unit."""
     found = []
     for place, name in enumerate(names, start=1):
-        low, high = _interval([draw[0] - draw[place] for draw in drawn])
+        low, high = interval([draw[0] - draw[place] for draw in drawn])
         figures = (totals[place], totals[0] - totals[place], low, high)
         found.append(Rival(name, *(exact.rounded(units * per) for units in figures)))
     return found
-
-
-def _interval(values: list[int]) -> tuple[int, int]:
-    """The 2.5 % and 97.5 % points, each a value that was drawn."""
-    ordered = sorted(values)
-    count = len(ordered)
-    return ordered[max(0, -(-25 * count // 1000) - 1)], ordered[-(-975 * count // 1000) - 1]
 
 
 def _ranked(rivals: list[Rival]) -> tuple[Rival, ...]:

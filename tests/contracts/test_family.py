@@ -24,5 +24,5 @@ def test_family_keeps_its_contract(word: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", REGISTRIES["family"].names())
 def test_family_says_what_it_needs(word: str) -> None:
     registry = REGISTRIES["family"]
-    assert registry.constant(word, "needs") in ("flat", "arrays", "tokens")
+    assert registry.constant(word, "needs") in ("flat", "arrays", "tokens", "nothing")
     assert registry.constant(word, "loop") in (True, False)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lode.app.keys import KeyGate
+from lode.app.metering.open_gate import OpenGate
 from lode.app.service import ServeOptions, create_app
 from lode.data.place import Place
 from lode.pipeline.predict import predict_file, source_of
@@ -43,7 +43,7 @@ def _lists() -> pl.DataFrame:
 
 def _answers(done: Run, rows: list[dict[str, Any]]) -> httpx.Response:
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=create_app(done.model, ServeOptions(), KeyGate(None)))
+        transport = httpx.ASGITransport(app=create_app(done.model, ServeOptions(), OpenGate()))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.post(f"/v1/models/{done.model.name}:predict", json={"rows": rows})
 

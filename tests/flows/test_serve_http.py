@@ -21,7 +21,7 @@ PREDICT = "/v1/models/sample:predict"
 ROW: dict[str, Any] = {"age": 39, "job": "clerk", "born": None, "member": True, "photo": None}
 PROGRAM = """
 import sys, time
-from lode.app.keys import KeyGate
+from lode.app.metering.open_gate import OpenGate
 from lode.app.service import ServeOptions, run_app, create_app, listen
 from lode.testing.protocol import Sample
 
@@ -33,7 +33,7 @@ class Slow(Sample):
 options = ServeOptions(port=0, grace_s=20.0)
 with listen(options) as listener:
     print(listener.getsockname()[1], flush=True)
-    answered = run_app(create_app(Slow(), options, KeyGate(None)), options, listener)
+    answered = run_app(create_app(Slow(), options, OpenGate()), options, listener)
 print("answered", answered, flush=True)
 """
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import json
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +23,10 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from lode.app.keys import KeyGate
 from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.service import _Server, listen
+from lode.testing.shop import Shop
 from tests.flows.toy import Toy, write_adapter
 
 openai = pytest.importorskip("openai")
@@ -83,8 +83,11 @@ class Served:
 @contextmanager
 def serving(toy: Toy | None = None, **options: Any) -> Iterator[Served]:
     model, given = toy or Toy(), LanguageServeOptions(port=0, cache=8_000_000, **options)  # type: ignore[arg-type]
-    app = create_language_app(model, given, KeyGate(hashlib.sha256(KEY.encode()).digest()))
-    with listen(given) as listener:
+    with tempfile.TemporaryDirectory() as folder, listen(given) as listener:
+        shop = Shop(Path(folder))
+        shop.customer(kind="own")
+        shop.key(text=KEY)
+        app = create_language_app(model, given, shop.gate("toy"))
         server = _Server(app, given)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -409,7 +412,7 @@ def test_when_the_time_to_finish_is_over_open_streams_end_with_an_error() -> Non
 
 PROGRAM = """
 import torch
-from lode.app.keys import KeyGate
+from lode.app.metering.open_gate import OpenGate
 from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.service import listen, run_app
@@ -417,7 +420,7 @@ from tests.flows.toy import Toy
 
 torch.set_num_threads(1)
 options = LanguageServeOptions(port=0, cache=64_000_000)
-app = create_language_app(Toy(context=4096), options, KeyGate(None))
+app = create_language_app(Toy(context=4096), options, OpenGate())
 with listen(options) as listener:
     print(listener.getsockname()[1], flush=True)
     run_app(app, options, listener)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -98,20 +98,22 @@ class PostgresStore(Store):
 
     def _transact(self, work: Callable[[Session], T]) -> T:
         writer, transaction = self._begun()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._roll_back, writer)
             result = work(PostgresSession(writer))
-        except BaseException:
-            with suppress(psycopg.Error):
-                writer.execute("ROLLBACK")
-            if writer.closed:
-                self._drop()
-            raise
+            undo.pop_all()
         try:
             writer.execute("COMMIT")
         except psycopg.OperationalError as error:
             self._drop()
             self._settle_doubt(transaction, error)
         return result
+
+    def _roll_back(self, writer: psycopg.Connection[tuple[Any, ...]]) -> None:
+        with suppress(psycopg.Error):
+            writer.execute("ROLLBACK")
+        if writer.closed:
+            self._drop()
 
     def _begun(self) -> tuple[psycopg.Connection[tuple[Any, ...]], str]:
         """The writer, in a transaction that no other shares; its id. A server that was restarted meanwhile costs one more try."""
@@ -145,14 +147,12 @@ class PostgresStore(Store):
 
     @contextmanager
     def view(self) -> Iterator[Session]:
-        with self._told():
+        with self._told(), ExitStack() as undo:
             reader = self._begun_view()
-            try:
-                yield PostgresSession(reader)
-                reader.execute("ROLLBACK")
-            except BaseException:
-                reader.close()
-                raise
+            undo.callback(reader.close)
+            yield PostgresSession(reader)
+            reader.execute("ROLLBACK")
+            undo.pop_all()
         if len(self._idle) < _MAX_IDLE:
             self._idle.append(reader)
         else:
@@ -197,12 +197,11 @@ class PostgresStore(Store):
 
     def _writing(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._writer is None or self._writer.closed:
-            connection = self._connected()
-            try:
+            with ExitStack() as undo:
+                connection = self._connected()
+                undo.callback(connection.close)
                 self._migrate(connection)
-            except BaseException:
-                connection.close()
-                raise
+                undo.pop_all()
             self._writer = connection
         return self._writer
 
@@ -217,9 +216,11 @@ class PostgresStore(Store):
         if _version(connection) == schema.VERSION:
             return
         try:
+            # The lock before the transaction: one that began earlier would not see the tables of a process that was faster.
+            connection.execute("SELECT pg_advisory_lock(%s)", (schema.APPLICATION_ID,))
             with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (schema.APPLICATION_ID,))
                 self._raise_version(connection, _version(connection))
+            connection.execute("SELECT pg_advisory_unlock(%s)", (schema.APPLICATION_ID,))
         except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateFunction) as error:
             raise BooksError(
                 f"{self.where}: another program's tables are here ({_first(error)}). Name an empty database."
@@ -252,7 +253,7 @@ class PostgresStore(Store):
             raise BooksError(f"{self.where}: refused ({_first(error)}). {hint}") from None
         except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction, psycopg.InterfaceError) as error:
             raise BooksError(
-                f"{self.where}: cannot be used now ({_first(error)}). Nothing was answered; ask again.", _RETRY_S
+                f"{self.where}: cannot be used now ({_first(error)}). Nothing was acknowledged; try again.", _RETRY_S
             ) from None
 
 

@@ -13,7 +13,7 @@ FOLLOWING = ("transfers", "balances", "counters", "documents", "usage")
 def rebuild(store: Store) -> int:
     """Empty those tables and fill them from the journal, in one transaction; the journal stays as it is. Returns its number of entries.
 
-    Takes about 20 s for a million requests, in which nobody else writes. A chain that is broken is not mended by this: verify first.
+    Takes about a minute for a million requests, in which nobody else writes. A chain that is broken is not mended by this: verify first.
     """
     return store.transact(_rebuild)
 

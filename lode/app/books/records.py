@@ -13,7 +13,9 @@ def record_of(act: Act) -> bytes:
     """What the journal keeps of an act, and what its hash is made of. Empty parts are left out."""
     record: dict[str, Any] = {"kind": act.kind, "actor": act.actor, "organisation": act.organisation}
     if act.reference:
-        record["reference"], record["fingerprint"] = act.reference, act.fingerprint
+        record["reference"] = act.reference
+    if act.fingerprint:
+        record["fingerprint"] = act.fingerprint
     if act.transfers:
         record["transfers"] = [(item.debit, item.credit, str(item.amount)) for item in act.transfers]
     if act.documents:

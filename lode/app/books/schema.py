@@ -47,7 +47,7 @@ _FIRST: tuple[str, ...] = (
         organisation TEXT NOT NULL, request_id TEXT NOT NULL, until_us BIGINT NOT NULL, status INTEGER NOT NULL, headers TEXT NOT NULL,
         body BLOB NOT NULL, PRIMARY KEY (organisation, request_id))""",
     "CREATE INDEX answers_until ON answers (until_us)",
-    # Not in the journal: what a model said about each row, until an outcome is reported or until_us has passed (economics/predictions.py).
+    # Not in the journal: what a model said about each row, until an outcome is reported or until_us has passed (books/predictions.py).
     """CREATE TABLE predictions (
         organisation TEXT NOT NULL, request_id TEXT NOT NULL, model TEXT NOT NULL, version BIGINT NOT NULL, at_us BIGINT NOT NULL,
         until_us BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (organisation, request_id))""",

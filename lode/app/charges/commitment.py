@@ -52,7 +52,7 @@ class Commitment(Charge):
         if not whole:
             return Fraction(0)
         missing = Fraction(self._amount * usage.get(ACTIVE_US, 0), whole) - usage.get(ELIGIBLE, 0)
-        return max(Fraction(0), missing) * self._share / money.UNIT
+        return missing * self._share / money.UNIT if missing > 0 else Fraction(0)
 
     def most(self, usage: Units) -> Fraction:
         """No request makes it dearer: a line of the period, not of usage."""

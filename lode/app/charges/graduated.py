@@ -15,8 +15,8 @@ class Graduated(Charge):
     """Prices by tier, each unit at the price of its own tier. A boundary belongs to the lower tier.
 
     Args:
-        tiers: Tiers in ascending order, `{up_to = 1000, price = "0.01", flat = "5"}`; the last has no `up_to`. `flat` is due once per period
-            when the tier's first unit is used.
+        tiers: Tiers in ascending order, `{up_to = 1000, price = "0.01", flat = "5"}`; the last has no `up_to`. `flat` is due once
+            per period, when the tier's first unit is used.
         unit: What is counted: requests, rows, input_tokens, output_tokens, compute_us, ...
         per: Units that a tier's `price` buys; 1000000 for prices per million.
         flat_at_zero: Whether the first tier's flat is due in a period in which nothing is used; must be written where it has one.

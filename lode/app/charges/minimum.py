@@ -42,8 +42,8 @@ class Minimum(Charge):
         whole = usage.get(WHOLE_US, 0)
         if not whole:
             return Fraction(0)
-        due = Fraction(self._amount * usage.get(ACTIVE_US, 0), whole)
-        return max(Fraction(0), due - usage.get(ELIGIBLE, 0)) / money.UNIT
+        missing = Fraction(self._amount * usage.get(ACTIVE_US, 0), whole) - usage.get(ELIGIBLE, 0)
+        return missing / money.UNIT if missing > 0 else Fraction(0)
 
     def most(self, usage: Units) -> Fraction:
         """No request makes it dearer: a line of the period, not of usage."""

@@ -12,7 +12,7 @@ from lode.core.types import Range
 
 
 class Prepaid(Charge):
-    """A pack of credit for a price. How credit is drawn down: `lode/app/prices/grants.py`.
+    """A pack of credit for a price. How it is drawn down: `lode/app/invoices/wallet.py`.
 
     Args:
         price: What the pack costs.

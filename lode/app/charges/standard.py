@@ -7,7 +7,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated
 
-from lode.app.prices.contracts import Charge, Options, Units, price_of
+from lode.app.prices.contracts import Charge, Options, Units
+from lode.core import money
 from lode.core.types import Range
 
 
@@ -45,11 +46,12 @@ class Standard(Charge):
         """Paid units of the two sums, times the price."""
         start = before.get(self._unit, 0)
         end = start + usage.get(self._unit, 0)
-        return price_of(self._price, self._per) * (max(0, end - self._free) - max(0, start - self._free))
+        paid = max(0, end - self._free) - max(0, start - self._free)
+        return Fraction(self._price * paid, money.UNIT * self._per)
 
     def most(self, usage: Units) -> Fraction:
         """Nothing free is left."""
-        return price_of(self._price, self._per) * usage.get(self._unit, 0)
+        return Fraction(self._price * usage.get(self._unit, 0), money.UNIT * self._per)
 
     def whole(self) -> Callable[[Units], int] | None:
         """Where nothing is free and a unit's price is whole."""

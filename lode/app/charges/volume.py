@@ -15,8 +15,8 @@ class Volume(Charge):
     """One price for all units of a period, by how many there are. One more unit can lower the bill. A boundary belongs to the lower tier.
 
     Args:
-        tiers: Tiers in ascending order, `{up_to = 1000, price = "0.01", flat = "5"}`; the last has no `up_to`. Only the tier that is reached
-            counts, with its `flat`.
+        tiers: Tiers in ascending order, `{up_to = 1000, price = "0.01", flat = "5"}`; the last has no `up_to`. Only the tier that
+            is reached counts, with its `flat`.
         unit: What is counted: requests, rows, input_tokens, output_tokens, compute_us, ...
         per: Units that a tier's `price` buys; 1000000 for prices per million.
         flat_at_zero: Whether the first tier's flat is due in a period in which nothing is used; must be written where it has one.

@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from lode.app.contracts import RequestError
 from lode.app.language.contracts import Asked
 from lode.app.language.pieces import Pieces, Ruler
 from lode.app.language.tools import CallReader, Said
+from lode.app.openai_form import DONE as DONE
+from lode.app.openai_form import error_record as error_record
+from lode.app.openai_form import event as event
 from lode.model.language.engine.contracts import Delta, Request, TokenFacts
-
-DONE = b"data: [DONE]\n\n"
 
 
 class Counts:
@@ -253,16 +252,3 @@ class CompletionAnswer(Answer):
         pairs = [(*fact.top, (fact.token, fact.logprob)) for fact in facts]
         top = [{self._pieces.text_of(token): logprob for token, logprob in each} for each in pairs]
         return {"tokens": texts, "token_logprobs": [fact.logprob for fact in facts], "top_logprobs": top, "text_offset": offsets}
-
-
-def event(record: Mapping[str, Any]) -> bytes:
-    """One server-sent event."""
-    return b"data: " + orjson.dumps(record) + b"\n\n"
-
-
-def error_record(failure: RequestError) -> dict[str, Any]:
-    """OpenAI's form of an error."""
-    kinds = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 429: "rate_limit_error"}
-    kind = kinds.get(failure.status, "server_error" if failure.status >= 500 else "invalid_request_error")
-    code = "invalid_api_key" if failure.status == 401 else failure.type
-    return {"error": {"message": failure.message, "type": kind, "param": failure.param, "code": code}}

@@ -1,14 +1,11 @@
-"""What the endpoints of one language model share, and the meter of one request."""
+"""What the endpoints of one language model share."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from lode.app.answering import Desk
-from lode.app.contracts import Caller, Gate, RequestError, Status, Usage
-from lode.app.language.answers import Counts
+from lode.app.contracts import Gate, RequestError, Status
 from lode.app.language.contracts import Speaks, Steps
 from lode.app.language.monitor import TokenMonitor
 from lode.app.language.options import LanguageServeOptions
@@ -40,44 +37,3 @@ class LanguageDesk(Desk):
 
     def overdue(self) -> None:
         self.runner.fail_all(lambda: RequestError(503, "stopping", "the server is stopping, and the answer is not complete."))
-
-
-@dataclass(slots=True)
-class Meter:
-    """What one request takes: noted and settled once, however it ends."""
-
-    desk: LanguageDesk
-    caller: Caller
-    request_id: bytes
-    started: float
-    status: int = 500
-    request_bytes: int = 0
-    answer_bytes: int = 0
-    counts: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0)
-    is_settled: bool = False
-
-    def read(self, counts: Counts) -> None:
-        """Where the tokens are counted from now on."""
-        self.counts = lambda: (counts.input_tokens, counts.output_tokens, counts.cached_tokens)
-
-    async def settle(self) -> None:
-        """Tell the gate and the metrics."""
-        if self.is_settled:
-            return
-        self.is_settled = True
-        model, (input_tokens, output_tokens, cached_tokens) = self.desk.model, self.counts()
-        self.desk.tokens.used(input_tokens, output_tokens, cached_tokens)
-        usage = Usage(
-            self.request_id.decode(),
-            model.name,
-            model.version,
-            self.status,
-            0,
-            self.request_bytes,
-            self.answer_bytes,
-            time.perf_counter() - self.started,
-            input_tokens,
-            output_tokens,
-            cached_tokens,
-        )
-        await self.desk.gate.settle(self.caller, usage)

@@ -1,7 +1,7 @@
 """The endpoints of a language model: chat, completions, embeddings, models. What all endpoints do is in `lode/app/answering.py`.
 
-A generation: `_Generate` (key, size, type) -> `read_chat`/`read_completion` -> `Preparer` (tokens, grammar) -> `Runner` (engine, in its
-thread) -> `Answer`, whole or as server-sent events.
+A generation: `_Generate` (key, size, type) -> `read_chat`/`read_completion` -> `Preparer` (tokens, grammar) -> Gate.reserve -> `Runner`
+(engine, in its thread) -> `Answer`, whole or as server-sent events -> Gate.settle, before its end is sent.
 """
 
 from __future__ import annotations
@@ -10,25 +10,28 @@ import asyncio
 import base64
 import secrets
 import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 from starlette.types import Receive
 
-from lode.app.answering import JSON, Answering, Describe, Reply, Stream, body_of, until_gone
-from lode.app.contracts import Endpoint, RequestError, Status
+from lode.app.answering import JSON, Describe, Reply, Stream, until_gone
+from lode.app.contracts import Caller, Endpoint, RequestError, Status
 from lode.app.language.answers import DONE, Answer, ChatAnswer, CompletionAnswer, error_record, event
 from lode.app.language.chat import read_chat
 from lode.app.language.completions import ToEmbed, read_completion, read_embeddings
 from lode.app.language.contracts import Asked
-from lode.app.language.desk import LanguageDesk, Meter
+from lode.app.language.desk import LanguageDesk
 from lode.app.language.fields import Fields, body_fields
 from lode.app.language.runner import Ticket
+from lode.app.metered import Metered, Order, Tally
 from lode.model.language.engine.contracts import Delta, Request
 
+T = TypeVar("T")
 _THREAD_BYTES = 1 << 20
 _EMBED_TEXTS = 8
 """Texts that are embedded between two steps of the engine."""
@@ -42,112 +45,110 @@ class Told(Describe):
         return orjson.dumps(error_record(failure))
 
 
-class _Posted(Answering, ABC):
-    """A body in, work for the model, and a meter that runs meanwhile."""
+class _Posted(Metered[T]):
+    """A body in, work for the model."""
 
     desk: LanguageDesk
 
     def encode_error(self, failure: RequestError) -> bytes:
         return orjson.dumps(error_record(failure))
 
-    async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
-        meter = Meter(self.desk, await self.desk.admitted(headers), request_id, started)
-        reply: Reply | None = None
-        try:
-            body = await body_of(self.desk, headers, receive)
-            meter.request_bytes = len(body)
-            fields = body_fields(body) if len(body) < _THREAD_BYTES else await asyncio.to_thread(body_fields, body)
-            reply = await self.work(fields, receive, meter)
-        except RequestError as failure:
-            meter.status = failure.status
-            raise
-        finally:
-            if reply is None or not isinstance(reply[1], Stream):
-                await meter.settle()
-        return reply
+    def told(self, tally: Tally) -> None:
+        units = tally.units()
+        self.desk.tokens.used(*(units.get(name, 0) for name in ("input_tokens", "output_tokens", "cached_tokens")))
+
+    async def read(self, body: bytes, caller: Caller) -> Order[T]:
+        fields = body_fields(body) if len(body) < _THREAD_BYTES else await asyncio.to_thread(body_fields, body)
+        return await self.prepare(fields, caller)
 
     @abstractmethod
-    async def work(self, fields: Fields, receive: Receive, meter: Meter) -> Reply:
-        """The good answer; a stream settles the meter itself. Errors: RequestError."""
+    async def prepare(self, fields: Fields, caller: Caller) -> Order[T]:
+        """Errors: RequestError 400 and 404."""
 
 
-class _Generate(_Posted):
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A generation that was read: its sequences, and its empty answer."""
+
+    asked: Asked
+    requests: Sequence[Request]
+    answer: Answer
+
+
+class _Generate(_Posted[_Prepared]):
     """Text for text."""
 
     prefix: str
 
     @abstractmethod
-    def read(self, fields: Fields) -> Asked:
+    def parse(self, fields: Fields) -> Asked:
         """Errors: RequestError 400."""
 
     @abstractmethod
     def make(self, id: str, asked: Asked, requests: Sequence[Request]) -> Answer:
         """An empty answer."""
 
-    async def work(self, fields: Fields, receive: Receive, meter: Meter) -> Reply:
-        desk, id = self.desk, f"{self.prefix}-{secrets.token_hex(12)}"
-        asked = self.read(fields)
-        requests = await desk.preparer.requests(asked, id, meter.caller.name)
+    def refusal(self) -> RequestError | None:
+        return self.desk.runner.refusal()
+
+    async def prepare(self, fields: Fields, caller: Caller) -> Order[_Prepared]:
+        id, asked = f"{self.prefix}-{secrets.token_hex(12)}", self.parse(fields)
+        requests = await self.desk.preparer.requests(asked, id, caller.name)
         answer = self.make(id, asked, requests)
+        most = {
+            "input_tokens": answer.counts.input_tokens,
+            "output_tokens": sum(request.sampling.max_tokens for request in requests),
+        }
+        return Order(asked.model, most, _Prepared(asked, requests, answer))
+
+    async def work(self, order: Order[_Prepared], receive: Receive, tally: Tally) -> Reply:
+        desk, content = self.desk, order.content
+        asked, requests, answer = content.asked, content.requests, content.answer
         ticket = await desk.runner.submit(requests)
-        meter.read(answer.counts)
+        tally.units = lambda: _counted(answer, ticket)
         # The body has been read, so whatever is received now is that the client hung up.
         watch = asyncio.create_task(_watch(receive, ticket))
         told = False
         try:
-            first = await self._take(ticket, meter, desk.options.timeout_s, "no token")
-            desk.tokens.first_chunk(time.perf_counter() - meter.started)
+            first = await self._take(ticket, tally, desk.options.timeout_s, "no token")
+            desk.tokens.first_chunk(time.perf_counter() - tally.started)
             if asked.stream:
                 # What fails at once is answered with its status; from here on it could only break the stream off.
                 opening = self._chunks(answer, requests, first)
                 told = True
-                return 200, Stream(self._events(answer, requests, opening, ticket, watch, meter), _broken), _SSE
-            await self._rest(answer, requests, first, ticket, meter)
+                parts = self._events(order.content, opening, ticket, watch, tally)
+                return 200, Stream(parts, _broken, lambda: _closing(answer)), _SSE
+            await self._rest(order.content, first, ticket, tally)
         finally:
             if not told:
                 watch.cancel()
                 ticket.close()
-        body = orjson.dumps(answer.whole())
-        meter.status, meter.answer_bytes = 200, len(body)
-        return 200, body, [(b"content-type", JSON)]
+        return 200, orjson.dumps(answer.whole()), [(b"content-type", JSON)]
 
-    async def _rest(self, answer: Answer, requests: Sequence[Request], first: list[Delta], ticket: Ticket, meter: Meter) -> None:
+    async def _rest(self, content: _Prepared, first: list[Delta], ticket: Ticket, tally: Tally) -> None:
         """Everything up to the end of an answer without a stream."""
-        self._chunks(answer, requests, first)
-        while not answer.is_over:
-            deltas = await self._take(ticket, meter, self.desk.options.answer_s, "no end of the answer")
-            self._chunks(answer, requests, deltas)
+        self._chunks(content.answer, content.requests, first)
+        while not content.answer.is_over:
+            deltas = await self._take(ticket, tally, self.desk.options.answer_s, "no end of the answer")
+            self._chunks(content.answer, content.requests, deltas)
 
     async def _events(
-        self,
-        answer: Answer,
-        requests: Sequence[Request],
-        chunks: list[dict[str, Any]],
-        ticket: Ticket,
-        watch: asyncio.Task[None],
-        meter: Meter,
+        self, content: _Prepared, chunks: list[dict[str, Any]], ticket: Ticket, watch: asyncio.Task[None], tally: Tally
     ) -> AsyncGenerator[bytes, None]:
         """Server-sent events; many chunks go together where the client reads slowly."""
+        answer = content.answer
         try:
             part = b"".join(map(event, [*answer.opening(), *chunks]))
             while True:
-                meter.answer_bytes += len(part)
                 if part:
                     yield part
                 if answer.is_over:
                     break
-                deltas = await self._take(ticket, meter, self.desk.options.answer_s, "no end of the answer")
-                part = b"".join(map(event, self._chunks(answer, requests, deltas)))
-            meter.status = 200
-            await meter.settle()
-            yield b"".join(map(event, answer.closing())) + DONE
-        except RequestError as failure:
-            meter.status = failure.status
-            raise
+                deltas = await self._take(ticket, tally, self.desk.options.answer_s, "no end of the answer")
+                part = b"".join(map(event, self._chunks(answer, content.requests, deltas)))
         finally:
             watch.cancel()
             ticket.close()
-            await meter.settle()
 
     def _chunks(self, answer: Answer, requests: Sequence[Request], deltas: Sequence[Delta]) -> list[dict[str, Any]]:
         """Errors: RequestError 500 where the model or the grammar failed on a sequence."""
@@ -159,8 +160,8 @@ class _Generate(_Posted):
             chunks += answer.take(delta)
         return chunks
 
-    async def _take(self, ticket: Ticket, meter: Meter, limit_s: float, what: str) -> list[Delta]:
-        left_s = meter.started + limit_s - time.perf_counter()
+    async def _take(self, ticket: Ticket, tally: Tally, limit_s: float, what: str) -> list[Delta]:
+        left_s = tally.started + limit_s - time.perf_counter()
         try:
             return await ticket.take(max(left_s, 0.0))
         except TimeoutError:
@@ -173,7 +174,7 @@ class Chat(_Generate):
 
     prefix = "chatcmpl"
 
-    def read(self, fields: Fields) -> Asked:
+    def parse(self, fields: Fields) -> Asked:
         return read_chat(fields, self.desk.tokenizer.size, self.desk.most)
 
     def make(self, id: str, asked: Asked, requests: Sequence[Request]) -> Answer:
@@ -185,7 +186,7 @@ class Complete(_Generate):
 
     prefix = "cmpl"
 
-    def read(self, fields: Fields) -> Asked:
+    def parse(self, fields: Fields) -> Asked:
         return read_completion(fields, self.desk.tokenizer.size, self.desk.most)
 
     def make(self, id: str, asked: Asked, requests: Sequence[Request]) -> Answer:
@@ -195,28 +196,38 @@ class Complete(_Generate):
         return CompletionAnswer(id, asked, requests, self.desk.pieces, echoes)
 
 
-class Embed(_Posted):
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Texts to embed, and their tokens."""
+
+    asked: ToEmbed
+    tokens: list[list[int]]
+
+
+class Embed(_Posted[_Texts]):
     """`POST /v1/embeddings`."""
 
-    async def work(self, fields: Fields, receive: Receive, meter: Meter) -> Reply:
+    async def prepare(self, fields: Fields, caller: Caller) -> Order[_Texts]:
         desk, asked = self.desk, read_embeddings(fields)
         if desk.preparer.adapter(asked.model) is not None:
             text = f"model: vectors are made by the model itself, not by its adapters. Send {desk.model.name}."
             raise RequestError(400, "invalid_value", text, param="model")
         tokens = await asyncio.to_thread(self._tokens, asked)
-        used = sum(map(len, tokens))
-        meter.counts = lambda: (used, 0, 0)
+        return Order(asked.model, {"input_tokens": sum(map(len, tokens))}, _Texts(asked, tokens))
+
+    async def work(self, order: Order[_Texts], receive: Receive, tally: Tally) -> Reply:
+        asked, tokens = order.content.asked, order.content.tokens
         gone = asyncio.create_task(until_gone(receive))
         try:
-            vectors = await self._vectors(tokens, gone, meter)
+            vectors = await self._vectors(tokens, gone, tally)
         finally:
             gone.cancel()
         data = [
             {"object": "embedding", "index": number, "embedding": _encoded(vector, asked)} for number, vector in enumerate(vectors)
         ]
+        used = order.most["input_tokens"]
         usage = {"prompt_tokens": used, "total_tokens": used}
         body = orjson.dumps({"object": "list", "data": data, "model": asked.model, "usage": usage})
-        meter.status, meter.answer_bytes = 200, len(body)
         return 200, body, [(b"content-type", JSON)]
 
     def _tokens(self, asked: ToEmbed) -> list[list[int]]:
@@ -229,16 +240,18 @@ class Embed(_Posted):
             found.append(tokens)
         return found
 
-    async def _vectors(self, tokens: list[list[int]], gone: asyncio.Task[None], meter: Meter) -> list[np.ndarray]:
+    async def _vectors(self, tokens: list[list[int]], gone: asyncio.Task[None], tally: Tally) -> list[np.ndarray]:
         """A few texts at a time, so that what is being generated goes on meanwhile. Errors: RequestError 499 and 504."""
         desk, vectors = self.desk, list[np.ndarray]()
         for start in range(0, len(tokens), _EMBED_TEXTS):
             if gone.done():
                 raise RequestError(499, "client_gone", "the client hung up before the answer.")
-            if time.perf_counter() > meter.started + desk.options.answer_s:
+            if time.perf_counter() > tally.started + desk.options.answer_s:
                 raise RequestError(504, "timeout", f"no answer within {desk.options.answer_s:g} s. Send fewer texts.")
             part = tokens[start : start + _EMBED_TEXTS]
             vectors += list(await desk.runner.call(lambda part=part: desk.engine.embed(part)))  # type: ignore[misc]
+            done = sum(map(len, tokens[: start + _EMBED_TEXTS]))
+            tally.units = lambda done=done: {"input_tokens": done}  # type: ignore[misc]
         return vectors
 
 
@@ -255,6 +268,21 @@ def _check_form(asked: Asked, requests: Sequence[Request], delta: Delta) -> None
 async def _watch(receive: Receive, ticket: Ticket) -> None:
     await until_gone(receive)
     ticket.fail(RequestError(499, "client_gone", "the client hung up before the end of the answer."))
+
+
+def _counted(answer: Answer, ticket: Ticket) -> dict[str, int]:
+    """The units of a generation, as far as it got."""
+    counts = answer.counts
+    return {
+        "input_tokens": counts.input_tokens,
+        "output_tokens": counts.output_tokens,
+        "cached_tokens": counts.cached_tokens,
+        "compute_us": ticket.compute_us,
+    }
+
+
+def _closing(answer: Answer) -> bytes:
+    return b"".join(map(event, answer.closing())) + DONE
 
 
 def _broken(failure: RequestError) -> bytes:

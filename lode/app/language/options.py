@@ -24,6 +24,13 @@ class LanguageServeOptions:
         timeout_s: seconds until a request without its first token is answered with 504, and until a client that reads nothing is left.
         answer_s: seconds that one answer may take in all.
         grace_s: seconds that open requests get when the server is stopped.
+        compute: what the machine costs, for `lode margin`: {price_per_hour: "2.50", currency: EUR}.
+        plan: name of a plan in plans/NAME.toml beside the file; customers without a plan get it.
+        books: where keys, usage and money are kept: a file, relative to this one, or postgresql://USER@HOST:PORT/DATABASE (default:
+            books.sqlite in runs).
+        kept_hours: hours for which an answer is given again to who sends the same Idempotency-Key.
+        kept_bytes: size of an answer that is kept for that.
+        budget_wait_s: seconds that a request waits where other requests hold what is left of its budget.
     """
 
     host: str = "127.0.0.1"
@@ -37,3 +44,9 @@ class LanguageServeOptions:
     timeout_s: Annotated[float, Range(0, open_low=True)] = 60.0
     answer_s: Annotated[float, Range(0, open_low=True)] = 600.0
     grace_s: Annotated[float, Range(0)] = 30.0
+    compute: dict[str, str] | None = None
+    plan: str | None = None
+    books: str | None = None
+    kept_hours: Annotated[float, Range(0)] = 24.0
+    kept_bytes: Annotated[int, Range(0)] = 1048576
+    budget_wait_s: Annotated[float, Range(0)] = 10.0

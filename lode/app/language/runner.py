@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -34,7 +34,10 @@ MAX_PENDING = 4096
 
 
 class Ticket:
-    """The sequences of one request. Used on the event loop's thread."""
+    """The sequences of one request. Used on the event loop's thread.
+
+    compute_us: what their steps took so far: each step is divided among the sequences that ran in it, however much each did.
+    """
 
     def __init__(self, runner: Runner, ids: Sequence[str]):
         self._runner = runner
@@ -43,6 +46,7 @@ class Ticket:
         self._failure: RequestError | None = None
         self.open = set(ids)
         self.started = time.monotonic()
+        self.compute_us = 0
 
     async def take(self, timeout_s: float) -> list[Delta]:
         """Everything that has come since the last call; waits until there is something.
@@ -100,6 +104,7 @@ class Runner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._s_per_sequence = 0.0
         self._held: list[Delta] = []
+        self._inside: dict[str, int] = {}  # sequence -> microseconds since they were last told; in the order they came
         self._delivered = 0.0
         self.is_dead = False
 
@@ -135,6 +140,12 @@ class Runner:
     async def call(self, work: Callable[[], T]) -> T:
         """What a piece of work on the engine's weights gives; it runs between two steps. Errors: those of the work; RequestError 503."""
         return await asyncio.wrap_future(self._wish(self._work, work))
+
+    def refusal(self) -> RequestError | None:
+        """What a request is told that comes now, before it costs anything; None where there is room."""
+        if len(self._tickets) < self._most:
+            return None
+        return self._full(f"{len(self._tickets):,} answers are generated or wait, and at most {self._most:,} may.")
 
     def forget(self, ticket: Ticket) -> None:
         """Cancel what is still open of a request."""
@@ -183,10 +194,21 @@ class Runner:
         deltas = self._engine.step()
         now = time.perf_counter()
         self._held += deltas
+        self._share(deltas, round((now - started) * 1e6))
         slow = now - started > _TOGETHER_S or now - self._delivered > _TOGETHER_S
         if slow or any(delta.finish_reason is not None for delta in deltas):
             held, self._held, self._delivered = self._held, [], now
-            self._loop.call_soon_threadsafe(self._deliver, held, now - started, self._engine.facts())
+            told, ended = self._inside, _ended(held)
+            self._inside = {id: 0 for id in told if id not in ended}
+            self._loop.call_soon_threadsafe(self._deliver, held, told, now - started, self._engine.facts())
+
+    def _share(self, deltas: Sequence[Delta], step_us: int) -> None:
+        """Divide a step among the sequences that ran in it: those that came first, as many as run, and those that ended in it."""
+        ended, left = _ended(deltas), self._engine.facts().running
+        ran = [id for id in self._inside if id in ended]
+        ran += [id for id in self._inside if id not in ended][:left]
+        for place, id in enumerate(ran):
+            self._inside[id] += step_us * (place + 1) // len(ran) - step_us * place // len(ran)
 
     def _submit(self, requests: Sequence[Request]) -> None:
         """In the worker thread. Errors: RequestError."""
@@ -197,6 +219,7 @@ class Runner:
         try:
             for request in requests:
                 self._engine.submit(request)
+                self._inside[request.id] = 0
                 done.append(request.id)
         except LodeError as error:
             raise self._refusal(error) from None
@@ -207,6 +230,7 @@ class Runner:
     def _cancel(self, ids: Sequence[str]) -> None:
         """In the worker thread."""
         for id in ids:
+            self._inside.pop(id, None)
             self._engine.cancel(id)
 
     def _refusal(self, error: LodeError) -> RequestError:
@@ -227,8 +251,11 @@ class Runner:
             429, "queue_full", f"{message} Try again in {wait_s} s.", headers=[(b"retry-after", str(wait_s).encode())]
         )
 
-    def _deliver(self, deltas: Sequence[Delta], seconds: float, facts: Facts) -> None:
-        """On the event loop: hand out what a step brought."""
+    def _deliver(self, deltas: Sequence[Delta], spent_us: Mapping[str, int], seconds: float, facts: Facts) -> None:
+        """On the event loop: hand out what a step brought, and what it took."""
+        for id, spent in spent_us.items():
+            if id in self._tickets:
+                self._tickets[id].compute_us += spent
         for delta in deltas:
             ticket = self._tickets.get(delta.id)
             if ticket is None:
@@ -253,6 +280,10 @@ class Runner:
             if future.set_running_or_notify_cancel():
                 future.set_exception(_dead())
         self.fail_all(_dead)
+
+
+def _ended(deltas: Sequence[Delta]) -> set[str]:
+    return {delta.id for delta in deltas if delta.finish_reason is not None}
 
 
 def _settle(work: Callable[[], object], future: Future[Any]) -> None:

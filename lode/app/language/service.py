@@ -22,7 +22,7 @@ from lode.app.language.desk import LanguageDesk
 from lode.app.language.endpoints import Chat, Complete, Embed, model_endpoints
 from lode.app.language.monitor import TokenMonitor
 from lode.app.language.options import LanguageServeOptions
-from lode.app.routes import own_routes, route
+from lode.app.routes import App, own_routes, route
 from lode.core.errors import ServeError, near_miss
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -54,11 +54,12 @@ def create_language_app(model: Speaks, options: LanguageServeOptions, gate: Gate
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         desk.runner.start(asyncio.get_running_loop())
-        yield
+        async with gate.running():
+            yield
         desk.runner.close()
 
     routes = [*map(route, posted), *map(route, model_endpoints(desk)), *own_routes(desk)]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_routed})
+    app = App(routes, lifespan, _not_routed)
     app.state.service = desk
     return app
 

@@ -137,8 +137,3 @@ class Options:
         """Errors: OptionsError where anything was wrong."""
         if self.findings:
             raise OptionsError(self.findings)
-
-
-def price_of(amount: int, per: int = 1) -> Fraction:
-    """A price in units of the currency, for one unit of usage. amount: 10^-12 units for `per` of them."""
-    return Fraction(amount, money.UNIT * per)

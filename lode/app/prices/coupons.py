@@ -124,7 +124,9 @@ def _body(
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         raise BillingError(f'coupon: found "{str(code)[:60]}", allowed: A-Z, 0-9, "-" and "_", at most 40. Write it so.')
     if (percent is None) == (amount is None):
-        raise BillingError(f"coupon {code}: found {'both' if percent else 'neither'}, allowed: percent or amount. Give one of them.")
+        raise BillingError(
+            f"coupon {code}: found {'both' if percent else 'neither'}, allowed: percent or amount. Give one of them."
+        )
     share = money.parse(percent, f"coupon {code}: percent") if percent is not None else 0
     value = money.parse(amount, f"coupon {code}: amount") if amount is not None else 0
     if share > 100 * money.UNIT or share + value == 0:

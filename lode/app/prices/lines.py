@@ -76,7 +76,8 @@ def usage(plan: Plan, subscription: Subscription, period: Period, counters: Mapp
     for item in _usage(plan):
         amount = counters.get(counter("amount", subscription.id, period.label, item.name), 0)
         counts = [
-            counters.get(counter("quantity", subscription.id, period.label, part), 0) for part in parts(item.name, item.charge.units)
+            counters.get(counter("quantity", subscription.id, period.label, part), 0)
+            for part in parts(item.name, item.charge.units)
         ]
         if amount or any(counts):
             unit = item.charge.units[0]

@@ -63,7 +63,9 @@ def zone_of(name: str) -> ZoneInfo:
     """A time zone by its IANA name. Errors: BillingError with the near miss."""
     known = available_timezones()
     if name not in known:
-        raise BillingError(f'zone: found "{name}", allowed: an IANA time zone such as Europe/Berlin.{near_miss(name, known)} Correct it.')
+        raise BillingError(
+            f'zone: found "{name}", allowed: an IANA time zone such as Europe/Berlin.{near_miss(name, known)} Correct it.'
+        )
     return ZoneInfo(name)
 
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -163,8 +162,3 @@ def _warnings(charges: tuple[PlanCharge, ...]) -> tuple[str, ...]:
         for item in charges
         if item.charge.falls
     )
-
-
-def decimal_text(value: Decimal) -> str:
-    """Without an exponent."""
-    return format(value, "f")

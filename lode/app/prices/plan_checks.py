@@ -24,7 +24,11 @@ _ANCHORS = {
     "day": (re.compile(r"(?!)"), "none: a day begins at midnight"),
 }
 _DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_LIMIT = re.compile(r"[0-9._]{1,40} +\w{1,20}/[a-z]{1,10}( +burst +\d{1,16})?( +of +\S{1,64})?", re.ASCII)
+_RATE = r"[1-9]\d{0,14} +(requests|rows|input_tokens|cached_tokens|output_tokens|compute_us|request_bytes|answer_bytes)"
+_OF = r"( +of +[a-z0-9][a-z0-9_-]{0,63})?"
+_LIMIT = re.compile(rf"{_RATE}/((second|minute|hour)( +burst +[1-9]\d{{0,14}})?|day|month|total){_OF}", re.ASCII)
+_BUDGET = re.compile(rf"\d{{1,14}}(\.\d{{1,12}})? +(?P<currency>[A-Z]{{3}})/(day|month|total){_OF}", re.ASCII)
+"""What `lode.app.access.limits` reads: a limit that it refused would stop every key of the customer."""
 _WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "period": ("month", ("day", "week", "month", "year")),
     "counters": ("restart", ("restart", "carry")),
@@ -39,9 +43,7 @@ _LARGEST_VERSION = 10**9
 def checked(written: Mapping[str, Any], findings: list[Finding]) -> dict[str, Any]:
     """The parts of a plan, every default filled in; worthless where a Finding was added."""
     _points(written, (), findings)
-    for key in written:
-        if key not in _PLAN_KEYS:
-            findings.append(Finding((key,), unknown_word(str(key), _PLAN_KEYS)))
+    findings += [Finding((key,), unknown_word(str(key), _PLAN_KEYS)) for key in written if key not in _PLAN_KEYS]
     parts: dict[str, Any] = {"name": _name(written, (), findings)}
     parts["version"] = _whole(written, "version", None, 1, _LARGEST_VERSION, findings)
     parts["currency"] = _currency(written.get("currency"), findings)
@@ -50,7 +52,7 @@ def checked(written: Mapping[str, Any], findings: list[Finding]) -> dict[str, An
     parts["anchor"] = _anchor(written.get("anchor", ""), parts["period"], findings)
     parts["trial_days"] = _whole(written, "trial_days", 0, 0, 3650, findings)
     parts["cap"], parts["cap_pico"] = _optional_amount(written, "cap", (), findings)
-    parts["limits"] = _limits(written.get("limits", []), findings)
+    parts["limits"] = _limits(written.get("limits", []), parts["currency"], findings)
     parts["fees"] = [_fee(item, ("fees", place), parts, findings) for place, item in _tables(written, "fees", findings)]
     parts["charges"] = [_charge(item, ("charges", place), parts, findings) for place, item in _tables(written, "charges", findings)]
     if not findings:
@@ -63,7 +65,9 @@ def _points(value: Any, key: Key, findings: list[Finding]) -> None:
     if isinstance(value, Point | float):
         text = str(value)
         findings.append(
-            Finding(key, f'found {text} without quotes, allowed: text, because a TOML number with a point is not exact. Write "{text}".')
+            Finding(
+                key, f'found {text} without quotes, allowed: text, because a TOML number with a point is not exact. Write "{text}".'
+            )
             if re.fullmatch(r"[+-]?[0-9_]+\.[0-9_]+", text)
             else Finding(key, f'found {text}, allowed: an amount in quotes such as "0.0015". Write it so.')
         )
@@ -153,21 +157,35 @@ def _amount(value: Any, key: Key, findings: list[Finding]) -> tuple[str, int]:
     return money.plain(pico), pico
 
 
-def _limits(value: Any, findings: list[Finding]) -> list[str]:
+def _limits(value: Any, currency: str, findings: list[Finding]) -> list[str]:
     if not isinstance(value, list):
-        findings.append(Finding(("limits",), f'found {shown(value)}, allowed: a list such as ["600 requests/minute"]. Write it so.'))
+        findings.append(
+            Finding(("limits",), f'found {shown(value)}, allowed: a list such as ["600 requests/minute"]. Write it so.')
+        )
         return []
+    seen: set[str] = set()
     for place, item in enumerate(value):
-        if not isinstance(item, Point) and (not isinstance(item, str) or not _LIMIT.fullmatch(item)):
-            text = f'found {_short(item)}, allowed: text such as "600 requests/minute" or "50.00 EUR/month". Correct it.'
+        if isinstance(item, Point):
+            continue
+        budget = _BUDGET.fullmatch(item) if isinstance(item, str) else None
+        fits = budget["currency"] == currency if budget else isinstance(item, str) and _LIMIT.fullmatch(item)
+        what = re.sub(r"^\S+ +| +burst +\S+", "", item) if fits else ""
+        if what and what in seen:
+            text = f'found a second limit of "{what}", allowed: one amount per unit, window and model. Remove one.'
             findings.append(Finding(("limits", place), text))
+        seen.add(what)
+        if not fits:
+            wanted = f'text such as "600 requests/minute", "100000 rows/month of big" or "50.00 {currency or "EUR"}/month"'
+            findings.append(Finding(("limits", place), f"found {_short(item)}, allowed: {wanted}. Correct it."))
     return [item for item in value if isinstance(item, str)]
 
 
 def _tables(written: Mapping[str, Any], name: str, findings: list[Finding]) -> list[tuple[int, Mapping[str, Any]]]:
     value = written.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value) or len(value) > _MOST_ENTRIES:
-        findings.append(Finding((name,), f"found {shown(value)}, allowed: at most {_MOST_ENTRIES} tables. Begin each with [[{name}]]."))
+        findings.append(
+            Finding((name,), f"found {shown(value)}, allowed: at most {_MOST_ENTRIES} tables. Begin each with [[{name}]].")
+        )
         return []
     return list(enumerate(value))
 
@@ -176,16 +194,14 @@ def _one_currency(table: Mapping[str, Any], key: Key, currency: str, findings: l
     """The table without `currency`, which is the plan's: a plan has one."""
     other = table.get("currency", currency)
     if other != currency:
-        text = f'found {shown(other)} in a plan in {currency or "another currency"}, allowed: one currency. Write a second plan.'
+        text = f"found {shown(other)} in a plan in {currency or 'another currency'}, allowed: one currency. Write a second plan."
         findings.append(Finding((*key, "currency"), text))
     return {name: value for name, value in table.items() if name != "currency"}
 
 
 def _fee(table: Mapping[str, Any], key: Key, parts: Mapping[str, Any], findings: list[Finding]) -> dict[str, Any]:
     table = _one_currency(table, key, parts["currency"], findings)
-    for name in table:
-        if name not in _FEE_KEYS:
-            findings.append(Finding((*key, name), unknown_word(name, _FEE_KEYS)))
+    findings += [Finding((*key, name), unknown_word(name, _FEE_KEYS)) for name in table if name not in _FEE_KEYS]
     text, pico = _amount(table.get("amount"), (*key, "amount"), findings)
     prorated = table.get("prorated", True)
     if not isinstance(prorated, bool):
@@ -198,11 +214,14 @@ def _charge(table: Mapping[str, Any], key: Key, parts: Mapping[str, Any], findin
     table = _one_currency(table, key, parts["currency"], findings)
     made: dict[str, Any] = {"name": _name(table, key, findings), "model": table.get("model", "*"), "charge": None}
     if not isinstance(made["model"], str) or not _MODEL.fullmatch(made["model"]):
-        text = f'found {shown(made["model"])}, allowed: a model\'s name, "*" (all) or "others" (those that no other charge names). Correct it.'
+        text = (
+            f'found {shown(made["model"])}, allowed: a model\'s name, "*" (all), "others" (no other charge names them). Correct it.'
+        )
         findings.append(Finding((*key, "model"), text))
     made["cap_text"], made["cap"] = _optional_amount(table, "cap", key, findings)
     options = {name: _text(value) for name, value in table.items() if name not in _CHARGE_KEYS}
-    made["component"] = read_component(options, "charge", key, inner := [], also=_CHARGE_KEYS)
+    inner: list[Finding] = []
+    made["component"] = read_component(options, "charge", key, inner, also=_CHARGE_KEYS)
     findings += inner
     if made["component"] is not None and not inner:
         try:
@@ -227,21 +246,22 @@ def _together(parts: Mapping[str, Any], findings: list[Finding]) -> None:
     for word in ("fees", "charges"):
         for place, item in enumerate(parts[word]):
             if item["name"] in seen:
-                findings.append(Finding((word, place, "name"), f'found "{item["name"]}" twice, allowed: one name each. Rename one.'))
+                findings.append(
+                    Finding((word, place, "name"), f'found "{item["name"]}" twice, allowed: one name each. Rename one.')
+                )
             seen.add(item["name"])
     usage = [item["name"] for item in parts["charges"] if item["charge"].due == "usage"]
     for place, item in enumerate(parts["charges"]):
         _one_charge(item, ("charges", place), usage, findings)
     if parts["cap"] is not None and any(item["charge"].falls for item in parts["charges"]):
-        text = "found beside a `volume` charge, allowed: caps on what never falls, because a falling sum would pass its cap twice. Remove one."
+        text = "found beside a `volume` charge, allowed: caps on what never falls, because a falling sum passes its cap twice. Remove one."
         findings.append(Finding(("cap",), text))
 
 
 def _one_charge(item: Mapping[str, Any], key: Key, usage: list[str], findings: list[Finding]) -> None:
     charge = item["charge"]
-    for name in charge.of:
-        if name != "*" and name not in usage:
-            findings.append(Finding((*key, "of"), f"{unknown_word(name, ('*', *usage))} Name charges of usage."))
+    strange = [name for name in charge.of if name != "*" and name not in usage]
+    findings += [Finding((*key, "of"), f"{unknown_word(name, ('*', *usage))} Name charges of usage.") for name in strange]
     if item["cap"] is not None and (charge.falls or charge.due == "period"):
         why = "a falling sum would pass its cap twice" if charge.falls else "it is due once per period"
         findings.append(Finding((*key, "cap"), f"found on a {item['component'].type} charge, allowed on others: {why}. Remove it."))

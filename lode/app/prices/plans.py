@@ -102,7 +102,8 @@ def listed(store: Store) -> dict[str, Any]:
         documents = journal.documents(session, KIND)
         first = journal.document(session, SETTING, DEFAULT)
     plans = sorted((Plan.of(item.body["plan"]) for item in documents), key=lambda plan: (plan.name, plan.version))
-    return {"plans": [summary(plan) for plan in plans], "default": None if first is None else f"{first.body['plan']}@{first.body['version']}"}
+    chosen = None if first is None else f"{first.body['plan']}@{first.body['version']}"
+    return {"plans": [summary(plan) for plan in plans], "default": chosen}
 
 
 def show(store: Store, name: str, version: int | None = None) -> dict[str, Any]:

@@ -6,11 +6,11 @@ A change of plan ends one and begins another (`previous`), so each has one plan'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lode.app.books.contracts import Document
-from lode.app.prices.periods import Period, Unit, label_of, period_of
+from lode.app.prices.periods import Period, Unit, label_of, local_date, period_of
 
 KIND = "subscription"
 
@@ -20,8 +20,10 @@ class Subscription:
     """Half-open: [since_us, until_us). until_us: None while it goes on.
 
     zone, anchor_day, anchor_month, unit: where its periods begin (`periods.period_of`). trial_until_us: end of the time that is given
-    away, 0 for none. carried: quantities by charge (or `CHARGE.UNIT`) that its first period goes on from. coupons: their codes with
-    when they began. previous: id of the subscription that this one changed, "" for none. tzdata: version of the time zones in use.
+    away, 0 for none. began_us: when the contract's paid time began; if on the first day of a period, that period is whole from there, so
+    that a first month costs a month's fee. carried: quantities by charge (or `CHARGE.UNIT`) that its first period goes on from.
+    coupons: their codes with when they began. previous: id of the subscription that this one changed, "" for none. tzdata: version of
+    the time zones in use.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Subscription:
     anchor_day: int = 1
     anchor_month: int = 1
     trial_until_us: int = 0
+    began_us: int = 0
     carried: Mapping[str, int] = field(default_factory=dict)
     coupons: tuple[Mapping[str, Any], ...] = ()
     previous: str = ""
@@ -72,11 +75,19 @@ class Subscription:
         return self._cut(at_us, None)
 
     def _cut(self, at_us: int, until_us: int | None) -> Period:
-        whole = period_of(at_us, self.anchor_day, self.zone, self.unit, self.anchor_month)
+        whole = self._whole(at_us)
         start_us, end_us = self.since_us, whole.end_us if until_us is None else until_us
         if at_us < self.trial_until_us:
             return whole.cut(start_us, min(end_us, self.trial_until_us), trial=True)
         return whole.cut(max(start_us, self.trial_until_us), end_us)
+
+    def _whole(self, at_us: int) -> Period:
+        whole = period_of(at_us, self.anchor_day, self.zone, self.unit, self.anchor_month)
+        if self.unit == "day" or not whole.start_us < self.began_us <= at_us < whole.end_us:
+            return whole
+        if local_date(self.began_us, self.zone) != local_date(whole.start_us, self.zone):
+            return whole
+        return replace(whole, whole_start_us=self.began_us)
 
     def periods(self, before_us: int) -> list[Period]:
         """Its periods that began before a moment, in order."""

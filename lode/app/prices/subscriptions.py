@@ -109,7 +109,9 @@ def change(
         _same_currency(customer, chosen, organisation)
         waiting = _waiting(session, organisation, now)
         if (held.plan, held.version) == (chosen.name, chosen.version) and not waiting:
-            raise ConflictError(f"{organisation}: found {chosen.id} already, allowed: another plan or version. See `lode plans list`.")
+            raise ConflictError(
+                f"{organisation}: found {chosen.id} already, allowed: another plan or version. See `lode plans list`."
+            )
         at_us = _when(session, held, chosen, when, now)
         old = replace(held, until_us=at_us)
         new = _changed(session, old, chosen, at_us)
@@ -142,6 +144,13 @@ def cancel(
     return store.transact(work)
 
 
+def listed(store: Store, organisation: str) -> dict[str, Any]:
+    """What an organisation has, had and will have. Errors: BillingError where there is no such organisation."""
+    with store.view() as session:
+        _customer(session, organisation, closed=True)
+        return {"subscriptions": [shown(item) for item in all_of(session, organisation)]}
+
+
 def default_documents(session: Session, organisation: str, currency: str, zone: str, now_us: int) -> tuple[Document, ...]:
     """The subscription that a new organisation begins with: to the default plan, if there is one and its currency fits."""
     chosen = plans.default(session)
@@ -157,11 +166,12 @@ def begun(plan: Plan, organisation: str, zone: str, since_us: int, trial_days: i
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= 3650:
         raise BillingError(f"trial_days: found {str(days)[:40]}, allowed: a whole number from 0 to 3650. Correct it.")
     trial_until_us = since_us + days * _DAY_US if days else 0
-    day, month = _anchor(plan, max(since_us, trial_until_us), zone)
+    began_us = max(since_us, trial_until_us)
+    day, month = _anchor(plan, began_us, zone)
     return Subscription(
         id=f"sub_{secrets.token_hex(8)}", organisation=organisation, plan=plan.name, version=plan.version, currency=plan.currency,
         since_us=since_us, zone=zone, unit=plan.period, anchor_day=day, anchor_month=month, trial_until_us=trial_until_us,
-        tzdata=_tzdata(),
+        began_us=began_us, tzdata=_tzdata(),
     )  # fmt: skip
 
 
@@ -185,16 +195,27 @@ def _changed(session: Session, old: Subscription, plan: Plan, at_us: int) -> Sub
     """What follows `old` at an instant: same zone, same anchor where the period's length stays, tiers carried where the plan says so."""
     new = begun(plan, old.organisation, old.zone, at_us, 0)
     trial_until_us = old.trial_until_us if old.trial_until_us > at_us else 0
-    same = plan.period == old.unit and not plan.anchor
-    anchor = (old.anchor_day, old.anchor_month) if same else _anchor(plan, max(at_us, trial_until_us), old.zone)
+    began_us = max(at_us, trial_until_us)
+    anchor = _anchor(plan, began_us, old.zone)
+    if _keeps_days(plan, old, anchor):
+        anchor, began_us = (old.anchor_day, old.anchor_month), old.began_us
     new = replace(
-        new, trial_until_us=trial_until_us, anchor_day=anchor[0], anchor_month=anchor[1], previous=old.id, coupons=old.coupons
-    )
+        new, trial_until_us=trial_until_us, began_us=began_us, anchor_day=anchor[0], anchor_month=anchor[1], previous=old.id,
+        coupons=old.coupons,
+    )  # fmt: skip
     if plan.counters == "carry" and at_us > old.since_us:
         last = old.period(at_us - 1)
         if last.whole_end_us > at_us and last.trial == (at_us < trial_until_us):
             new = replace(new, carried=_carried(session, old, last, plan))
     return new
+
+
+def _keeps_days(plan: Plan, old: Subscription, anchor: tuple[int, int]) -> bool:
+    """Whether periods go on beginning on the days on which they do."""
+    if plan.period != old.unit:
+        return False
+    same = anchor == (old.anchor_day, old.anchor_month) if plan.period == "year" else anchor[0] == old.anchor_day
+    return same or not plan.anchor
 
 
 def _carried(session: Session, old: Subscription, last: Period, plan: Plan) -> dict[str, int]:
@@ -231,14 +252,14 @@ def _anchor(plan: Plan, first_us: int, zone: str) -> tuple[int, int]:
     return (first.isoweekday() if plan.period == "week" else first.day), first.month
 
 
-def _customer(session: Session, organisation: str) -> Mapping[str, Any]:
-    """The organisation's document. Errors: BillingError where there is none, or it is closed."""
+def _customer(session: Session, organisation: str, closed: bool = False) -> Mapping[str, Any]:
+    """The organisation's document. closed: whether it may be. Errors: BillingError where there is none."""
     found = journal.document(session, "organisation", organisation)
     if found is None:
         known = [item.id for item in journal.documents(session, "organisation")]
         near = near_miss(organisation, known)
         raise BillingError(f'organisation: found "{organisation[:60]}", which does not exist.{near} See `lode customers list`.')
-    if found.body.get("status") == "closed":
+    if found.body.get("status") == "closed" and not closed:
         raise ConflictError(f"organisation: {organisation} is closed, allowed: one that is not. Add another.")
     return found.body
 
@@ -254,7 +275,9 @@ def _same_currency(customer: Mapping[str, Any], plan: Plan, organisation: str) -
 def _start(since_us: int | None, now: int) -> int:
     start_us = now if since_us is None else since_us
     if not now <= start_us < _LATEST_US:
-        raise BillingError(f"since: found {_time(start_us)}, allowed: now or later, because what was used is billed already. Correct it.")
+        raise BillingError(
+            f"since: found {_time(start_us)}, allowed: now or later, because what was used is billed already. Correct it."
+        )
     return start_us
 
 
@@ -296,4 +319,6 @@ def _tzdata() -> str:
 
 def _one_of(word: str, allowed: Sequence[str], where: str) -> None:
     if word not in allowed:
-        raise BillingError(f'{where}: found "{str(word)[:60]}", allowed: {", ".join(allowed)}.{near_miss(str(word), allowed)} Choose one.')
+        raise BillingError(
+            f'{where}: found "{str(word)[:60]}", allowed: {", ".join(allowed)}.{near_miss(str(word), allowed)} Choose one.'
+        )

@@ -21,6 +21,9 @@ from lode.app.prices.plan import Plan, PlanCharge
 from lode.app.prices.subscription import Subscription
 from lode.core import money
 
+_REMEMBERED = 1024
+"""Bounds that a tariff remembers: requests come in few sizes."""
+
 GRAIN = 10**12
 """Parts of 10^-12 in which charges per request keep what is left over."""
 
@@ -68,6 +71,8 @@ class Tariff:
         self.subscription = subscription
         self.currency = plan.currency
         self._priced = tuple(_Priced(item, subscription.carried) for item in plan.for_model(model))
+        self._units = tuple({unit: None for item in self._priced for unit in item.units})
+        self._most: dict[tuple[int, ...], int] = {}
         self._period: Period | None = None
         self._names: tuple[str, tuple[_Names, ...], tuple[str, ...]] = ("", (), ())
 
@@ -84,6 +89,15 @@ class Tariff:
 
     def most(self, units_most: Units) -> int:
         """What a request with at most these units can cost, 10^-12 units, whatever was used before."""
+        asked = tuple(units_most.get(unit, 0) for unit in self._units)
+        known = self._most.get(asked)
+        if known is None:
+            if len(self._most) >= _REMEMBERED:
+                self._most.clear()
+            known = self._most[asked] = self._bound(units_most)
+        return known
+
+    def _bound(self, units_most: Units) -> int:
         total = 0
         for item in self._priced:
             exact = item.charge.most(units_most)
@@ -162,7 +176,8 @@ def parts(charge: str, units: tuple[str, ...]) -> tuple[str, ...]:
 
 def pico(exact: Fraction) -> int:
     """Units of the currency in 10^-12 of it, rounded down."""
-    return exact.numerator * money.UNIT // exact.denominator
+    whole: int = exact.numerator * money.UNIT // exact.denominator
+    return whole
 
 
 def _read(item: _Priced, names: _Names) -> tuple[str, ...]:
@@ -179,7 +194,8 @@ def _alone(item: _Priced, names: _Names, before: Mapping[str, int], units: Units
     rest = before.get(names.rest, 0)
     fine, left = divmod(exact.numerator * money.UNIT * GRAIN, exact.denominator)
     assert left == 0, f"{item.name}: a charge per request must be a multiple of 10^-24"
-    amount, after = divmod(rest + fine, GRAIN)
+    amount: int = (rest + fine) // GRAIN
+    after = (rest + fine) % GRAIN
     if after != rest:
         counters[names.rest] = after - rest
     return amount

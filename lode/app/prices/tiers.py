@@ -56,7 +56,9 @@ def _end(value: Any, place: int, is_last: bool, ends: list[int], options: Option
     if is_last:
         if value is not None:
             found = shown(value) if not isinstance(value, int) or abs(value) < 10**40 else "a large number"
-            options.add(key, f"found {found} in the last tier, allowed: none, so that every quantity has a price. Add a tier without up_to.")
+            options.add(
+                key, f"found {found} in the last tier, allowed: none: every quantity has a price. Add a tier without up_to."
+            )
         return
     least = ends[-1] + 1 if ends else 1
     if value is None:
@@ -75,8 +77,8 @@ def _end(value: Any, place: int, is_last: bool, ends: list[int], options: Option
 def widest(total: Callable[[int], int], ends: Sequence[int], count: int, *, falls: bool) -> int:
     """The most by which `total` can rise over at most `count` units, wherever they begin; exact.
 
-    `total` is linear between the ends and jumps behind them, so the most is reached where one side stands beside an end. falls: whether fewer
-    units than `count` can cost more.
+    `total` is linear between the ends and jumps behind them, so the most is reached where one side stands beside an end.
+    falls: whether fewer units than `count` can cost more.
     """
     starts = {0}
     for end in ends:

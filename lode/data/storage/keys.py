@@ -47,6 +47,11 @@ def read_key(key_env: str | None, key_file: str | None, place: Place) -> Key:
     return Key(_from_file(path, "data.store.key_file"), {"key_file": str(path)})
 
 
+def file_key(path: Path, where: str) -> Key:
+    """The key in a file. where: begins the error's text. Errors: DataError for one that is missing, for others too, or no key."""
+    return Key(_from_file(path, where), {"key_file": str(path.resolve())})
+
+
 def key_of(folder: Path) -> Key:
     """The key of an encrypted snapshot. Errors: DataError where it is not to be found or is another; ArtifactError for a damaged record."""
     path = folder / RECORD

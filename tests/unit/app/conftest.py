@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from lode.app.contracts import Gate, Servable
-from lode.app.keys import KeyGate
+from lode.app.metering.open_gate import OpenGate
 from lode.app.service import ServeOptions, create_app
 from lode.testing.protocol import Sample
 
@@ -30,13 +30,10 @@ def talk() -> Talk:
         options: ServeOptions | None = None,
     ) -> T:
         async def main() -> T:
-            app = create_app(model or Sample(), options or ServeOptions(), gate or KeyGate(None))
+            app = create_app(model or Sample(), options or ServeOptions(), gate or OpenGate())
             transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                try:
-                    return await conversation(client, app.state.service)
-                finally:
-                    app.state.service.batcher.close()
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client, app.router.lifespan_context(app):
+                return await conversation(client, app.state.service)
 
         return asyncio.run(main())
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,12 +13,12 @@ import orjson
 import polars as pl
 import pytest
 
-from lode.app.contracts import Caller, Cells, Gate, RequestError, Usage
-from lode.app.keys import KeyGate, make_key
+from lode.app.contracts import Asked, Caller, Cells, Gate, Hold, Kept, RequestError, Usage
 from lode.app.service import ServeOptions
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.testing.protocol import Sample, mutations, sample_answer
+from lode.testing.shop import Shop
 
 PREDICT = "/v1/models/sample:predict"
 INFER = "/v2/models/sample/infer"
@@ -271,8 +272,9 @@ def test_request_ids_are_given_back_or_made(talk: Any) -> None:
     assert 0 < len(long) <= 128
 
 
-def test_everything_but_health_needs_the_key(talk: Any) -> None:
-    key = make_key()
+def test_everything_but_health_needs_the_key(talk: Any, tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    key = shop.customer(kind="own")
 
     async def conversation(client: httpx.AsyncClient, service: Any) -> None:
         seen = []
@@ -291,9 +293,7 @@ def test_everything_but_health_needs_the_key(talk: Any) -> None:
         assert (await client.post(PREDICT, json={"rows": [ROW]}, headers=good)).status_code == 200
         assert (await client.get("/metrics", headers=good)).status_code == 200
 
-    import hashlib
-
-    talk(conversation, gate=KeyGate(hashlib.sha256(key.encode()).digest()))
+    talk(conversation, gate=shop.gate())
 
 
 def test_the_model_describes_itself(talk: Any) -> None:
@@ -391,19 +391,31 @@ class _Notes(Gate):
     """Notes what is settled; can be told to fail."""
 
     def __init__(self, broken: bool = False):
+        self.asked: list[Asked] = []
         self.usages: list[Usage] = []
+        self.held = 0
         self.broken = broken
 
-    async def authorize(self, authorization: bytes | None) -> Caller:
-        if authorization == b"stranger":
+    async def authorize(self, headers: Mapping[bytes, bytes], scope: str = "predict") -> Caller:
+        if headers.get(b"authorization") == b"stranger":
             raise RequestError(401, "wrong_key", "no")
         return Caller("tenant-1")
 
-    async def settle(self, caller: Caller, usage: Usage) -> None:
+    async def reserve(self, caller: Caller, asked: Asked) -> Hold:
         assert caller == Caller("tenant-1")
+        self.asked.append(asked)
+        self.held += 1
+        return Hold(caller, asked)
+
+    async def settle(self, hold: Hold, usage: Usage, kept: Kept | None = None) -> Kept | None:
+        assert usage.request_id == hold.asked.request_id
         self.usages.append(usage)
         if self.broken:
             raise OSError("the ledger is full")
+        return None
+
+    def release(self, hold: Hold) -> None:
+        self.held -= 1
 
 
 def test_every_admitted_request_is_settled_once_with_what_it_took(talk: Any) -> None:
@@ -416,9 +428,12 @@ def test_every_admitted_request_is_settled_once_with_what_it_took(talk: Any) -> 
         await client.post(PREDICT, json={"rows": [ROW]}, headers={"authorization": "stranger"})
 
     talk(conversation, gate=gate)
-    assert [(usage.status, usage.rows) for usage in gate.usages] == [(200, 2), (422, 0), (500, 0)]
-    assert gate.usages[0].request_bytes > 100
-    assert gate.usages[0].answer_bytes > 100
+    # The second is refused when its body is read: nothing is reserved for it.
+    assert [dict(asked.most) for asked in gate.asked] == [{"rows": 2}, {"rows": 1}]
+    assert [(usage.status, usage.units.get("rows", 0)) for usage in gate.usages] == [(200, 2), (500, 0)]
+    assert gate.usages[0].units["request_bytes"] > 100
+    assert gate.usages[0].units["answer_bytes"] > 100
+    assert gate.held == 0
 
 
 def test_without_a_settled_account_there_is_no_answer(talk: Any) -> None:

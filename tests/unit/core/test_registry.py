@@ -141,6 +141,7 @@ def test_every_kind_of_the_design_has_a_registry() -> None:
         "augment",
         "policy",
         "protocol",
+        "charge",
         "architecture",
         "objective",
         "adapter",

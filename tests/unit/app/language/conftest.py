@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from lode.app.contracts import Gate
-from lode.app.keys import KeyGate
 from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
+from lode.app.metering.open_gate import OpenGate
 from tests.unit.app.language.fakes import FakeModel
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def talk() -> Callable[..., Any]:
         options: LanguageServeOptions | None = None,
     ) -> T:
         async def main() -> T:
-            app = create_language_app(model or FakeModel(), options or LanguageServeOptions(), gate or KeyGate(None))
+            app = create_language_app(model or FakeModel(), options or LanguageServeOptions(), gate or OpenGate())
             transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client, app.router.lifespan_context(app):
                 return await conversation(client, app.state.service)

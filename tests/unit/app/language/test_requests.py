@@ -6,21 +6,22 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from lode.app.contracts import Caller, Gate, Usage
-from lode.app.keys import KeyGate
+from lode.app.contracts import Asked, Caller, Gate, Hold, Kept, Usage
 from lode.app.language.chat import read_chat
 from lode.app.language.fields import Fields
 from lode.app.language.options import LanguageServeOptions
 from lode.app.language.pieces import Pieces
 from lode.app.language.prepare import Preparer
 from lode.core.errors import ServeError
+from lode.testing.shop import Shop
 from tests.unit.app.language.fakes import CRASH, NAN, FakeModel
 
 CHAT, COMPLETE, EMBED = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
@@ -171,9 +172,9 @@ def test_unknown_models_and_paths_are_404_with_the_near_miss(talk: Any) -> None:
     assert error_of(talk(lambda client, desk: client.get(CHAT)))["code"] == "bad_method"
 
 
-def test_who_has_no_key_is_told_so_and_too_large_or_odd_bodies_are_refused(talk: Any) -> None:
+def test_who_has_no_key_is_told_so_and_too_large_or_odd_bodies_are_refused(talk: Any, tmp_path: Path) -> None:
     for path in (CHAT, COMPLETE, EMBED):
-        response = post(talk, path, {}, gate=KeyGate(b"x" * 32))
+        response = post(talk, path, {}, gate=Shop(tmp_path).gate())
         assert response.status_code == 401 and error_of(response)["code"] == "invalid_api_key"
     large = post(talk, CHAT, {"messages": HI}, options=LanguageServeOptions(max_body_bytes=20))
     assert large.status_code == 413 and error_of(large)["code"] == "too_large"
@@ -236,13 +237,23 @@ def test_an_engine_that_fails_ends_every_request_with_an_error_and_is_not_ready_
 
 def test_usage_is_settled_once_for_each_request_with_its_tokens_however_it_ends(talk: Any) -> None:
     noted: list[Usage] = []
+    wanted: list[Asked] = []
+    released: list[Hold] = []
 
     class Notes(Gate):
-        async def authorize(self, authorization: bytes | None) -> Caller:
+        async def authorize(self, headers: Mapping[bytes, bytes], scope: str = "predict") -> Caller:
             return Caller("tenant")
 
-        async def settle(self, caller: Caller, usage: Usage) -> None:
+        async def reserve(self, caller: Caller, asked: Asked) -> Hold:
+            wanted.append(asked)
+            return Hold(caller, asked)
+
+        async def settle(self, hold: Hold, usage: Usage, kept: Kept | None = None) -> Kept | None:
             noted.append(usage)
+            return None
+
+        def release(self, hold: Hold) -> None:
+            released.append(hold)
 
     async def conversation(client: httpx.AsyncClient, desk: Any) -> None:
         for body in ({}, {"stream": True}, {"n": 3}, {"max_tokens": 0}):
@@ -251,11 +262,15 @@ def test_usage_is_settled_once_for_each_request_with_its_tokens_however_it_ends(
         assert desk.engine.salts == {"tenant"}
 
     talk(conversation, gate=Notes())
-    assert [usage.status for usage in noted] == [200, 200, 200, 400, 200]
-    assert [usage.output_tokens for usage in noted] == [2, 2, 6, 0, 0]
-    assert [usage.input_tokens for usage in noted] == [noted[0].input_tokens] * 3 + [0, 5]
-    assert noted[0].input_tokens > 5 and noted[0].cached_tokens == noted[0].input_tokens // 2
-    assert len({usage.request_id for usage in noted}) == 5 and all(usage.answer_bytes > 0 for usage in noted[:3])
+    assert [usage.status for usage in noted] == [200] * 4  # the fourth was refused when its body was read
+    units = [usage.units for usage in noted]
+    assert [found.get("output_tokens", 0) for found in units] == [2, 2, 6, 0]
+    assert [found["input_tokens"] for found in units] == [units[0]["input_tokens"]] * 3 + [5]
+    assert units[0]["input_tokens"] > 5 and units[0]["cached_tokens"] == units[0]["input_tokens"] // 2
+    assert len({usage.request_id for usage in noted}) == 4 and all(found["answer_bytes"] > 0 for found in units[:3])
+    for asked, found in zip(wanted, units, strict=True):
+        assert all(found.get(name, 0) <= most for name, most in asked.most.items())
+    assert {id(hold) for hold in released} and len({id(hold.asked) for hold in released}) == 4
 
 
 def test_deadlines_are_504_before_the_first_token_and_an_error_in_the_stream_after_it(talk: Any) -> None:

@@ -1,0 +1,216 @@
+"""The routes of login: /admin/login, /admin/callback, /admin/logout, /admin/session. Starlette endpoints; `routes` mounts them.
+
+Answers are JSON, but for the two redirects of OpenID Connect. Every login gets a new session; the older one of the same browser ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lode.app.access import ldap, sessions
+from lode.app.access.authentication import Authenticator
+from lode.app.access.checks import shown_time
+from lode.app.access.identities import Identity
+from lode.app.access.oidc import Oidc, Pending
+from lode.app.access.options import Access
+from lode.app.contracts import RequestError
+from lode.core.errors import BooksError
+
+_NEXT = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,500}", re.ASCII)
+_HOME = "/admin"
+_CALLBACK = "/admin/callback"
+_LONGEST_BODY = 4096
+_FAILURES, _FAILURES_S, _MOST_NAMES = 5, 300, 10_000
+_AT_ONCE = 8
+"""Logins that talk to the other server at the same time."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Login:
+    """What the routes share. access: the file's options; directory: the LDAP server where there is one."""
+
+    def __init__(self, access: Access, authenticator: Authenticator, directory: ldap.PersonDirectory | None = None):
+        self._access = access
+        self._gate = authenticator
+        self._oidc: Oidc | None = authenticator.oidc
+        self._ldap = directory
+        self._failures = Failures(authenticator.now_us)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    def routes(self) -> list[Route]:
+        """To be mounted at the root."""
+        return [
+            Route("/admin/login", _told(self.begin), methods=["GET"]),
+            Route("/admin/login", _told(self.password), methods=["POST"]),
+            Route(_CALLBACK, _told(self.callback), methods=["GET"]),
+            Route("/admin/logout", _told(self.logout), methods=["POST"]),
+            Route("/admin/session", _told(self.session), methods=["GET"]),
+        ]
+
+    async def begin(self, request: Request) -> Response:
+        """GET /admin/login?next=PATH: off to the identity provider."""
+        if self._oidc is None:
+            how = "POST your name and password here as JSON" if self._ldap else "logging in is not configured: see access.toml"
+            raise RequestError(404, "no_oidc", f"there is no identity provider; {how}.")
+        next = request.query_params.get("next", _HOME)
+        address, pending = await self._oidc.begin(next if _NEXT.fullmatch(next) else _HOME)
+        value = sessions.sealed(pending, self._gate.pepper)
+        return _moved(address, self._cookie(self._pending_cookie, value, 600, _CALLBACK))
+
+    async def callback(self, request: Request) -> Response:
+        """GET /admin/callback?code=...&state=...: back from the identity provider."""
+        if self._oidc is None:
+            raise RequestError(404, "no_oidc", "there is no identity provider.")
+        headers = _headers(request)
+        written = sessions.unsealed(sessions.cookie_in(headers.get(b"cookie"), self._pending_cookie), self._gate.pepper)
+        if written is None:
+            raise RequestError(401, "login_refused", "this browser began no login, or too long ago. Begin at /admin/login.")
+        pending = Pending(**written)
+        async with self._slots:
+            identity = await self._oidc.finish(_query(request), pending)
+        token = await self._opened(identity, headers, f"login/{pending.state}")
+        gone = self._cookie(self._pending_cookie, "", 0, _CALLBACK)
+        return _moved(pending.next, self._session_cookie(token), gone)
+
+    async def password(self, request: Request) -> Response:
+        """POST /admin/login {"name", "password"}: by the LDAP server. JSON only, which another site's form cannot send."""
+        server, options = self._ldap, self._access.ldap
+        if server is None or options is None:
+            raise RequestError(404, "no_ldap", "there is no LDAP server. GET /admin/login leads to the identity provider.")
+        name, password = await _credentials(request)
+        self._failures.check(name)
+        async with self._slots:
+            person = await asyncio.to_thread(server.authenticate, name, password)
+            if person is None:
+                self._failures.add(name)
+                raise RequestError(401, "login_refused", "name or password is wrong.")
+            identity = await asyncio.to_thread(ldap.identity_of, server, options, person)
+        token = await self._opened(identity, _headers(request), "")
+        return _json(200, {"logged_in": True, "csrf": sessions.csrf_of(token)}, self._session_cookie(token))
+
+    async def logout(self, request: Request) -> Response:
+        """POST /admin/logout, with X-CSRF-Token."""
+        headers = _headers(request)
+        await self._gate.signed_in("POST", headers)
+        token, store = self._gate.token_in(headers), self._gate.store
+        await asyncio.to_thread(lambda: sessions.close_session(store, token, now_us=self._gate.now_us))
+        return _json(200, {"logged_in": False}, self._cookie(self._gate.cookie, "", 0))
+
+    async def session(self, request: Request) -> Response:
+        """GET /admin/session: who is logged in, and the word for X-CSRF-Token."""
+        found = await self._gate.signed_in("GET", _headers(request))
+        who = found.principal
+        body = {"actor": who.actor, "name": found.name, "email": found.email, "roles": dict(who.roles), "operator": who.operator}
+        return _json(200, {**body, "csrf": found.csrf, "until": shown_time(found.until_us)})
+
+    @property
+    def _pending_cookie(self) -> str:
+        return "__Secure-lode_login" if self._gate.secure else "lode_login"
+
+    async def _opened(self, identity: Identity, headers: Mapping[bytes, bytes], reference: str) -> str:
+        gate, hours, replaces = self._gate, self._access.session.hours, self._gate.token_in(headers)
+        return await asyncio.to_thread(
+            lambda: sessions.open_session(
+                gate.store, identity, reference=reference, replaces=replaces, hours=hours, now_us=gate.now_us
+            )
+        )
+
+    def _session_cookie(self, token: str) -> tuple[bytes, bytes]:
+        return self._cookie(self._gate.cookie, token, int(self._access.session.hours * 3600))
+
+    def _cookie(self, name: str, value: str, max_age_s: int, path: str = "/") -> tuple[bytes, bytes]:
+        return sessions.set_cookie(name, value, secure=self._gate.secure, max_age_s=max_age_s, path=path)
+
+
+class Failures:
+    """Wrong passwords by name: five in five minutes, then that name waits. Bounded: the oldest names are forgotten first."""
+
+    def __init__(self, now_us: Callable[[], int]):
+        self._now_us = now_us
+        self._times: OrderedDict[str, list[int]] = OrderedDict()
+
+    def check(self, name: str) -> None:
+        """Errors: RequestError 429."""
+        recent = self._recent(name)
+        if len(recent) >= _FAILURES:
+            wait_s = max(1, _FAILURES_S - (self._now_us() - recent[0]) // 1_000_000)
+            headers = ((b"retry-after", b"%d" % wait_s),)
+            raise RequestError(429, "too_many_logins", f"too many wrong passwords. Try again in {wait_s} s.", headers=headers)
+
+    def add(self, name: str) -> None:
+        """One more."""
+        key = name.casefold()
+        self._times[key] = [*self._recent(name), self._now_us()]
+        self._times.move_to_end(key)
+        if len(self._times) > _MOST_NAMES:
+            self._times.popitem(last=False)
+
+    def _recent(self, name: str) -> list[int]:
+        since = self._now_us() - _FAILURES_S * 1_000_000
+        return [at for at in self._times.get(name.casefold(), ()) if at > since]
+
+
+def _told(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, its refusals as JSON; nothing of it may be kept by a cache."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except RequestError as failure:
+            return _json(failure.status, {"error": {"type": failure.type, "message": failure.message}}, *failure.headers)
+        except BooksError as failure:
+            body = {"error": {"type": "books", "message": "the books cannot be written now. Try again."}}
+            return _json(503, body, (b"retry-after", b"%d" % (failure.retry_s or 60)))
+
+    return answer
+
+
+def _headers(request: Request) -> dict[bytes, bytes]:
+    return dict(request.scope["headers"])
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The answer's words; one that comes twice counts as absent, because nobody could say which is meant."""
+    found = request.query_params
+    return {key: found[key] for key in ("code", "state", "iss", "error") if len(found.getlist(key)) == 1}
+
+
+async def _credentials(request: Request) -> tuple[str, str]:
+    wrong = RequestError(400, "invalid_request", 'the body is wrong. Send {"name": "...", "password": "..."} as application/json.')
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise wrong
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _LONGEST_BODY:
+            raise wrong
+    try:
+        found = orjson.loads(body)
+    except ValueError:
+        raise wrong from None
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("name", "password")):
+        raise wrong
+    return found["name"], found["password"]
+
+
+def _json(status: int, body: Any, *headers: tuple[bytes, bytes]) -> Response:
+    return _with(Response(orjson.dumps(body), status, media_type="application/json"), *headers)
+
+
+def _moved(address: str, *headers: tuple[bytes, bytes]) -> Response:
+    return _with(Response(b"", 303, {"location": address}), *headers)
+
+
+def _with(response: Response, *headers: tuple[bytes, bytes]) -> Response:
+    response.raw_headers += [(b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"), *headers]
+    return response

@@ -1,0 +1,210 @@
+"""What lies inside an organisation: projects and service accounts; and people, who may belong to several of them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lode.app.access import checks, organisations
+from lode.app.access.roles import PLATFORM, TENANT
+from lode.app.books import journal
+from lode.app.books.contracts import Act, Document, Session, Store
+from lode.core.errors import BillingError, ConflictError
+
+PROJECT, ACCOUNT, USER = "project", "account", "user"
+LOGIN: Mapping[str, dict[str, str]] = {
+    "forget": {"issuer": "", "subject": ""},
+    "refuse": {"status": "closed"},
+    "allow": {"status": "active"},
+}
+_MOST = 10_000
+"""Projects, and service accounts, of one organisation."""
+
+
+def add_project(store: Store, actor: str, organisation: str, name: str, *, now_us: Callable[[], int]) -> dict[str, Any]:
+    """A new project: keys, limits and usage are told apart by it. Errors: ConflictError where the name is taken."""
+    return _add(store, actor, PROJECT, "prj_", organisation, {"name": checks.name(name)}, now_us)
+
+
+def close_project(store: Store, actor: str, organisation: str, id: str, *, now_us: Callable[[], int]) -> dict[str, Any]:
+    """Its keys are refused from now on; its usage stays."""
+    return _close(store, actor, PROJECT, organisation, id, now_us)
+
+
+def add_account(
+    store: Store, actor: str, organisation: str, name: str, role: str = "service", *, now_us: Callable[[], int]
+) -> dict[str, Any]:
+    """A service account: keys may be its keys, and may then do what its role allows."""
+    body = {"name": checks.name(name), "role": checks.one_of(role, TENANT, "role")}
+    return _add(store, actor, ACCOUNT, "svc_", organisation, body, now_us)
+
+
+def close_account(store: Store, actor: str, organisation: str, id: str, *, now_us: Callable[[], int]) -> dict[str, Any]:
+    """Its keys are refused from now on."""
+    return _close(store, actor, ACCOUNT, organisation, id, now_us)
+
+
+def set_user(store: Store, actor: str, fields: Mapping[str, Any], *, now_us: Callable[[], int]) -> dict[str, Any]:
+    """Change what a person is; unknown addresses become known by it, as an invitation.
+
+    fields: email (or id), name, and one of: organisation and role; operator; login. An empty role takes it away. login: "forget"
+    (the next one with this verified address ties it anew), "refuse" (also who is logged in), "allow".
+    Errors: BillingError for unknown words; ConflictError where the last owner of an organisation would go.
+    """
+    checks.known_keys(fields, ("email", "id", "name", "organisation", "role", "operator", "login"), "user")
+    given = [word for word in ("role", "operator", "login") if word in fields]
+    if len(given) != 1:
+        raise BillingError(f"user: found {len(given)} of role, operator and login, allowed: one. Say what to change.")
+    word, value = given[0], fields[given[0]]
+    table = {"role": ("", *TENANT), "operator": ("", *PLATFORM), "login": LOGIN}[word]
+    checks.one_of(value, table, word)
+    name = checks.optional_name(fields.get("name"), "name")
+
+    def work(session: Session) -> dict[str, Any]:
+        user = _addressed(session, fields, now_us())
+        body = {**user.body, "name": name or user.body["name"]}
+        organisation = ""
+        if word == "role":
+            organisation = organisations.open_one(session, fields.get("organisation")).slug
+            _keep_an_owner(session, user, organisation, value)
+            others = {key: role for key, role in body["roles"].items() if key != organisation}
+            body["roles"] = {**others, organisation: value} if value else others
+        else:
+            body |= {"operator": value} if word == "operator" else LOGIN[value]
+        return write_user(session, Document(USER, user.id, "", body), actor, organisation, now_us())
+
+    return store.transact(work)
+
+
+def write_user(
+    session: Session, user: Document, actor: str, organisation: str, now_us: int, kind: str = "user.change"
+) -> dict[str, Any]:
+    """Write the new state of a person; gives it as JSON."""
+    journal.append(session, [Act(kind, actor, organisation, documents=(user,))], now_us)
+    return shown(user)
+
+
+def user_of(session: Session, *, email: str = "", issuer: str = "", subject: str = "") -> Document | None:
+    """A person by issuer and subject, or by e-mail (letters of any size)."""
+    for document in journal.documents(session, USER):
+        body = document.body
+        if subject and (body["issuer"], body["subject"]) == (issuer, subject):
+            return document
+        if email and not subject and body["email"].casefold() == email.casefold():
+            return document
+    return None
+
+
+def new_user(name: str, email: str, issuer: str, subject: str, now_us: int) -> Document:
+    """A person whom an identity provider vouches for and nobody invited: without any role."""
+    body = _new_user(email, now_us) | {"name": name, "issuer": issuer, "subject": subject}
+    return Document(USER, _id("usr_"), "", body)
+
+
+def shown(document: Document) -> dict[str, Any]:
+    """For JSON."""
+    body = dict(document.body)
+    return {"id": document.id, **({"organisation": document.organisation} if document.organisation else {}), **body}
+
+
+def inside(store: Store, organisation: str) -> dict[str, Any]:
+    """Projects, service accounts and people of an organisation. Errors: BillingError where there is none."""
+    with store.view() as session:
+        slug = organisations.found(session, organisation).slug
+        people = [item for item in journal.documents(session, USER) if slug in item.body["roles"]]
+        return {
+            "projects": [shown(item) for item in journal.documents(session, PROJECT, slug)],
+            "accounts": [shown(item) for item in journal.documents(session, ACCOUNT, slug)],
+            # Only the role in this organisation: what somebody is elsewhere is nobody's business here.
+            "users": [
+                {"id": item.id, "email": item.body["email"], "name": item.body["name"], "role": item.body["roles"][slug]}
+                for item in people
+            ],
+        }
+
+
+def operators(store: Store) -> dict[str, Any]:
+    """People with a role on the platform."""
+    with store.view() as session:
+        return {"users": [shown(item) for item in journal.documents(session, USER) if item.body["operator"]]}
+
+
+def owned(session: Session, kind: str, organisation: str, id: Any) -> Document:
+    """A thing of an organisation. Errors: BillingError where there is none, or it is another organisation's: the same words."""
+    document = journal.document(session, kind, id) if isinstance(id, str) and len(id) <= 64 else None
+    if document is None or document.organisation != organisation:
+        raise BillingError(
+            f"{kind}: found {checks.quoted(id)}, which does not exist in {organisation}. See `lode customers show {organisation}`."
+        )
+    return document
+
+
+def active(session: Session, kind: str, organisation: str, id: Any) -> Document:
+    """The same, refusing what is closed."""
+    document = owned(session, kind, organisation, id)
+    if document.body["status"] != "active":
+        raise ConflictError(f"{kind}: {document.id} is closed, allowed: one that is active. Add another.")
+    return document
+
+
+def _add(
+    store: Store, actor: str, kind: str, prefix: str, organisation: str, body: dict[str, Any], now_us: Callable[[], int]
+) -> dict[str, Any]:
+    def work(session: Session) -> dict[str, Any]:
+        slug = organisations.open_one(session, organisation).slug
+        there = journal.documents(session, kind, slug)
+        if any(item.body["name"].casefold() == body["name"].casefold() and item.body["status"] == "active" for item in there):
+            raise ConflictError(f"{kind}: found the name {checks.quoted(body['name'])}, which {slug} has already. Choose another.")
+        if len(there) >= _MOST:
+            raise BillingError(f"{kind}: {slug} has {_MOST} already, which is the most allowed. Use one of them.")
+        new = Document(kind, _id(prefix), slug, {**body, "status": "active", "created_us": now_us()})
+        journal.append(session, [Act(f"{kind}.create", actor, slug, documents=(new,))], now_us())
+        return shown(new)
+
+    return store.transact(work)
+
+
+def _close(store: Store, actor: str, kind: str, organisation: str, id: str, now_us: Callable[[], int]) -> dict[str, Any]:
+    def work(session: Session) -> dict[str, Any]:
+        document = active(session, kind, organisations.found(session, organisation).slug, id)
+        closed = Document(kind, document.id, document.organisation, {**document.body, "status": "closed"})
+        journal.append(session, [Act(f"{kind}.close", actor, document.organisation, documents=(closed,))], now_us())
+        return shown(closed)
+
+    return store.transact(work)
+
+
+def _addressed(session: Session, fields: Mapping[str, Any], now_us: int) -> Document:
+    """The person whom the fields name; a new one for an address that nobody has."""
+    id, address = fields.get("id"), checks.email(fields.get("email"))
+    if (id is None) == (not address):
+        raise BillingError(
+            "user: found none or both of email and id, wanted one. Name the person by an address like jo@example.org."
+        )
+    if id is None:
+        return user_of(session, email=address) or Document(USER, _id("usr_"), "", _new_user(address, now_us))
+    found = journal.document(session, USER, id) if isinstance(id, str) and len(id) <= 64 else None
+    if found is None:
+        raise BillingError(f"user: found {checks.quoted(id)}, which does not exist. See `lode customers show`.")
+    return found
+
+
+def _new_user(email: str, now_us: int) -> dict[str, Any]:
+    return {
+        "name": "", "email": email, "issuer": "", "subject": "", "roles": {}, "operator": "", "status": "active", "created_us": now_us,
+    }  # fmt: skip
+
+
+def _keep_an_owner(session: Session, user: Document, organisation: str, role: str) -> None:
+    if role == "owner" or user.body["roles"].get(organisation) != "owner":
+        return
+    owners = [item for item in journal.documents(session, USER) if item.body["roles"].get(organisation) == "owner"]
+    if len(owners) == 1:
+        raise ConflictError(
+            f"role: {user.body['email']} is the last owner of {organisation}, allowed: one at least. Make another owner first."
+        )
+
+
+def _id(prefix: str) -> str:
+    return f"{prefix}{secrets.token_hex(8)}"

@@ -1,0 +1,1 @@
+"""The admin API: what `lode customers`, `keys`, `plans`, `bill`, ... do, over HTTP, for whoever has the role."""

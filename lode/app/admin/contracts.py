@@ -1,0 +1,103 @@
+"""One operation of the admin API: its place, the action that its caller's role must include, what it takes, what it does.
+
+READ FIRST in this folder. The tables in `customers`, `commerce` and `reports` hold all operations; routes, OpenAPI and the
+authorisation matrix of the tests are made from them, so an operation without an action cannot exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from lode.app.access.roles import Principal
+from lode.app.books.contracts import Store
+from lode.core.errors import BillingError
+
+if TYPE_CHECKING:
+    from lode.app.invoices.seller import Seller
+
+Method = Literal["GET", "POST", "PATCH", "DELETE"]
+BASE = "/admin/v1"
+ORGANISATION = "organisation"
+"""The part of a path that names a tenant: where it stands, the caller's role in that tenant decides."""
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a request holds. Unknown keys are an error; amounts are decimal text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What operations work with."""
+
+    store: Store
+    runs: Path
+    pepper: bytes
+    now_us: Callable[[], int]
+    seller: Callable[[], Seller]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to an operation, its caller already allowed. path: parts of the address. query: only those declared."""
+
+    platform: Platform
+    principal: Principal
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any
+
+    @property
+    def organisation(self) -> str:
+        """The tenant that the path names."""
+        return self.path[ORGANISATION]
+
+    @property
+    def actor(self) -> str:
+        """For the journal."""
+        return self.principal.actor
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number of the query. Errors: BillingError."""
+        written = self.query.get(name, str(default))
+        if not (written.isascii() and written.isdigit() and len(written) <= 9 and 1 <= int(written) <= most):
+            raise BillingError(f'{name}: found "{written[:20]}", allowed: 1 to {most}. Write a whole number.')
+        return int(written)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """path: below BASE, parts in braces. action: of roles.ACTIONS. query: name -> what it means. tag: its chapter in the description.
+
+    status: of a good answer. Errors of `run`: BillingError and its kinds, RequestError.
+    """
+
+    method: Method
+    path: str
+    action: str
+    summary: str
+    run: Callable[[Call], dict[str, Any]]
+    tag: str
+    body: type[Body] | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+
+    @property
+    def name(self) -> str:
+        """operationId: "post_organisations_keys"."""
+        parts = [part for part in self.path.split("/") if part and not part.startswith("{")]
+        return "_".join([self.method.lower(), *parts]).replace("-", "_") + ("_one" if self.path.endswith("}") else "")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names in braces."""
+        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+
+
+def given(body: msgspec.Struct) -> dict[str, Any]:
+    """The fields that were sent; what was left out stays as it is."""
+    return {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET}

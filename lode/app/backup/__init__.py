@@ -1,0 +1,1 @@
+"""Encrypted, incremental backups of a runs folder and its books, while the server runs; and their restore, proved."""

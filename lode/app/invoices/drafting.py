@@ -1,0 +1,219 @@
+"""The lines of one document, from what is due, what was used, and what earlier documents hold. Nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from lode.app.books.contracts import Session
+from lode.app.invoices import customers, terms
+from lode.app.invoices.documents import Line
+from lode.app.invoices.selection import Part
+from lode.app.invoices.terms import Cut, Group, PriceLine
+from lode.app.prices.plan import Plan
+from lode.core import money
+
+DUE = {
+    "fee": 0,
+    "prepaid": 1,
+    "usage": 2,
+    "opening": 3,
+    "true_up": 4,
+    "adjustment": 5,
+    "cap": 6,
+    "credit": 7,
+    "waived": 8,
+    "trial": 9,
+    "coupon": 10,
+}
+"""The order of lines on paper."""
+_LATE = "adjustment"
+
+
+@dataclass(slots=True)
+class Draft:
+    """A document in the making. parts: whose new entries it takes. counters: what its act adds to `billed|` and `net|`.
+
+    packs: prepaid credit that it sells: (cut, charge's name, line's amount).
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    packs: list[tuple[Cut, str, int]] = field(default_factory=list)
+
+    def add(self, line: Line, cut: Cut | None, name: str = "") -> None:
+        """A line of a cut. name: of the counter that remembers its exact amount, "" for usage."""
+        self.lines.append(line)
+        if name:
+            self.counters[name] = self.counters.get(name, 0) + line.exact
+        if cut is not None and line.kind != "prepaid":
+            net = f"net|{cut.name}|"
+            self.counters[net] = self.counters.get(net, 0) + line.amount
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.lines
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a document is about. groups: all that have begun; closed: keys of those that invoices closed; closing: the one that this
+    document closes, None for none. is_interim: whether it takes what was used so far of periods that are not over.
+    """
+
+    currency: str
+    groups: tuple[Group, ...]
+    closed: frozenset[str]
+    closing: Group | None
+    is_interim: bool = False
+
+    @property
+    def until_us(self) -> int:
+        """Periods that begin later are of no concern: their fees in advance come with the next document."""
+        return self.closing.end_us if self.closing else 2**62
+
+
+def drafted(session: Session, scope: Scope, parts: Sequence[Part]) -> Draft:
+    """The lines of a document."""
+    draft = Draft()
+    known = {f"{part.subscription}|{part.period}": part for part in parts}
+    billed = terms.counters_of(session, _names(scope, known))
+    for group in scope.groups:
+        if group.start_us > scope.until_us:
+            continue
+        is_late = group.key in scope.closed
+        is_closing = is_late or (scope.closing is not None and group.key == scope.closing.key)
+        for cut in group.cuts:
+            part = known.get(cut.name)
+            _due(draft, scope, cut, terms.advance(cut), billed, False)
+            if is_closing or scope.is_interim:
+                _used(draft, scope, cut, part, is_late)
+            if is_closing:
+                _due(draft, scope, cut, terms.arrears(cut, part), billed, is_late)
+    _coupons(session, draft, scope, billed)
+    draft.lines.sort(key=lambda line: (DUE[line.kind], line.start, line.charge))
+    return draft
+
+
+def _names(scope: Scope, known: Mapping[str, Part]) -> list[str]:
+    """Counters that are to be read: of everything that can be due."""
+    names = []
+    for group in scope.groups:
+        for cut in group.cuts:
+            due = [*terms.advance(cut), *terms.arrears(cut, known.get(cut.name))]
+            names += [terms.billed_name(cut, line) for line in due]
+            names += [f"net|{cut.name}|", *(f"billed|{cut.name}|coupon.{entry['coupon']}" for entry in cut.subscription.coupons)]
+            # what late usage made vanish (a true-up) is known by the plan's names only
+            names += [f"billed|{cut.name}|true_up.{item.name}" for item in cut.plan.charges if item.charge.of]
+            names.append(f"billed|{cut.name}|cap.cap")
+    return list(dict.fromkeys(names))
+
+
+def _due(draft: Draft, scope: Scope, cut: Cut, found: Iterable[PriceLine], billed: Mapping[str, int], is_late: bool) -> None:
+    """Fees, true-ups, credits: what should be billed by now less what is."""
+    wanted = {terms.billed_name(cut, line): line for line in found}
+    if is_late:
+        wanted = {**_vanished(cut, wanted, billed), **wanted}
+    for name, line in wanted.items():
+        exact = terms.whole(line.amount) - billed.get(name, 0)
+        if not exact:
+            continue
+        kind = _LATE if is_late else line.kind
+        text = f"{line.text}, after late usage" if is_late else line.text
+        made = _line(cut, kind, text, exact, scope.currency, line.start_us, line.end_us)
+        draft.add(replace(made, charge=line.name), cut, name)
+        if line.kind == "prepaid":
+            draft.packs.append((cut, line.name, made.amount))
+
+
+def _vanished(cut: Cut, wanted: Mapping[str, PriceLine], billed: Mapping[str, int]) -> dict[str, PriceLine]:
+    """True-ups and caps that were billed and that late usage made 0."""
+    names = [("true_up", item.name) for item in cut.plan.charges if item.charge.of] + [("cap", "cap")]
+    found = {}
+    for kind, name in names:
+        line = PriceLine(kind, name, name, Fraction(0), None, "", cut.period.start_us, cut.period.end_us)  # type: ignore[arg-type]
+        key = terms.billed_name(cut, line)
+        if billed.get(key) and key not in wanted:
+            found[key] = line
+    return found
+
+
+def _used(draft: Draft, scope: Scope, cut: Cut, part: Part | None, is_late: bool) -> None:
+    """Usage that no document took, each charge a line, and what of it was given away."""
+    if part is None or not part.is_open:
+        return
+    draft.parts.append(part)
+    new, made = part.new, []
+    for name in sorted({*new.charges, *(name.partition(".")[0] for name in new.quantities)}):
+        exact = new.charges.get(name, 0)
+        unit, quantity = _quantity(cut.plan, name, new.quantities)
+        if not exact and not quantity:
+            continue
+        text = f"{name}, late usage" if is_late else name
+        line = _line(cut, _LATE if is_late else "usage", text, exact, scope.currency, cut.period.start_us, cut.period.end_us)
+        made.append(replace(line, charge=name, quantity=str(quantity), unit=unit, unit_price=_unit_price(cut.plan, name)))
+        draft.add(made[-1], cut)
+    _given(draft, scope, cut, part, made)
+
+
+def _given(draft: Draft, scope: Scope, cut: Cut, part: Part, made: Sequence[Line]) -> None:
+    """Lines that take off what a trial or a waiver gave; what is given wholly leaves no coin over."""
+    new = part.new
+    rounded, start, end = sum(line.amount for line in made), cut.period.start_us, cut.period.end_us
+    if new.waived:
+        amount = rounded if new.waived == new.rated else money.coins(new.waived, scope.currency)
+        line = _line(
+            cut, "waived", "free during the trial" if cut.period.trial else "given away", -new.waived, scope.currency, start, end
+        )
+        draft.add(replace(line, amount=-amount), cut)
+        rounded -= amount
+    if cut.period.trial and new.rated != new.waived:
+        line = _line(cut, "trial", "free during the trial", new.waived - new.rated, scope.currency, start, end)
+        draft.add(replace(line, amount=-rounded), cut)
+
+
+def _coupons(session: Session, draft: Draft, scope: Scope, billed: Mapping[str, int]) -> None:
+    """What coupons take off each period's bill so far, less what they took."""
+    starts_us = sorted({cut.period.whole_start_us for group in scope.groups for cut in group.cuts})
+    for group in scope.groups:
+        nets = [f"net|{cut.name}|" for cut in group.cuts]
+        if not any(draft.counters.get(name) for name in nets):
+            continue
+        last = group.cuts[-1]
+        total = sum(billed.get(name, 0) + draft.counters.get(name, 0) for name in nets)
+        for code, taken in terms.discounts(session, group, starts_us, total):
+            # a later cut has the same coupon: what all cuts of the period hold of it counts
+            names = [f"billed|{cut.name}|coupon.{code}" for cut in group.cuts]
+            exact = -money.coins(taken, scope.currency) - sum(billed.get(name, 0) for name in names)
+            if exact:
+                line = _line(last, "coupon", f"coupon {code}", exact, scope.currency, group.start_us, group.end_us)
+                draft.lines.append(replace(line, charge=code))
+                draft.counters[names[-1]] = draft.counters.get(names[-1], 0) + exact
+
+
+def _line(cut: Cut, kind: str, text: str, exact: int, currency: str, start_us: int, end_us: int) -> Line:
+    return Line(
+        kind, text, exact, money.coins(exact, currency), plan=cut.plan.id, subscription=cut.subscription.id, period=cut.period.label,
+        start=customers.shown_time(start_us), end=customers.shown_time(end_us),
+    )  # fmt: skip
+
+
+def _quantity(plan: Plan, name: str, quantities: Mapping[str, int]) -> tuple[str, int]:
+    """The first unit of a charge, and how much of it."""
+    for item in plan.charges:
+        if item.name == name and item.charge.units:
+            unit = item.charge.units[0]
+            return unit, quantities.get(name, quantities.get(f"{name}.{unit}", 0))
+    return "", quantities.get(name, 0)
+
+
+def _unit_price(plan: Plan, name: str) -> str:
+    """The price of one unit where there is one, as the plan writes it."""
+    record: Mapping[str, Any] = next((item for item in plan.record["charges"] if item["name"] == name), {})
+    price, per = record.get("price"), record.get("per", 1)
+    if record.get("type") != "standard" or price is None:
+        return ""
+    return str(price) if per == 1 else f"{price} / {per:,}"

@@ -1,0 +1,51 @@
+"""Payments of invoices: money that came in for what is owed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from lode.app.books import accounts
+from lode.app.books.contracts import Act, Document, Session, Store, Transfer
+from lode.app.invoices import wallet
+from lode.app.invoices.documents import REFERENCE, issued
+from lode.app.invoices.standing import PAYMENT, standing
+from lode.core import money
+from lode.core.errors import BillingError
+
+
+def pay(store: Store, actor: str, invoice: str, amount: str, *, now_us: Callable[[], int], reference: str = "") -> dict[str, Any]:
+    """Book a payment. amount: "" for all that is open. reference: of the bank; the same again is the same payment.
+
+    Errors: BillingError beyond what is open (the rest may be a top-up), ConflictError.
+    """
+    pico = money.parse(amount, "amount", least=1) if amount else None
+    fingerprint = f"{invoice}|{amount}"
+
+    def work(session: Session) -> dict[str, Any]:
+        found = issued(session, invoice)
+        owner, currency = found.organisation, found.body["currency"]
+        if reference and (again := wallet.earlier(session, owner, f"{REFERENCE}payment|{reference}", fingerprint)):
+            return again.act.documents[0].body
+        is_open = standing(session, found).open
+        paid = is_open if pico is None else pico
+        if not 0 < paid <= is_open or paid != money.coins(paid, currency):
+            raise BillingError(
+                f"amount: found {money.plain(paid)}, allowed: whole coins up to {money.plain(max(is_open, 0))} {currency}, "
+                f"which is open of "
+                f"{invoice}. What came beyond it can be prepaid credit: lode credit add {owner} AMOUNT."
+            )
+        body = {
+            "payment": f"pay_{secrets.token_hex(8)}", "invoice": invoice, "organisation": owner, "amount": money.plain(paid),
+            "currency": currency, "reference": reference, "at_us": now_us(), "open": money.plain(is_open - paid),
+        }  # fmt: skip
+        act = Act(
+            "payment.receive", actor, owner, reference=f"{REFERENCE}payment|{reference}" if reference else "",
+            fingerprint=fingerprint if reference else "", transfers=(Transfer(accounts.cash(currency), accounts.receivable(owner), paid),),
+            documents=(Document(PAYMENT, str(body["payment"]), owner, body),),
+        )  # fmt: skip
+        wallet.written(session, act, now_us())
+        return body
+
+    return store.transact(work)

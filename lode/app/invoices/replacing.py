@@ -1,0 +1,67 @@
+"""An invoice that was voided (a wrong address) written anew: the same lines, today's customer, seller and tax table, a new number."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+from lode.app.books import accounts
+from lode.app.books.contracts import Act, Document, Session, Store
+from lode.app.invoices import customers, making, numbers, tax, wallet
+from lode.app.invoices.documents import INVOICE, REFERENCE, issued, lines_of, seal
+from lode.app.invoices.notes import moved
+from lode.app.invoices.seller import Seller
+from lode.app.invoices.standing import standing
+from lode.core import money
+from lode.core.errors import BillingError
+
+
+def replace(store: Store, actor: str, seller: Seller, number: str, *, now_us: Callable[[], int]) -> dict[str, Any]:
+    """The invoice that takes the place of one that was voided; the same one again, however often it is asked for.
+
+    Errors: BillingError where anything of the old one still stands.
+    """
+
+    def work(session: Session) -> dict[str, Any]:
+        old = issued(session, number)
+        reference = f"{REFERENCE}replace|{number}"
+        again = wallet.earlier(session, old.organisation, reference, number)
+        if again is not None:
+            return again.act.documents[0].body
+        credited, lines = standing(session, old).lines, lines_of(old.body)
+        if any(line.amount != credited.get(place, 0) for place, line in enumerate(lines, 1)):
+            raise BillingError(f"invoice {number}: it still stands. Void it first: lode credit void {number} --reason TEXT.")
+        now, customer = now_us(), customers.found(session, old.organisation)
+        today = datetime.date.fromisoformat(making.day_of(now, seller.zone))
+        done = tax.taxed(lines, seller, customer.body(), customer.currency, _supplied(old.body["period"]))
+        new_number, counters = numbers.take(session, INVOICE, seller.invoice_number, today.year)
+        body = seal(
+            {
+                **old.body, "kind": "replacement", "number": new_number, "reference": new_number, "replaces": number, "closes": "",
+                "issued": customers.shown_time(now), "seller": seller.body(), "customer": customer.body(), "selection": [], "prepaid": "0",
+                "prices": "inclusive" if done.inclusive else "exclusive", "lines": [line.body() for line in done.lines],
+                "taxes": [row.body() for row in done.taxes], "net": money.plain(done.gross - done.tax), "tax": money.plain(done.tax),
+                "total": money.plain(done.gross), "due": money.plain(done.gross),
+                "due_on": (today + datetime.timedelta(days=seller.due_days)).isoformat(),
+            }
+        )  # fmt: skip
+        owner, currency = customer.id, customer.currency
+        # the mirror of the note that voided the old one
+        moves = moved(
+            [
+                (accounts.receivable(owner), accounts.revenue(currency), done.gross - done.tax),
+                (accounts.receivable(owner), accounts.tax(currency), done.tax),
+            ]
+        )
+        document = Document(INVOICE, new_number, owner, body)
+        act = Act("invoice.replace", actor, owner, reference, number, transfers=moves, documents=(document,), counters=counters)
+        wallet.written(session, act, now)
+        return body
+
+    return store.transact(work)
+
+
+def _supplied(period: dict[str, Any]) -> datetime.date:
+    """The last day of the period, in the contract's zone."""
+    return customers.moment(customers.micros(period["end"]) - 1).astimezone(customers.zone(period["zone"])).date()

@@ -1,0 +1,129 @@
+"""What a customer's contracts make due: its periods, and for each the sums that documents should hold by now.
+
+A document's line is what should be billed by now less what earlier documents hold (the counters `billed|...`), so a period that is
+closed twice costs nothing the second time, and late usage changes true-ups by exactly what it should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from lode.app.books import journal
+from lode.app.books.contracts import Session
+from lode.app.invoices import customers
+from lode.app.invoices.selection import Part
+from lode.app.prices import contracts, coupons, lines, plans, subscriptions
+from lode.app.prices.periods import Period, label_of
+from lode.app.prices.plan import Plan
+from lode.app.prices.subscription import Subscription
+from lode.app.prices.tariff import counter
+
+PriceLine = contracts.Line
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A period of a subscription, cut where the plan changed or the contract ended."""
+
+    subscription: Subscription
+    plan: Plan
+    period: Period
+
+    @property
+    def name(self) -> str:
+        """As counters and usage name it."""
+        return f"{self.subscription.id}|{self.period.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one invoice closes: the cuts of one period of the calendar, in order. key: its first moment, ISO 8601 UTC."""
+
+    cuts: tuple[Cut, ...]
+
+    @property
+    def key(self) -> str:
+        return label_of(self.start_us)
+
+    @property
+    def start_us(self) -> int:
+        return self.cuts[0].period.start_us
+
+    @property
+    def end_us(self) -> int:
+        return self.cuts[-1].period.end_us
+
+    @property
+    def zone(self) -> str:
+        return self.cuts[-1].subscription.zone
+
+    @property
+    def label(self) -> str:
+        """Its first day in the contract's zone: how people name it."""
+        return customers.moment(self.start_us).astimezone(customers.zone(self.zone)).date().isoformat()
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(cut.name for cut in self.cuts)
+
+
+def groups(session: Session, organisation: str, now_us: int) -> list[Group]:
+    """Every period of a customer's contracts that has begun, oldest first."""
+    found: dict[tuple[str, int, int], list[Cut]] = {}
+    roots: dict[str, str] = {}
+    for subscription in subscriptions.all_of(session, organisation):
+        # a change of plan stays on one invoice; a contract that begins anew in the same month is another
+        root = roots[subscription.id] = roots.get(subscription.previous, subscription.id)
+        plan = plans.found(session, subscription.plan, subscription.version)
+        for period in subscription.periods(now_us + 1):
+            found.setdefault((root, period.whole_start_us, period.whole_end_us), []).append(Cut(subscription, plan, period))
+    made = [Group(tuple(sorted(cuts, key=lambda cut: cut.period.start_us))) for cuts in found.values()]
+    return sorted(made, key=lambda group: group.start_us)
+
+
+def advance(cut: Cut) -> list[PriceLine]:
+    """Due at the start of a cut, as it was planned then; and the credit of what of it was not used after all."""
+    debited = lines.in_advance(cut.plan, cut.subscription, cut.period.start_us)
+    planned = cut.subscription.planned(cut.period.start_us)
+    short = lines.unused(debited, cut.period.end_us) if cut.period.end_us < planned.end_us else []
+    return [*debited, *short]
+
+
+def arrears(cut: Cut, part: Part | None) -> list[PriceLine]:
+    """Due when a cut has ended, usage left out: fees, flat first tiers, true-ups, the plan's cap."""
+    counters: dict[str, int] = {}
+    if part is not None:
+        for word, known in (("amount", part.whole.charges), ("quantity", part.whole.quantities)):
+            counters |= {counter(word, part.subscription, part.period, name): value for name, value in known.items()}
+    found = lines.closing(cut.plan, cut.subscription, cut.period, counters)
+    return [line for line in found if line.kind != "usage"]
+
+
+def whole(amount: Fraction) -> int:
+    """Exact amounts of time's parts in whole 10^-12, half away from zero; lines are rounded to coins from there."""
+    size = (2 * abs(amount.numerator) + amount.denominator) // (2 * amount.denominator)
+    return size if amount >= 0 else -size
+
+
+def billed_name(cut: Cut, line: PriceLine) -> str:
+    """The counter that holds what documents have of a line."""
+    return f"billed|{cut.name}|{line.kind}.{line.name}"
+
+
+def discounts(session: Session, group: Group, starts_us: Sequence[int], total: int) -> Iterable[tuple[str, int]]:
+    """(code, 10^-12 to take off `total`) of each coupon that counts for a group, one after the other."""
+    last = group.cuts[-1]
+    for entry in last.subscription.coupons:
+        coupon = coupons.found(session, entry["coupon"])
+        paid = [cut.period for cut in group.cuts if not cut.period.trial]
+        if paid and coupons.applies(coupon, entry, starts_us, paid[-1]):
+            taken = coupons.discount(coupon, total)
+            total -= taken
+            yield coupon.code, taken
+
+
+def counters_of(session: Session, names: Sequence[str]) -> Mapping[str, int]:
+    """Counters; those that do not exist are 0."""
+    return journal.counter(session, list(names)) if names else {}

@@ -1,0 +1,248 @@
+"""Prepaid credit: top-ups, goodwill, expiry, refunds. One balance per customer in the ledger, divided among grants.
+
+Requests draw on the balance as a whole; which grant they used follows from the order (priority, earlier expiry, earlier creation) and
+is written down whenever grants change: drawn = what the grants had left - what the balance holds.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lode.app.books import accounts, journal, records
+from lode.app.books.contracts import Act, Document, Entry, Session, Store, Transfer
+from lode.app.invoices import customers
+from lode.app.invoices.documents import REFERENCE
+from lode.core import money
+from lode.core.errors import BillingError, ConflictError
+
+KIND = "grant"
+_LARGEST_PRIORITY = 1000
+_REVIVED_US = 30 * 86_400_000_000
+"""A refund into a grant that has expired would be lost at once: the grant then lives this much longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One sum of prepaid credit. amount: ever put in, left: of it, 10^-12. priority: smaller is used first. expires_us: None for never.
+
+    given: True for goodwill, which nobody paid and nobody gets back as money.
+    """
+
+    id: str
+    organisation: str
+    amount: int
+    left: int
+    created_us: int
+    priority: int = 100
+    expires_us: int | None = None
+    given: bool = False
+    reason: str = ""
+
+    @classmethod
+    def of(cls, document: Document) -> Grant:
+        body = {name: value for name, value in document.body.items() if name not in ("amount", "left")}
+        amount, left = (money.parse(document.body[name], f"{document.id}.{name}") for name in ("amount", "left"))
+        return cls(id=document.id, organisation=document.organisation, amount=amount, left=left, **body)
+
+    def document(self) -> Document:
+        body = {name: value for name, value in asdict(self).items() if name not in ("id", "organisation")}
+        return Document(
+            KIND, self.id, self.organisation, {**body, "amount": money.plain(self.amount), "left": money.plain(self.left)}
+        )
+
+    @property
+    def order(self) -> tuple[int, int, int, str]:
+        """The order of use."""
+        return self.priority, self.expires_us if self.expires_us is not None else 2**63, self.created_us, self.id
+
+    def shown(self) -> dict[str, Any]:
+        return {"grant": self.id, **self.document().body}
+
+
+def grants(session: Session, organisation: str) -> list[Grant]:
+    """All grants in order of use, with what is left of each after everything that was drawn so far.
+
+    Where requests drew beyond all grants (a credit line), nothing is left in any.
+    """
+    found = sorted(
+        (Grant.of(document) for document in journal.documents(session, KIND, organisation)), key=lambda grant: grant.order
+    )
+    used = sum(grant.left for grant in found) + journal.balance(session, accounts.prepaid(organisation))
+    return _drawn_from(found, max(used, 0))
+
+
+def _drawn_from(found: Sequence[Grant], used: int) -> list[Grant]:
+    left = []
+    for grant in found:
+        part = min(grant.left, used)
+        used -= part
+        left.append(replace(grant, left=grant.left - part))
+    return left
+
+
+def add(
+    store: Store, actor: str, organisation: str, amount: str, *, now_us: Callable[[], int], expires_us: int | None = None,
+    priority: int = 100, reference: str = "", reason: str = "", given: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Put prepaid credit in: money that came, or goodwill (`given`, with a reason).
+
+    reference: of the payment; the same again is the same top-up. Errors: BillingError, ConflictError.
+    """
+    pico = money.parse(amount, "amount", least=1)
+    if not 0 <= priority <= _LARGEST_PRIORITY:
+        raise BillingError(f"priority: found {priority}, allowed: 0 (used first) to {_LARGEST_PRIORITY}. Correct it.")
+    if given and not reason:
+        raise BillingError("reason: found none, wanted why this is given away. Add --reason TEXT.")
+    fingerprint = f"{money.plain(pico)}|{expires_us}|{priority}|{given}"
+
+    def work(session: Session) -> dict[str, Any]:
+        customer, now = customers.found(session, organisation), now_us()
+        if pico != money.coins(pico, customer.currency):
+            raise BillingError(f"amount: found {amount}, wanted whole coins of {customer.currency}. Round it.")
+        if expires_us is not None and expires_us <= now:
+            raise BillingError(f"expires: found {customers.shown_time(expires_us)}, wanted a time to come. Correct it.")
+        grant = Grant(f"grt_{secrets.token_hex(8)}", organisation, pico, pico, now, priority, expires_us, given, reason)
+        source = accounts.waived(customer.currency) if given else accounts.cash(customer.currency)
+        act = Act(
+            "credit.goodwill" if given else "credit.add", actor, organisation,
+            reference=f"{REFERENCE}credit|{reference}" if reference else "", fingerprint=fingerprint if reference else "",
+            transfers=(Transfer(source, accounts.prepaid(organisation), pico),),
+            documents=(*drawn(session, organisation), grant.document()), facts={"reason": reason} if reason else {},
+        )  # fmt: skip
+        entry = written(session, act, now)
+        kept = Grant.of(entry.act.documents[-1])  # of the first time, where the reference came again
+        return {**kept.shown(), "organisation": organisation, "currency": customer.currency, **_balance(session, organisation)}
+
+    return store.transact(work)
+
+
+def written(session: Session, act: Act, now_us: int) -> Entry:
+    """Append one act. Errors: what `journal.append` gives instead of an entry."""
+    (found,) = journal.append(session, [act], now_us)
+    if isinstance(found, BillingError):
+        raise found
+    return found
+
+
+def earlier(session: Session, organisation: str, reference: str, fingerprint: str) -> Entry | None:
+    """What a reference did before, if it did. Errors: ConflictError where it was something else."""
+    rows = session.rows(
+        "SELECT sequence, at_us, record, hash FROM journal WHERE organisation = ? AND reference = ?", (organisation, reference)
+    )
+    if not rows:
+        return None
+    sequence, at_us, written_before, digest = rows[0]
+    act = records.act_of(written_before)
+    if act.fingerprint != fingerprint:
+        shown = reference.removeprefix(REFERENCE)
+        raise ConflictError(f"{shown}: this reference was used at entry {sequence} for something else. Take another one.")
+    return Entry(sequence, at_us, act, "", digest)
+
+
+def drawn(session: Session, organisation: str, except_for: str = "") -> tuple[Document, ...]:
+    """Grants of which something was drawn since they were written, as they are now."""
+    stored = {document.id: document for document in journal.documents(session, KIND, organisation)}
+    return tuple(
+        grant.document()
+        for grant in grants(session, organisation)
+        if grant.id != except_for and stored[grant.id].body["left"] != money.plain(grant.left)
+    )
+
+
+def expire(store: Store, actor: str, *, now_us: Callable[[], int]) -> list[dict[str, Any]]:
+    """Book what is left of grants whose time is over as breakage. What was drawn before this was booked stays drawn."""
+
+    def work(session: Session) -> list[dict[str, Any]]:
+        now = now_us()
+        done: list[dict[str, Any]] = []
+        owners = {document.organisation for document in journal.documents(session, KIND) if _is_over(Grant.of(document), now)}
+        for organisation in sorted(owners):
+            customer = customers.found(session, organisation)
+            over = [grant for grant in grants(session, organisation) if _is_over(grant, now)]
+            done += [_expired(session, actor, customer.currency, grant, now) for grant in over]
+        return [row for row in done if row["amount"] != "0"]
+
+    with store.view() as session:  # nothing to write is the rule: do not stop the writer for it
+        now = now_us()
+        if not any(_is_over(Grant.of(document), now) for document in journal.documents(session, KIND)):
+            return []
+    return store.transact(work)
+
+
+def _is_over(grant: Grant, now_us: int) -> bool:
+    return grant.expires_us is not None and grant.expires_us <= now_us and grant.left > 0
+
+
+def _expired(session: Session, actor: str, currency: str, grant: Grant, now_us: int) -> dict[str, Any]:
+    prepaid, broken = accounts.prepaid(grant.organisation), accounts.breakage(currency)
+    documents = (*drawn(session, grant.organisation, grant.id), replace(grant, left=0).document())
+    written(
+        session,
+        Act("credit.expire", actor, grant.organisation, transfers=(Transfer(prepaid, broken, grant.left),), documents=documents),
+        now_us,
+    )
+    return {"organisation": grant.organisation, "grant": grant.id, "amount": money.plain(grant.left), "currency": currency}
+
+
+def refund(
+    store: Store, actor: str, organisation: str, amount: str, reason: str, *, now_us: Callable[[], int], grant: str = ""
+) -> dict[str, Any]:
+    """Pay unused credit back as money. grant: of which; "" for the one used last. Errors: BillingError beyond what is left."""
+    pico = money.parse(amount, "amount", least=1)
+    if not reason:
+        raise BillingError("reason: found none, wanted why. Add --reason TEXT.")
+
+    def work(session: Session) -> dict[str, Any]:
+        customer = customers.found(session, organisation)
+        paid = [item for item in grants(session, organisation) if not item.given and grant in ("", item.id)]
+        chosen = paid[-1] if paid else None
+        left = chosen.left if chosen else 0
+        if chosen is None or pico > left:
+            raise BillingError(
+                f"amount: found {money.plain(pico)}, allowed: up to {money.plain(left)} {customer.currency}, which is left of "
+                f"{chosen.id if chosen else 'paid credit'}. See `lode credit list {organisation}`."
+            )
+        documents = (
+            *drawn(session, organisation, chosen.id),
+            replace(chosen, left=left - pico, amount=chosen.amount - pico).document(),
+        )
+        move = Transfer(accounts.prepaid(organisation), accounts.cash(customer.currency), pico)
+        written(
+            session,
+            Act("credit.refund", actor, organisation, transfers=(move,), documents=documents, facts={"reason": reason}),
+            now_us(),
+        )
+        return {"organisation": organisation, "grant": chosen.id, "refunded": money.plain(pico), **_balance(session, organisation)}
+
+    return store.transact(work)
+
+
+def returned(session: Session, organisation: str, amount: int, now_us: int) -> tuple[Document, ...]:
+    """The grants as they are after `amount` of what was drawn came back: the grant that was used last gets it first.
+
+    The caller credits the prepaid account in the same act. Errors: ConflictError where less was ever drawn.
+    """
+    found, stored = grants(session, organisation), {}
+    for grant in reversed(found):
+        part = min(amount, grant.amount - grant.left)
+        amount -= part
+        is_over = grant.expires_us is not None and grant.expires_us <= now_us and part > 0
+        stored[grant.id] = replace(grant, left=grant.left + part, expires_us=now_us + _REVIVED_US if is_over else grant.expires_us)
+    if amount:
+        raise ConflictError(f"credit: {money.plain(amount)} more came back than was ever drawn from the grants of {organisation}.")
+    return tuple(stored[grant.id].document() for grant in found)
+
+
+def listed(store: Store, organisation: str) -> dict[str, Any]:
+    """A customer's grants, with what is left."""
+    with store.view() as session:
+        customer = customers.found(session, organisation)
+        rows = [grant.shown() for grant in grants(session, organisation)]
+        return {"organisation": organisation, "currency": customer.currency, "grants": rows, **_balance(session, organisation)}
+
+
+def _balance(session: Session, organisation: str) -> dict[str, str]:
+    return {"balance": money.plain(-journal.balance(session, accounts.prepaid(organisation)))}

@@ -1,0 +1,56 @@
+"""What an organisation's use of a model costs at a moment, kept in memory until the books change. Safe between threads.
+
+The event loop asks for the most that a request can cost, the writer rates with the same tariffs within its transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from lode.app.books.contracts import Session
+from lode.app.prices.subscriptions import tariff_at
+from lode.app.prices.tariff import Tariff
+
+_NONE_FOR_US = 1_000_000
+"""That there is no subscription is asked again after so long: one may begin without anything being written."""
+_MOST = 65536
+
+Name = tuple[str, str]
+"""Organisation and model."""
+
+
+class Terms:
+    """Tariffs by organisation and model."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changes = -1
+        self._known: dict[Name, tuple[Tariff | None, int]] = {}
+
+    def seen(self, name: Name, at_us: int) -> tuple[bool, Tariff | None]:
+        """Whether the answer is known, and it."""
+        found = self._known.get(name)
+        if found is None:
+            return False, None
+        tariff, until_us = found
+        holds = tariff.covers(at_us) if tariff is not None else at_us < until_us
+        return holds, tariff if holds else None
+
+    def at(self, session: Session, name: Name, at_us: int) -> Tariff | None:
+        """The tariff that holds; None where the organisation has no subscription: what it uses costs nothing."""
+        is_known, tariff = self.seen(name, at_us)
+        if is_known:
+            return tariff
+        tariff = tariff_at(session, *name, at_us)
+        with self._lock:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[name] = (tariff, at_us + _NONE_FOR_US)
+        return tariff
+
+    def refresh(self, changes: int) -> None:
+        """Forget everything where `head.changes` is another one."""
+        with self._lock:
+            if changes != self._changes:
+                self._changes = changes
+                self._known.clear()

@@ -1,0 +1,288 @@
+"""Money that moves after or before the invoice: credit notes, voids, prepaid credit, payments, tax."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lode.app.access import organisations
+from lode.app.invoices import closing, notes, overview, payments, replacing, seller, wallet
+from lode.app.invoices.documents import is_sealed, issued
+from lode.app.prices import subscriptions
+from lode.core import money
+from lode.core.errors import BillingError, ConflictError
+from tests.unit.app.invoices.world import FEE, PLAN, STANDARD, TAXED, World, made, us
+
+
+def invoice(world: World, count: int = 100) -> dict[str, Any]:
+    """November's invoice, with so many requests of a cent."""
+    world.use(count)
+    world.turn("2026-12-02")
+    (body,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    return body  # type: ignore[no-any-return]
+
+
+def note(world: World, number: str, line: int, amount: str, **options: Any) -> dict[str, Any]:
+    return notes.note(world.store, "cli", world.seller, number, line, amount, "wrong answers", now_us=world.clock, **options)
+
+
+def taxed(
+    tmp_path: Path, prices: str = "exclusive", rounding: str = "document", plan: str = PLAN + STANDARD, **customer: Any
+) -> World:
+    world = made(tmp_path, plan, **customer)
+    world.sells(TAXED.replace("[tax]\n", f'[tax]\nprices = "{prices}"\nrounding = "{rounding}"\n'))
+    return world
+
+
+def test_credit_notes_never_pass_the_line_and_hold_exactly_its_tax(tmp_path: Path) -> None:
+    world = taxed(tmp_path)
+    body = invoice(world, 137)  # 1.37 + 0.26 VAT
+    assert (body["net"], body["tax"], body["total"]) == ("1.37", "0.26", "1.63")
+    parts = [note(world, body["number"], 1, amount) for amount in ("0.33", "0.33", "0.33", "0.38")]
+    assert sum(money.parse(part["tax"], "tax") for part in parts) == money.parse("0.26", "tax")
+    assert [part["number"] for part in parts] == [f"CN-2026-00000{place}" for place in (1, 2, 3, 4)]
+    assert all(is_sealed(part) for part in parts) and parts[0]["invoice"] == body["number"]
+    assert world.balances() == {}
+    with pytest.raises(BillingError, match=r"allowed: up to 0 EUR, which is left of line 1.*lode credit goodwill acme"):
+        note(world, body["number"], 1, "0.01")
+
+
+@pytest.mark.parametrize("amount", ["-1", "NaN", "inf", "1e3", "0", "0.001", "2", "99999999999999999", ""])
+def test_amounts_that_cannot_be_credited_are_refused(tmp_path: Path, amount: str) -> None:
+    world = made(tmp_path)
+    body = invoice(world)
+    before = world.balances()
+    with pytest.raises(BillingError, match="amount"):
+        note(world, body["number"], 1, amount)
+    assert world.balances() == before
+
+
+def test_what_is_credited_must_exist(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    body = invoice(world)
+    with pytest.raises(BillingError, match=r'found "2026-000002", which was never issued. Did you mean "2026-000001"'):
+        note(world, "2026-000002", 1, "1")
+    with pytest.raises(BillingError, match="line: found 2, invoice 2026-000001 has lines 1 to 1"):
+        note(world, body["number"], 2, "1")
+    with pytest.raises(BillingError, match="reason: found none"):
+        notes.note(world.store, "cli", world.seller, body["number"], 1, "1", " ", now_us=world.clock)
+    with pytest.raises(BillingError, match='to: found "bank", allowed: balance, cash'):
+        note(world, body["number"], 1, "1", to="bank")
+
+
+def test_the_same_reference_is_the_same_note(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    body = invoice(world)
+    first = note(world, body["number"], 1, "0.4", reference="ticket-7")
+    assert note(world, body["number"], 1, "0.4", reference="ticket-7") == first
+    with pytest.raises(ConflictError, match=r"note\|ticket-7: this reference was used"):
+        note(world, body["number"], 1, "0.5", reference="ticket-7")
+    assert world.balance("customer/acme/receivable") == "0.6"
+
+
+def test_a_void_takes_everything_back_and_is_the_end(tmp_path: Path) -> None:
+    world = taxed(tmp_path, plan=PLAN + FEE + STANDARD)
+    body = invoice(world)
+    note(world, body["number"], 2, "0.25")
+    done = notes.void(world.store, "cli", world.seller, body["number"], "wrong address", now_us=world.clock)
+    assert (done["kind"], done["net"]) == ("void", money.plain(money.parse(body["net"], "net") - money.parse("0.25", "x")))
+    assert world.balances() == {}
+    assert overview.show(world.store, body["number"])["standing"]["status"] == "credited"
+    with pytest.raises(BillingError, match="nothing is left to credit"):
+        notes.void(world.store, "cli", world.seller, body["number"], "again", now_us=world.clock)
+    with world.store.view() as session:
+        assert issued(session, body["number"]).body == body  # the invoice itself never changes
+
+
+def test_a_voided_invoice_is_written_anew_once(tmp_path: Path) -> None:
+    world = taxed(tmp_path, plan=PLAN + FEE + STANDARD)
+    body = invoice(world)
+    before = world.balances()
+    with pytest.raises(BillingError, match=r"it still stands. Void it first"):
+        replacing.replace(world.store, "cli", world.seller, body["number"], now_us=world.clock)
+    notes.void(world.store, "cli", world.seller, body["number"], "wrong address", now_us=world.clock)
+    organisations.change(world.store, "cli", "acme", {"address": ["New Street 2"]}, now_us=world.clock)
+    new = replacing.replace(world.store, "cli", world.seller, body["number"], now_us=world.clock)
+    assert (new["number"], new["replaces"], new["total"]) == ("2026-000002", "2026-000001", body["total"])
+    assert new["customer"]["address"] == ["New Street 2"] and is_sealed(new) and world.balances() == before
+    assert replacing.replace(world.store, "cli", world.seller, body["number"], now_us=world.clock) == new
+    assert closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"] == []
+
+
+def test_a_contract_that_begins_anew_in_the_same_month_has_its_own_invoice(tmp_path: Path) -> None:
+    world = taxed(tmp_path)
+    world.use(5)
+    world.turn("2026-11-10")
+    subscriptions.cancel(world.store, "cli", "acme", when="now", now_us=world.clock)
+    world.turn("2026-11-12")
+    (first,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    subscriptions.subscribe(world.store, "cli", "acme", "team", now_us=world.clock)
+    world.use(7)
+    assert closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"] == []
+    world.turn("2026-12-02")
+    (second,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    assert [(body["kind"], body["net"], body["lines"][0]["kind"]) for body in (first, second)] == [
+        ("period", "0.05", "usage"), ("period", "0.07", "usage"),
+    ]  # fmt: skip
+
+
+def test_a_changed_invoice_is_noticed(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    body = invoice(world)
+    world.store.transact(
+        lambda session: session.run(
+            'UPDATE documents SET body = REPLACE(body, \'"due":"1"\', \'"due":"2"\') WHERE kind = \'invoice\''
+        )
+    )
+    with pytest.raises(BillingError, match=r"2026-000001: its seal is broken.*lode audit verify"):
+        note(world, body["number"], 1, "0.5")
+
+
+def test_prepaid_credit_pays_usage_and_refunds_go_back_to_the_same_grant(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    late = wallet.add(world.store, "cli", "acme", "5", now_us=world.clock, expires_us=us("2028-01-01"))["grant"]
+    early = wallet.add(world.store, "cli", "acme", "0.3", now_us=world.clock, expires_us=us("2027-01-01"))["grant"]
+    body = invoice(world)
+    assert (body["total"], body["prepaid"], body["due"]) == ("1", "1", "0")
+    left = {row["grant"]: row["left"] for row in wallet.listed(world.store, "acme")["grants"]}
+    assert left == {early: "0", late: "4.3"}  # the one that expires first was used first
+    done = note(world, body["number"], 1, "0.5")
+    assert (done["settled"], done["to_prepaid"]) == ("0", "0.5")
+    left = {row["grant"]: row["left"] for row in wallet.listed(world.store, "acme")["grants"]}
+    assert left == {early: "0", late: "4.8"}
+    assert world.balance("customer/acme/prepaid") == "-4.8" and world.sum() == 0
+    wallet.refund(world.store, "cli", "acme", "4.8", "end of contract", now_us=world.clock)
+    assert world.balance("cash/EUR") == "0.5" and world.balance("customer/acme/prepaid") == "0"
+    with pytest.raises(BillingError, match="allowed: up to 0 EUR"):
+        wallet.refund(world.store, "cli", "acme", "0.01", "more", now_us=world.clock)
+
+
+def test_priority_comes_before_expiry_and_what_expires_is_breakage(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    wallet.add(world.store, "cli", "acme", "2", now_us=world.clock, expires_us=us("2026-11-10"))
+    first = wallet.add(world.store, "cli", "acme", "1", now_us=world.clock, priority=1)["grant"]
+    world.use(150)
+    world.turn("2026-11-10")
+    (gone,) = wallet.expire(world.store, "system", now_us=world.clock)
+    assert gone["amount"] == "1.5" and world.balance("breakage/EUR") == "-1.5"
+    assert wallet.expire(world.store, "system", now_us=world.clock) == []
+    assert {row["grant"]: row["left"] for row in wallet.listed(world.store, "acme")["grants"]}[first] == "0"
+    assert world.balance("customer/acme/prepaid") == "0" and world.sum() == 0
+
+
+def test_goodwill_is_given_not_paid_and_never_paid_out(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    with pytest.raises(BillingError, match="reason: found none"):
+        wallet.add(world.store, "cli", "acme", "5", now_us=world.clock, given=True)
+    wallet.add(world.store, "cli", "acme", "5", now_us=world.clock, given=True, reason="outage")
+    assert world.balances() == {"customer/acme/prepaid": "-5", "waived/EUR": "5"}
+    with pytest.raises(BillingError, match="allowed: up to 0 EUR"):
+        wallet.refund(world.store, "cli", "acme", "1", "please", now_us=world.clock)
+
+
+def test_a_top_up_comes_once(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    first = wallet.add(world.store, "cli", "acme", "5", now_us=world.clock, reference="bank-1")
+    assert wallet.add(world.store, "cli", "acme", "5.00", now_us=world.clock, reference="bank-1")["grant"] == first["grant"]
+    with pytest.raises(ConflictError):
+        wallet.add(world.store, "cli", "acme", "6", now_us=world.clock, reference="bank-1")
+    for amount, words in (("-1", "amount"), ("nan", "amount"), ("0", "amount"), ("0.001", "whole coins"), ("1" * 17, "amount")):
+        with pytest.raises(BillingError, match=words):
+            wallet.add(world.store, "cli", "acme", amount, now_us=world.clock)
+    with pytest.raises(BillingError, match="expires: found 2026-10-31"):
+        wallet.add(world.store, "cli", "acme", "1", now_us=world.clock, expires_us=us("2026-10-31"))
+    assert world.balance("customer/acme/prepaid") == "-5"
+
+
+def test_payments_close_an_invoice_and_no_more(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    body = invoice(world)
+    first = payments.pay(world.store, "cli", body["number"], "0.4", now_us=world.clock, reference="b1")
+    assert payments.pay(world.store, "cli", body["number"], "0.4", now_us=world.clock, reference="b1") == first
+    assert overview.listed(world.store)["invoices"][0]["status"] == "partly paid"
+    with pytest.raises(BillingError, match=r"allowed: whole coins up to 0.6 EUR.*lode credit add acme"):
+        payments.pay(world.store, "cli", body["number"], "0.7", now_us=world.clock)
+    payments.pay(world.store, "cli", body["number"], "", now_us=world.clock)
+    assert world.balances() == {"cash/EUR": "1", "revenue/EUR": "-1"}
+    done = note(world, body["number"], 1, "0.5", to="cash")  # paid already: the money goes back
+    assert (done["settled"], world.balance("cash/EUR")) == ("0", "0.5") and world.sum() == 0
+
+
+def test_a_plan_that_sells_credit_grants_it_with_its_invoice(tmp_path: Path) -> None:
+    pack = '[[charges]]\nname = "pack"\ntype = "prepaid"\nprice = "10"\ncredit = "12"\nexpires_days = 60\n'
+    world = made(tmp_path, PLAN + STANDARD + pack)
+    (body,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    assert (body["kind"], body["due"]) == ("advance", "10")
+    assert world.balances() == {"customer/acme/prepaid": "-12", "customer/acme/receivable": "10", "waived/EUR": "2"}
+    assert wallet.listed(world.store, "acme")["grants"][0]["left"] == "12"
+    world.use(100)
+    world.turn("2026-12-02")
+    (closed,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    assert (closed["total"], closed["prepaid"], closed["due"]) == ("11", "1", "10") and world.sum() == 0
+
+
+def test_prices_that_hold_the_tax_pay_it_out_of_the_revenue(tmp_path: Path) -> None:
+    world = taxed(tmp_path, prices="inclusive")
+    body = invoice(world, 119)
+    assert (body["net"], body["tax"], body["total"], body["due"]) == ("1", "0.19", "1.19", "1.19")
+    assert world.balances() == {"customer/acme/receivable": "1.19", "revenue/EUR": "-1", "tax/EUR": "-0.19"}
+    note(world, body["number"], 1, "1.19")
+    assert world.balances() == {}
+
+
+def test_reverse_charge_has_no_tax_and_its_note(tmp_path: Path) -> None:
+    world = taxed(tmp_path, country="FR", tax_id="FR123")
+    body = invoice(world)
+    assert (body["tax"], body["total"]) == ("0", "1")
+    assert body["taxes"] == [
+        {"name": "VAT 0 %, reverse charge", "percent": "0", "base": "1", "amount": "0", "note": seller.REVERSE_CHARGE}
+    ]
+
+
+def test_a_country_without_a_row_is_not_guessed(tmp_path: Path) -> None:
+    world = taxed(tmp_path, country="SE")
+    world.use(1)
+    world.turn("2026-12-02")
+    with pytest.raises(BillingError, match=r'tax: found no rate for "SE" on 2026-11-30, the table has DE, FR'):
+        closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)
+
+
+def test_tax_is_rounded_per_line_or_per_document_as_the_table_says(tmp_path: Path) -> None:
+    plan = PLAN + "".join(
+        f'[[charges]]\nname = "c{place}"\ntype = "standard"\nprice = "0.13"\nunit = "{unit}"\n'
+        for place, unit in enumerate(("requests", "rows", "output_tokens"))
+    )
+    totals = []
+    for rounding in ("line", "document"):
+        world = taxed(tmp_path / rounding, rounding=rounding, plan=plan)
+        world.use(1, units={"requests": 1, "rows": 1, "output_tokens": 1})
+        totals.append(invoice(world, 0)["tax"])
+    assert totals == ["0.06", "0.07"]  # 3 x round(0.0247), round(0.0741)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('country = "DE"\npay', 'country = "Germany"\npay', "two capital letters"), ('rate = "19"', "rate = 19", "wanted text in quotes"),
+        ('rate = "19"', 'rate = "101"', "allowed: 0 to 100"), ('rate = "19"', 'rate = "nan"', "wanted a decimal"),
+        ("[tax]", "[taxes]", 'Did you mean "tax"'),
+        ('name = "Seller"', "", '"name" is missing'), ("payment", 'invoice_number = "{number}"\npayment', "wanted letters"),
+        ("payment", 'invoice_number = "{year}/{number}"\npayment', "wanted letters"),
+        ("payment", "due_days = 400\npayment", "allowed: 0 to 365"),
+        ("from = 2021-01-01", 'from = "2021"', "wanted a date"), ("[tax]", '[tax]\nprices = "gross"', "allowed: exclusive, inclusive"),
+    ],
+)  # fmt: skip
+def test_a_wrong_seller_file_names_the_key(old: str, new: str, words: str) -> None:
+    with pytest.raises(BillingError, match=words) as raised:
+        seller.of(tomllib.loads(TAXED.replace(old, new, 1)), "seller.toml")
+    assert str(raised.value).startswith("seller.toml")
+
+
+def test_the_example_of_the_message_is_a_seller(tmp_path: Path) -> None:
+    with pytest.raises(BillingError, match="an invoice says who sells") as raised:
+        seller.read(tmp_path / "seller.toml")
+    (tmp_path / "seller.toml").write_text(seller.EXAMPLE, encoding="utf-8")
+    assert seller.EXAMPLE in str(raised.value) and seller.read(tmp_path / "seller.toml").rates[1].reverse_charge
