@@ -1,6 +1,6 @@
 """Runs documentation: the fenced blocks of a Markdown page, in order, in an empty folder.
 
-    ```yaml      whose first line is `# NAME` is written to the file NAME (also ```python and ```csv)
+    ```yaml      whose first line is `# NAME` is written to the file NAME (also ```toml, ```python and ```csv)
     ```console   lines with `$ ` are run; what stands below must be their output
     ```python    without such a first line is run as a script; a ```text block right after it must be its output
 
@@ -109,7 +109,7 @@ class Walkthrough:
         count = 0
         for block, following in zip(blocks, [*blocks[1:], Block("", "", 0)], strict=True):
             where = f"{page.name}:{block.line}"
-            named = NAMED.match(block.text) if block.language in ("yaml", "python", "csv", "jsonl") else None
+            named = NAMED.match(block.text) if block.language in ("yaml", "toml", "python", "csv", "jsonl") else None
             if named:
                 self._write(named[1], block)
             elif block.language == "console":
