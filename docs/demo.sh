@@ -86,6 +86,59 @@ del rows[0]["mean radius"]
 rows[1]["mean texture"] = "rough"
 print(json.dumps(call("/v1/models/breast-cancer:predict", {"rows": rows[:2]}), indent=2))
 PYTHON
+
+say "6. Sell it: a price, a customer, a key, a budget; then use, bill, margin, proof"
+mkdir -p plans
+cat > plans/team.toml <<'TOML'
+name = "team"
+version = 1
+currency = "EUR"
+period = "month"
+[[fees]]
+name = "base"
+amount = "49.00"
+[[charges]]
+name = "answers"
+type = "standard"
+unit = "rows"
+price = "0.02"
+TOML
+cat > runs/seller.toml <<'TOML'
+name = "Northwind Models GmbH"
+address = ["Beispielweg 7", "10115 Berlin"]
+country = "DE"
+TOML
+show lode plans add plans/team.toml
+lode customers add acme --name "Acme Clinic" --currency EUR --country DE > customer.txt
+lode plans subscribe acme team > subscription.txt
+lode keys create acme --json > acme.json
+show lode keys limit organisation/acme "5.00 EUR/month"
+python - "$port" <<'PYTHON'
+# The customer asks 300 times; the budget is for 250.
+import collections
+import http.client
+import json
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+
+time.sleep(2)  # running servers see new keys within two seconds
+body = json.dumps({"rows": pl.read_csv("patients.csv").head(1).to_dicts()})
+headers = {"Authorization": f"Bearer {json.loads(Path('acme.json').read_text())['key']}", "Content-Type": "application/json"}
+line, counts = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1])), collections.Counter()
+for _ in range(300):
+    line.request("POST", "/v1/models/breast-cancer:predict", body, headers)
+    answer = line.getresponse()
+    answer.read()
+    counts[answer.status] += 1
+print(f"{counts[200]} answered, {counts[402]} refused: the budget is used up")
+PYTHON
+show lode usage acme
+show lode bill acme --interim
+show lode margin --price-per-hour "0.12 EUR"
+show lode audit verify
 kill "$server"
 wait "$server" || true
 server=""
