@@ -98,22 +98,24 @@ def lode_app(delay_s: float, folder: Path) -> Any:
         async with gate.running():
             yield
 
-    return App([route(Relay(desk, Endpoint("POST", PATH))), *own_routes(desk)], lifespan, not_routed)
+    app = App([route(Relay(desk, Endpoint("POST", PATH))), *own_routes(desk)], lifespan, not_routed)
+    app.state.service = desk
+    return app
 
 
 def serve(lane: str, port: int, delay_s: float, folder: Path) -> None:
     """One lane, until it is stopped."""
-    import gc
+    if lane == "echo":
+        import uvicorn
 
-    import uvicorn
+        uvicorn.run(echo_app(delay_s), port=port, log_level="warning", lifespan="off", access_log=False, server_header=False)
+        return
+    from lode.app.listening import listen, run_app
+    from lode.app.service import ServeOptions
 
-    app = echo_app(delay_s) if lane == "echo" else lode_app(delay_s, folder)
-    lifespan = "off" if lane == "echo" else "on"
-    # As `lode.app.service.run_app` does; it does not matter to the echo.
-    sys.setswitchinterval(0.001)
-    gc.collect()
-    gc.freeze()
-    uvicorn.run(app, port=port, log_level="warning", access_log=False, lifespan=lifespan, server_header=False, proxy_headers=False)  # type: ignore[arg-type]
+    app, options = lode_app(delay_s, folder), ServeOptions(port=port)
+    with listen(options) as listener:
+        run_app(app, options, listener)
 
 
 @contextlib.contextmanager

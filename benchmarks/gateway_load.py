@@ -26,7 +26,7 @@ class Client(asyncio.Protocol):
         self.request = request
         self.buffer = b""
         self.seconds: list[float] = []
-        self.failed = 0
+        self.failed = self.total = 0
         self.stopping = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -49,6 +49,7 @@ class Client(asyncio.Protocol):
             return
         if self.buffer.startswith(b"HTTP/1.1 200"):
             self.seconds.append(time.perf_counter() - self.started)
+            self.total += 1
         else:
             self.failed += 1
         self.buffer = b""
@@ -80,13 +81,15 @@ async def load(port: int, path: str, key: str, num_clients: int, seconds: float)
         client.stopping = True
     await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), 60)
     failed = sum(client.failed for client in clients)
+    total = sum(client.total for client in clients)
     if not times:
-        return {"per_s": 0.0, "p50_ms": 0.0, "p99_ms": 0.0, "failed": failed}
+        return {"per_s": 0.0, "p50_ms": 0.0, "p99_ms": 0.0, "failed": failed, "total": total}
     return {
         "per_s": round(len(times) / taken, 1),
         "p50_ms": round(1e3 * times[len(times) // 2], 2),
         "p99_ms": round(1e3 * times[int(len(times) * 0.99)], 2),
         "failed": failed,
+        "total": total,
     }
 
 

@@ -91,9 +91,7 @@ class Desk:
         """Who calls. Errors: RequestError 401 and 403; 503 once the server was told to stop."""
         caller = await self.gate.authorize(headers)
         if self.draining:
-            raise RequestError(
-                503, "stopping", "the server is stopping.", headers=[(b"retry-after", b"1"), (b"connection", b"close")]
-            )
+            raise RequestError(503, "stopping", "the server is stopping.", headers=[(b"retry-after", b"1")])
         return caller
 
 
@@ -115,7 +113,7 @@ class Answering(ABC):
                 status, body, extra = await self.answer(headers, receive, request_id, started)
                 if isinstance(body, Stream):
                     begun = body
-                    status = await self._stream(send, body, status, [*extra, (b"x-request-id", request_id)])
+                    status = await self._stream(send, body, status, [*extra, *self._last(request_id)])
             # The one broad catch: what we did wrong costs one request, is logged with its id, is a 500 to the client.
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, RequestError):
@@ -128,13 +126,18 @@ class Answering(ABC):
             desk.monitor.request(self.endpoint.path, status, time.perf_counter() - started)
             desk.answered += 1
             if status != 499 and isinstance(body, bytes):
-                await _send(send, status, body, [*extra, (b"x-request-id", request_id)])
+                await _send(send, status, body, [*extra, *self._last(request_id)])
         finally:
             desk.active -= 1
 
     @abstractmethod
     async def answer(self, headers: Mapping[bytes, bytes], receive: Receive, request_id: bytes, started: float) -> Reply:
         """The good answer. Errors: RequestError."""
+
+    def _last(self, request_id: bytes) -> Headers:
+        """Headers of every answer. Once the server was told to stop, its client is told to send nothing more on this connection."""
+        own = (b"x-request-id", request_id)
+        return (own, (b"connection", b"close")) if self.desk.draining else (own,)
 
     def failed(self, failure: RequestError, request_id: bytes) -> Reply:
         """Status, body and headers of a bad answer."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lode.core.errors import ServeError
-from lode.core.types import ColumnSchema, Problem
+from lode.core.types import ColumnSchema, Problem, quick
 
 if TYPE_CHECKING:
     import polars as pl
@@ -238,7 +238,7 @@ class Caller:
     kind: str = "customer"
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Asked:
     """What a request asks for: known once its body was read, before the model runs.
 
@@ -266,7 +266,7 @@ class Kept:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Usage:
     """What one request took that reached the model. seconds: from its head to the end of its answer.
 

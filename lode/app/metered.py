@@ -114,15 +114,15 @@ class Metered(Answering, Generic[T]):
 
     def _asked(self, order: Order[T], headers: Mapping[bytes, bytes], body: bytes) -> Asked:
         """Errors: RequestError 400 for an Idempotency-Key that is none."""
-        given = headers.get(b"idempotency-key")
+        given, most = headers.get(b"idempotency-key"), {**order.most, "request_bytes": len(body)}
         if given is None:
             id = f"{self._ids}{next(self._numbers):x}"
-            return Asked(id, order.model, order.most, False, "", order.cost_most, order.cost_currency)
+            return Asked(id, order.model, most, False, "", order.cost_most, order.cost_currency)
         if not given or len(given) > _LONGEST_KEY or not given.isascii() or not given.decode("ascii").isprintable():
             text = f"Idempotency-Key: found {len(given)} bytes, wanted 1 to {_LONGEST_KEY} printable ASCII characters. Send another one."
             raise RequestError(400, "invalid_idempotency_key", text)
         fingerprint = hashlib.sha256(self.endpoint.path.encode() + b"\0" + body).hexdigest()
-        return Asked(given.decode("ascii"), order.model, order.most, True, fingerprint, order.cost_most, order.cost_currency)
+        return Asked(given.decode("ascii"), order.model, most, True, fingerprint, order.cost_most, order.cost_currency)
 
 
 class _Run(Generic[T]):

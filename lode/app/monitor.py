@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -13,8 +18,36 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
+class _Requests(Collector):
+    """Requests by route and status, and how long they took: plain numbers, turned into metrics when they are asked for."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, int], int] = {}
+        self._seconds: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+
+    def add(self, route: str, status: int, seconds: float) -> None:
+        name = (route, status)
+        self._counts[name] = self._counts.get(name, 0) + 1
+        if route not in self._sums:
+            self._seconds[route], self._sums[route] = [0] * (len(SECONDS) + 1), 0.0
+        self._seconds[route][bisect_left(SECONDS, seconds)] += 1
+        self._sums[route] += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        counter = CounterMetricFamily("lode_requests", "Requests answered.", labels=["route", "status"])
+        for (route, status), count in self._counts.items():
+            counter.add_metric([route, str(status)], count)
+        yield counter
+        histogram = HistogramMetricFamily("lode_request_seconds", "From first byte to answer.", labels=["route"])
+        bounds = [*(str(float(bound)) for bound in SECONDS), "+Inf"]
+        for route, counts in self._seconds.items():
+            histogram.add_metric([route], list(zip(bounds, accumulate(counts), strict=True)), self._sums[route])
+        yield histogram
+
+
 class Monitor:
-    """Counters that every service has. Children of labelled metrics are looked up once and kept: that is most of their cost."""
+    """Counters that every service has."""
 
     def __init__(self, *, name: str, version: int | None, hash: str):
         self.registry = CollectorRegistry()
@@ -22,24 +55,13 @@ class Monitor:
         Gauge("lode_model_info", "The model that is served.", ["name", "version", "hash"], registry=registry).labels(
             name, str(version), hash
         ).set(1)
-        self._requests = Counter("lode_requests", "Requests answered.", ["route", "status"], registry=registry)
-        self._seconds = Histogram(
-            "lode_request_seconds", "From first byte to answer.", ["route"], buckets=SECONDS, registry=registry
-        )
+        self._requests = _Requests()
+        registry.register(self._requests)
         self._rejected = Counter("lode_rejected_requests", "Requests answered with an error.", ["reason"], registry=registry)
-        self._request_children: dict[tuple[str, int], Counter] = {}
-        self._second_children: dict[str, Histogram] = {}
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        counter = self._request_children.get((route, status))
-        if counter is None:
-            counter = self._request_children[route, status] = self._requests.labels(route, str(status))
-        histogram = self._second_children.get(route)
-        if histogram is None:
-            histogram = self._second_children[route] = self._seconds.labels(route)
-        counter.inc()
-        histogram.observe(seconds)
+        self._requests.add(route, status, seconds)
 
     def rejected(self, reason: str) -> None:
         """A request was answered with an error."""

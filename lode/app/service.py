@@ -6,27 +6,25 @@ applications on Starlette's router, with no middleware in between.
 
 from __future__ import annotations
 
-import gc
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from lode.app.answering import Describe, Desk
+from lode.app.answering import Describe
 from lode.app.batching import Batcher
 from lode.app.contracts import Gate, Protocol, Servable
 from lode.app.endpoints import Predict, Service
 from lode.app.engine import Engine
 from lode.app.language.options import LanguageServeOptions
+from lode.app.listening import listen as listen
+from lode.app.listening import run_app as run_app
 from lode.app.metering.open_gate import OpenGate
 from lode.app.monitor import RowMonitor
 from lode.app.outcomes import Outcomes
@@ -84,8 +82,6 @@ class ServeOptions:
 
 Options = ServeOptions | LanguageServeOptions | UpstreamServeOptions
 
-_BACKLOG = 2048
-_SWITCH_S = 0.001
 
 
 def create_app(model: Servable, options: ServeOptions, gate: Gate) -> Starlette:
@@ -211,56 +207,6 @@ def _upstream_app(model: UpstreamModel, options: UpstreamServeOptions, gate: Gat
     return create_upstream_app(model, options, gate, secret_folders(runs, model.card))
 
 
-def run_app(app: Starlette, options: Options, listener: socket.socket) -> int:
-    """Answer on a bound socket until SIGTERM or SIGINT, finish what is open, and return how many requests were answered."""
-    # A commit goes in and out of SQLite some twenty times, and would wait 5 ms for the event loop's thread each time.
-    sys.setswitchinterval(_SWITCH_S)
-    # What was made so far stays: the collector need not look at the model and its libraries again and again.
-    gc.collect()
-    gc.freeze()
-    _Server(app, options).run(sockets=[listener])
-    desk: Desk = app.state.service
-    return desk.answered
-
-
-class _Server(uvicorn.Server):
-    """uvicorn with a stop in two steps: first not ready and finishing, then gone; the process ends with 0."""
-
-    def __init__(self, app: Starlette, options: Options):
-        config = uvicorn.Config(
-            app,
-            lifespan="on",
-            ws="none",
-            access_log=False,
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        super().__init__(config)
-        self._service: Desk = app.state.service
-        self._grace_s = options.grace_s
-        self._deadline: float | None = None
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain. Second: go. (uvicorn would raise the signal again at the end, and exit with it.)"""
-        if self._deadline is not None:
-            self.should_exit = self.force_exit = True
-            return
-        self._service.draining = True
-        self._deadline = time.monotonic() + self._grace_s
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            # What is open still hears that it is not complete: uvicorn waits a moment for it.
-            self._service.overdue()
-            self.should_exit = True
-        elif self._deadline is not None and self._service.active == 0:
-            self.should_exit = True
-        return await super().on_tick(counter)
-
-
 def _options(model: Loaded, host: str | None, port: int | None, runs: Path, adapters: Mapping[str, str | Path] | None) -> Options:
     """The file's `serve:` section, which the artifact's card carries, and what was said at the start."""
     written: dict[str, Any] = dict(model.card.get("serve") or {})
@@ -285,25 +231,6 @@ def _kind(model: Loaded) -> type[Options]:
     if hasattr(model, "providers"):
         return UpstreamServeOptions
     return LanguageServeOptions if hasattr(model, "tokenizer") else ServeOptions
-
-
-def listen(options: Options) -> socket.socket:
-    """A listening socket, so that a taken port is an error of ours before anything else happens."""
-    where = f"--host {options.host} --port {options.port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
-        raise ServeError(f"{where}: no such address ({error}). Try --host 127.0.0.1.") from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # From here on clients wait instead of being refused, however long the rest of the start takes.
-        listener.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise ServeError(f"{where}: cannot listen there ({error}). Choose another --port; 0 takes a free one.") from None
-    return listener
 
 
 @contextmanager

@@ -40,6 +40,13 @@ def clock_us() -> int:
     return time.time_ns() // 1000
 
 
+def amount(text: str, currency: str) -> str:
+    """An exact amount for people: "1,234.50 EUR"; what is finer than a coin is shown whole."""
+    from lode.core import money
+
+    return money.shown(money.parse(text, "amount", least=None), currency)
+
+
 def columns(rows: Iterable[Sequence[Any]]) -> str:
     """Rows of cells as lines in columns."""
     texts = [[str(cell) for cell in row] for row in rows]

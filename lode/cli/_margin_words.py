@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 _FIGURES = ("requests", "revenue", "cost", "gross_profit", "gross_margin", "cost_per_1000")
@@ -13,7 +14,7 @@ def margin(found: dict[str, Any]) -> str:
     rows = [[*(str(line[word]) or "-" for word in by), *_figures(line)] for line in found["lines"]]
     rows.append(["total", *([""] * (len(by) - 1)), *_figures(found["total"])])
     head = [*by, *(name.replace("_", " ") for name in _FIGURES), ""]
-    text = [f"{found['from'][:10]} to {found['to'][:10]}, {currency}", *_table(head, rows, len(by))]
+    text = [f"{_span(found)}, {currency}", *_table(head, rows, len(by))]
     if found["losing"]:
         names = ", ".join(f"{item['customer']} ({figure(item['gross_profit'])})" for item in found["losing"])
         text.append(f"Customers that lose money: {names}.")
@@ -30,23 +31,33 @@ def simulated(found: dict[str, Any]) -> str:
     rows = [[line["customer"], str(line["requests"]), *(figure(line[name]) for name in sums)] for line in found["customers"]]
     rows.append(["total", "", *(figure(found[name]) for name in sums)])
     text = [
-        f"{found['from'][:10]} to {found['to'][:10]} under {found['plan']}, {found['currency']}; nothing was changed",
+        f"{_span(found)} under {found['plan']}, {found['currency']}; nothing was changed",
         *_table(["customer", "requests", "was", "would be", "difference"], rows, 1),
         f"{found['pay_more']} would pay more, {found['pay_less']} less. Fees, minimums and taxes come on top.",
     ]
     if found["without_plan"]:
         text.append(f"{found['without_plan']} requests without a plan are left out.")
+    if found["other_currencies"]:
+        names = ", ".join(f"{customer} ({currency})" for customer, currency in sorted(found["other_currencies"].items()))
+        text.append(f"Left out, because they pay in another currency: {names}.")
     return "\n".join(text)
 
 
+def _span(found: dict[str, Any]) -> str:
+    from lode.app.economics.readings import moment_of
+
+    return f"{moment_of(found['from'])} to {moment_of(found['to'])} UTC"
+
+
 def figure(value: Any) -> str:
-    """At most six places, for people."""
+    """At most six places, for people; of what is smaller, the first figure that says something: no cost reads as none."""
     if value is None:
         return "-"
-    written = str(value)
-    if "." not in written:
-        return written
-    return f"{float(written):.6f}".rstrip("0").rstrip(".") or "0"
+    exact = Decimal(str(value))
+    if exact == exact.to_integral_value():
+        return f"{exact:f}".partition(".")[0]
+    places = max(6, -exact.adjusted())
+    return f"{exact:.{places}f}".rstrip("0").rstrip(".")
 
 
 def _figures(line: dict[str, Any]) -> list[str]:

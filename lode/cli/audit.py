@@ -8,7 +8,7 @@ from typing import Any
 
 from lode.cli.options import add_books, runs_folder
 
-EPILOG = """what:
+EPILOG = """actions:
   verify       count every entry's hash again, and compare balances, documents, usage and counters with a replay
   checkpoint   print or store the journal's length and last hash, signed: keep it where this machine cannot write
   show         the entries, newest last"""
@@ -17,7 +17,7 @@ EPILOG = """what:
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EPILOG
-    parser.add_argument("what", choices=("verify", "checkpoint", "show"), help="see below")
+    parser.add_argument("what", choices=("verify", "checkpoint", "show"), metavar="ACTION", help="verify, checkpoint or show: see below")
     parser.add_argument(
         "--checkpoint", action="append", default=[], metavar="PLACE",
         help="verify: a checkpoint's file, or a folder or url of them; may be repeated (default: RUNS/checkpoints where there is one)",
@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actor", default="", metavar="WHO", help="show: done by user:..., key:..., cli, system")
     parser.add_argument("--kind", default="", metavar="WORD", help="show: key, key.create, invoice, ...")
     parser.add_argument("--from", dest="after", metavar="TIME", help="show: from 2026-11-01 or 2026-11-01T09:00:00Z on")
-    parser.add_argument("--to", dest="before", metavar="TIME", help="show: until then (a date: until its end)")
+    parser.add_argument("--to", dest="before", metavar="TIME", help="show: until then; not included")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="show: the newest N (default: 100)")
     add_books(parser)
 
@@ -58,7 +58,7 @@ def _show(args: argparse.Namespace) -> dict[str, Any]:
 
     wanted = Wanted(
         args.organisation, args.actor, args.kind, at(args.after, "--from") if args.after else None,
-        at(args.before, "--to", end=True) if args.before else None, args.limit,
+        at(args.before, "--to") if args.before else None, args.limit,
     )  # fmt: skip
     with evidence(args.books, runs_folder(args)) as session:
         return {"entries": entries(session, wanted)}

@@ -104,7 +104,7 @@ def show(result: dict[str, Any]) -> str:
             [row[name] for name in ("number", "organisation", "kind", "period", "total", "open", "currency", "status")]
             for row in result["invoices"]
         ]
-        heading = ["number", "customer", "kind", "period", "total", "open", "", "status"]
+        heading = ["number", "customer", "kind", "period", "total", "open", "currency", "status"]
         return actions.columns([heading, *rows]) if rows else "no invoice was issued yet"
     parts = [_shown(body) for body in result["issued"]] or ["nothing is due"]
     parts += [f"status: {row['status']}, open {row['open']}" for row in result.get("standing", {}).values()]

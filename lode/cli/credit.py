@@ -139,11 +139,11 @@ def show(result: dict[str, Any]) -> str:
     """One thing, line by line."""
     if "grants" in result:
         rows = [
-            [row["grant"], row["left"], row["amount"], row["priority"], "given" if row["given"] else "paid"]
+            [row["grant"], row["left"], row["amount"], row["priority"], "given" if row["given"] else "paid", row["expires"] or "never"]
             for row in result["grants"]
         ]
-        table = actions.columns([["grant", "left", "of", "priority", ""], *rows])
-        return f"{table}\nbalance {result['balance']} {result['currency']}"
+        table = actions.columns([["grant", "left", "of", "priority", "kind", "expires"], *rows])
+        return f"{table}\nbalance {actions.amount(result['balance'], result['currency'])}"
     if "expired" in result:
         return (
             "\n".join(f"{row['organisation']}  {row['grant']}  {row['amount']} {row['currency']}" for row in result["expired"])

@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     user = made.add("user", _user, "give a person a role, or take it away; refuse a login")
     user.add_argument("person", metavar="EMAIL", help="or the id, usr_...")
     user.add_argument("--name", help="of the person")
-    user.add_argument("--organisation", metavar="NAME", help="where the role holds")
+    user.add_argument("--organisation", metavar="CUSTOMER", help="where the role holds")
     role = user.add_mutually_exclusive_group(required=True)
     role.add_argument("--role", help="owner, admin, developer, billing, viewer; none takes it away")
     role.add_argument(
@@ -83,7 +83,7 @@ def _add(args: argparse.Namespace) -> dict[str, Any]:
     from lode.app.access import organisations
 
     fields = {**_given(args), "currency": args.currency, "kind": "own" if args.own else "customer"}
-    with opened(args) as store:
+    with opened(args, make=True) as store:
         return organisations.add(store, actions.ACTOR, args.organisation, fields, now_us=actions.clock_us)
 
 
@@ -119,13 +119,25 @@ def _status(args: argparse.Namespace) -> dict[str, Any]:
         return verb(store, actions.ACTOR, args.organisation, args.reason, now_us=actions.clock_us)
 
 
+def _titled(args: argparse.Namespace) -> str:
+    """The title of a new project or account. Errors: BillingError where there is none."""
+    from lode.core.errors import BillingError
+
+    if args.name is None:
+        raise BillingError(
+            f"lode customers {args.action}: found no TITLE, wanted one of a new {args.action}, or --close ID. "
+            f"Those that are there: lode customers show {args.organisation}."
+        )
+    return str(args.name)
+
+
 def _project(args: argparse.Namespace) -> dict[str, Any]:
     from lode.app.access import members
 
     with opened(args) as store:
         if args.close is not None:
             return members.close_project(store, actions.ACTOR, args.organisation, args.close, now_us=actions.clock_us)
-        return members.add_project(store, actions.ACTOR, args.organisation, args.name or "", now_us=actions.clock_us)
+        return members.add_project(store, actions.ACTOR, args.organisation, _titled(args), now_us=actions.clock_us)
 
 
 def _account(args: argparse.Namespace) -> dict[str, Any]:
@@ -134,17 +146,20 @@ def _account(args: argparse.Namespace) -> dict[str, Any]:
     with opened(args) as store:
         if args.close is not None:
             return members.close_account(store, actions.ACTOR, args.organisation, args.close, now_us=actions.clock_us)
-        return members.add_account(store, actions.ACTOR, args.organisation, args.name or "", args.role, now_us=actions.clock_us)
+        return members.add_account(store, actions.ACTOR, args.organisation, _titled(args), args.role, now_us=actions.clock_us)
 
 
 def _user(args: argparse.Namespace) -> dict[str, Any]:
     from lode.app.access import members
+    from lode.core.errors import BillingError
 
+    if args.role is not None and args.organisation is None:
+        raise BillingError("lode customers user: found --role without --organisation, wanted both. Say where the role holds.")
     word = next(word for word in ("role", "operator", "login") if getattr(args, word) is not None)
     value = getattr(args, word)
     fields = {"id" if args.person.startswith("usr_") else "email": args.person, word: "" if value == "none" else value}
     fields |= {key: getattr(args, key) for key in ("name", "organisation") if getattr(args, key) is not None}
-    with opened(args) as store:
+    with opened(args, make=True) as store:
         return members.set_user(store, actions.ACTOR, fields, now_us=actions.clock_us)
 
 
@@ -158,8 +173,8 @@ def show(result: dict[str, Any]) -> str:
     """A table, or one thing line by line."""
     if "organisations" in result:
         words = ("organisation", "status", "currency", "zone", "name")
-        table = actions.columns([item[word] for word in words] for item in result["organisations"])
-        return table or "no customers yet. Add one: lode customers add NAME --currency EUR"
+        rows = [[item[word] for word in words] for item in result["organisations"]]
+        return actions.columns([words, *rows]) if rows else "no customers yet. Add one: lode customers add NAME --currency EUR"
     tables = {"projects", "accounts", "users", "limits"}
     text = actions.lines({key: _cell(value) for key, value in result.items() if key not in tables and key not in _HIDDEN})
     for key in sorted(tables & set(result)):

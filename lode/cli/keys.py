@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--scope",
         action="append",
         metavar="WORD",
-        help="predict, outcomes, usage:read, admin:read, admin; may be repeated (default: predict)",
+        help="predict, outcomes, usage:read, admin:read, admin, platform; may be repeated (default: predict)",
     )
     new.add_argument("--model", action="append", metavar="NAME", help="a model that it may call; may be repeated (default: all)")
     new.add_argument("--expires", metavar="WHEN", help="90d, 2027-01-31 or 2027-01-31T12:00:00+00:00 (default: never)")
@@ -92,24 +92,32 @@ def _revoke(args: argparse.Namespace) -> dict[str, Any]:
 
 def _limit(args: argparse.Namespace) -> dict[str, Any]:
     from lode.app.access import limits
+    from lode.core.errors import BillingError
 
+    if args.none and (args.subject is None or args.limits):
+        raise BillingError("lode keys limit: found --none without a SUBJECT alone, wanted one. Write lode keys limit SUBJECT --none.")
     with opened(args) as store:
         if args.limits or args.none:
             written = [] if args.none else args.limits
             return limits.set_limits(store, actions.ACTOR, args.subject, written, now_us=actions.clock_us)
-        found = limits.show_limits(store)
-        rows = [row for row in found["limits"] if args.subject in (None, row["subject"])]
-        return {"limits": rows}
+        if args.subject is not None:
+            with store.view() as session:
+                limits.owner_of(session, args.subject)  # refuses what does not exist
+        return {"limits": [row for row in limits.show_limits(store)["limits"] if args.subject in (None, row["subject"])]}
 
 
 def show(result: dict[str, Any]) -> str:
     """A new key with what to do with it, a table, or one thing line by line."""
     if "keys" in result:
         rows = [
-            (item["id"], item["organisation"], item["state"], " ".join(item["scopes"]), item["expires"] or "never", item["name"])
+            (
+                item["id"], item["organisation"], " ".join(secret["begins"] for secret in item["secrets"]), item["state"],
+                " ".join(item["scopes"]), item["expires"] or "never", item["name"],
+            )
             for item in result["keys"]
-        ]
-        return actions.columns(rows) or "no keys. Make one: lode keys create CUSTOMER"
+        ]  # fmt: skip
+        heading = ("key", "customer", "begins", "state", "scopes", "expires", "name")
+        return actions.columns([heading, *rows]) if rows else "no keys. Make one: lode keys create CUSTOMER"
     if "subject" in result:
         return actions.columns((result["subject"], text) for text in result["limits"]) or f"{result['subject']}: no limits"
     if "limits" in result:

@@ -39,7 +39,34 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting, so that --json holds for wrong command lines too."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}. See `{self.prog} --help`.")
+        wanted = "the following arguments are required: "
+        if message.startswith(wanted):
+            chosen = [action for action in self._actions if action.required and action.choices and not action.option_strings]
+            words = "".join(f"; {_title(action)} is one of {', '.join(map(str, action.choices or ()))}" for action in chosen)
+            message = f"found no {message.removeprefix(wanted)}, which is needed{words}"
+        raise UsageError(f"{self.prog}: {message}{'' if message.endswith('?') else '.'} See `{self.prog} --help`.")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """In our words, with the nearest one: argparse's differ between versions of Python."""
+        allowed = [str(choice) for choice in action.choices or ()]
+        if allowed and str(value) not in allowed:
+            told = f'found "{value}" for {_title(action)}, allowed: {", ".join(allowed)}.{near_miss(str(value), allowed)}'
+            self.error(told.rstrip("."))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Also of an action of a verb (`lode keys create`): what it does not take is refused with its own options beside it."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            options = [name for action in self._actions for name in action.option_strings]
+            raise UsageError(
+                f'{self.prog}: found "{left[0]}", which it does not take.{near_miss(left[0], options)} See `{self.prog} --help`.'
+            )
+        return found, left
+
+
+def _title(action: argparse.Action) -> str:
+    """How a person knows an argument."""
+    return action.option_strings[0] if action.option_strings else str(action.metavar or action.dest)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,14 +138,9 @@ def _perform(verb: str, words: list[str]) -> int:
     module.add(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     try:
-        args, left = parser.parse_known_args(words)
+        args = parser.parse_args(words)
     except SystemExit as done:  # --help has printed
         return int(done.code or 0)
-    if left:
-        options = [name for action in parser._actions for name in action.option_strings]
-        raise UsageError(
-            f'lode {verb}: found "{left[0]}", which it does not take.{near_miss(left[0], options)} See `lode {verb} --help`.'
-        )
     return _print_result(module, args)
 
 

@@ -35,11 +35,26 @@ def add_books(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
 
 
-def opened(args: argparse.Namespace) -> Store:
-    """What `--books` names, else the books in `--runs`; made where there are none. To be closed: `with opened(args) as store:`."""
-    from lode.app.books.open import open_books
+def opened(args: argparse.Namespace, *, make: bool = False) -> Store:
+    """What `--books` names, else the books in `--runs`. To be closed: `with opened(args) as store:`.
 
-    return open_books(args.books, runs_folder(args))
+    make: where there are none. Not by default: in the wrong folder, or with a misspelt name, a customer would seem to have used nothing.
+    Errors: BooksError.
+    """
+    from lode.app.books.open import FILE, open_books
+    from lode.core.errors import BooksError
+
+    runs = runs_folder(args)
+    path = runs / FILE if args.books is None else Path(args.books)
+    if args.books is None or "://" not in args.books:
+        if path.is_dir():
+            raise BooksError(f"{path}: found a folder, wanted the file of the books, such as {path / FILE}. Name it with --books.")
+        if not make and not path.exists():
+            raise BooksError(
+                f"{path}: found no books here. `lode customers add`, `lode plans add` and `lode serve` make them; "
+                "or name those that you have with --books LOCATION or --runs DIR."
+            )
+    return open_books(args.books, runs)
 
 
 def spec_path(text: str) -> Path:

@@ -102,7 +102,7 @@ def _add(args: argparse.Namespace) -> dict[str, Any]:
     from lode.app.prices import plan, plans
 
     read = plan.read_plan(args.file)  # before the books are opened, and made
-    with opened(args) as store:
+    with opened(args, make=True) as store:
         return plans.add(store, actions.ACTOR, read, now_us=actions.clock_us)
 
 
@@ -215,18 +215,18 @@ def show(result: dict[str, Any]) -> str:
         done = "added" if result["added"] else "was added before, with the same content"
         return f"plan {result['plan']['name']}, version {result['plan']['version']}: {done}" + warned
     if "plans" in result:
-        rows = [
+        rows = [("plan", "currency", "period", "fees and charges")] + [
             (f"{item['plan']}@{item['version']}", item["currency"], item["period"], ", ".join((*item["fees"], *item["charges"])))
             for item in result["plans"]
         ]
         first = f"\nnew customers begin with {result['default']}" if result["default"] else ""
-        return (actions.columns(rows) or "no plans. Add one: lode plans add plans/team.toml") + first
+        return (actions.columns(rows) if rows[1:] else "no plans. Add one: lode plans add plans/team.toml") + first
     if "subscriptions" in result:
         held = [
             (item["subscription"], f"{item['plan']}@{item['version']}", item["since"], item["until"] or "", item["zone"])
             for item in result["subscriptions"]
         ]
-        return actions.columns(held) or "no subscription"
+        return actions.columns([("subscription", "plan", "since", "until", "zone"), *held]) if held else "no subscription"
     if "coupons" in result and "subscription" not in result:
         return "\n".join(actions.lines(item).replace("\n", "  ") for item in result["coupons"]) or "no coupons"
     if "plan" in result and "hash" in result:
@@ -240,11 +240,13 @@ def _priced(result: dict[str, Any]) -> str:
         (
             line["name"],
             "" if line["quantity"] is None else f"{line['quantity']:,} {line['unit']}",
-            f"{line['amount']} {result['currency']}",
+            actions.amount(line["amount"], result["currency"]),
         )
         for line in result["lines"]
     ]
-    return actions.columns([*rows, ("total", "", f"{result['total']} {result['currency']}")])
+    rows.append(("total", "", actions.amount(result["total"], result["currency"])))
+    width = max(len(row[2]) for row in rows)
+    return actions.columns([(name, quantity, amount.rjust(width)) for name, quantity, amount in rows])
 
 
 def _whole(record: dict[str, Any]) -> str:
@@ -253,6 +255,17 @@ def _whole(record: dict[str, Any]) -> str:
     told = [actions.lines(plain)]
     for word in ("fees", "charges"):
         for item in record[word]:
-            rest = ", ".join(f"{name} {value}" for name, value in item.items() if name != "name")
+            rest = ", ".join(f"{name} {_worded(value)}" for name, value in item.items() if name != "name")
             told.append(f"{word[:-1]} {item['name']}: {rest}")
     return "\n".join(told)
+
+
+def _worded(value: Any) -> str:
+    """A setting of a plan; tiers as in its file, one after another."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return "; ".join(_worded(item) for item in value)
+    if isinstance(value, dict):
+        return " ".join(f"{name.replace('_', ' ')} {_worded(item)}" for name, item in value.items())
+    return str(value)

@@ -53,6 +53,7 @@ def show(result: dict[str, Any]) -> str:
         lines = [
             f"{item['snapshot']}  {item['at']}  {item['files']:>5} files {item['bytes'] / 1e6:>9,.1f} MB"
             + ("" if item["entries"] is None else f"  entry {item['entries']:,}")
+            + ("  damaged: cannot be restored" if item["damaged"] else "")
             for item in result["snapshots"]
         ]
         return "\n".join(lines) or "no snapshot"

@@ -11,7 +11,7 @@ from lode.cli.options import add_books, opened
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("action", choices=("reconcile",), help="compare")
+    parser.add_argument("action", choices=("reconcile",), metavar="ACTION", help="reconcile: compare")
     parser.add_argument(
         "file",
         type=Path,

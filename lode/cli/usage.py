@@ -84,7 +84,11 @@ def show(result: dict[str, Any]) -> str:
     leaks = ", ".join(f"{amount} {currency}" for currency, amount in result["leakage"].items()) or "0"
     parts.append(f"completeness {result['completeness']}, leakage {leaks}" + "".join(_captured(result)))
     if result["quarantined"]:
-        parts.append(f"{result['quarantined']} events are held in quarantine: lode usage --quarantine")
+        parts.append(f"{result['quarantined']:,} events are held in quarantine: lode usage --quarantine")
+    parts += [
+        f"{owner}: {count:,} answered requests without a plan, which nobody pays: lode plans subscribe {owner} PLAN"
+        for owner, count in result["unpriced"].items()
+    ]
     parts += [f"{owner}: {problem}" for owner, books in result["books"].items() for problem in books["problems"]]
     if "file" in result:
         parts.append(f"{result['rows']:,} rows in {result['file']}")

@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--close", metavar="MONTH", help="seal the report of a month, such as 2026-11, or restate it after new outcomes"
     )
     parser.add_argument("--version", type=int, metavar="V", help="whose amounts are used (default: the newest)")
-    parser.add_argument("--customer", metavar="SLUG", help="outcomes: whose requests they are, where the file has no such column")
+    parser.add_argument("--organisation", metavar="CUSTOMER", help="outcomes: whose requests they are, where the file has no such column")
     parser.add_argument("--months", type=int, default=12, metavar="N", help="of the present value (default: 12)")
     parser.add_argument("--discount", default="0.10", metavar="RATE", help="a year, for the present value (default: 0.10)")
     _costing.add_prices(parser)
@@ -101,7 +101,7 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
         raise BillingError("lode worth outcomes: found no file, wanted one. Write lode worth outcomes FILE.")
     sums = {"recorded": 0, "repeated": 0, "requests": 0}
     with opened(args) as store:
-        for place, customer, request_id, items in _requests(args.file, args.customer):
+        for place, customer, request_id, items in _requests(args.file, args.organisation):
             try:
                 found = report(store, ACTOR, customer, request_id, items, now_us=clock_us)
             except BillingError as error:
@@ -116,10 +116,10 @@ def _requests(path: Path, customer: str | None) -> Iterator[tuple[int, str, str,
     """Line, customer, request id and outcomes of requests whose rows stand one after another."""
     begun: tuple[int, str, str, list[dict[str, Any]]] | None = None
     for place, record in _records(path):
-        owner, id = str(record.pop("customer", "") or customer or ""), str(record.pop("request_id", "") or "")
+        owner, id = str(record.pop("organisation", "") or customer or ""), str(record.pop("request_id", "") or "")
         if not owner or not id:
-            wanted = "a customer (a column, or --customer)" if id else "a request_id"
-            raise BillingError(f"{path}:{place}: found no {wanted.removeprefix('a ')}, wanted {wanted}. Add it.")
+            wanted = "an organisation (a column, or --organisation CUSTOMER)" if id else "a request_id"
+            raise BillingError(f"{path}:{place}: found no {wanted.partition(' ')[2]}, wanted {wanted}. Add it.")
         if begun is None or (owner, id) != begun[1:3]:
             if begun is not None:
                 yield begun
@@ -150,7 +150,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _cell(key: str, value: Any) -> Any:
     """Numbers of a CSV as numbers; names and times as they stand."""
-    if key in ("request_id", "customer", "happened") or not isinstance(value, str):
+    if key in ("request_id", "organisation", "happened") or not isinstance(value, str):
         return value
     try:
         number = float(value)

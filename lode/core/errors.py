@@ -8,6 +8,7 @@ LodeError                 the user's fault: printed without a traceback, exit co
 ├── ArtifactError         an artifact or run is missing, damaged, of another format, or fails its parity check
 ├── ServeError            the server cannot start or a request cannot be served
 ├── BillingError          a price, an amount, a plan, a customer or the books cannot be used as asked
+│   ├── NotFoundError     a customer, a key, a plan, an invoice, ... that was named does not exist
 │   ├── BooksError        the books cannot be read or written; nothing was recorded
 │   └── ConflictError     a reference was used before, for something else
 ├── AuditError            the audit log or a checkpoint is not what was written
@@ -53,6 +54,10 @@ class ServeError(LodeError):
 
 class BillingError(LodeError):
     """A price, an amount, a plan, a customer or the books cannot be used as asked."""
+
+
+class NotFoundError(BillingError):
+    """What was named does not exist, or is not to be seen from here."""
 
 
 class BooksError(BillingError):

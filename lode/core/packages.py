@@ -24,6 +24,7 @@ _EXTRAS = {
     "cryptography": "encryption",
     "authlib": "access",
     "joserfc": "access",
+    "msgspec": "admin",
     "ldap3": "access",
     "aiohttp": "upstream",
     "tensorboard": "tensorboard",

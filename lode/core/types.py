@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NewType
+from typing import Any, NewType, TypeVar, dataclass_transform
+
+C = TypeVar("C", bound=type)
 
 ColumnName = NewType("ColumnName", str)
 """An option that names a column of the data."""
@@ -21,6 +23,12 @@ ByteSize = NewType("ByteSize", int)
 
 CURRENCY = re.compile(r"[A-Z]{3}")
 """How `value.currency` is written: ISO 4217."""
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def quick(cls: C) -> C:
+    """A dataclass with slots for what is made at every request: frozen for the type checker only, at run time that took three times as long."""
+    return dataclass(slots=True, unsafe_hash=True)(cls)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ import httpx
 import pytest
 
 from lode.app.contracts import Asked, Caller, Gate, Hold, Kept, Usage
-from lode.app.service import _Server, listen
+from lode.app.listening import Server as _Server
+from lode.app.service import listen
 from lode.app.upstream.breaker import FAILURES, Breaker
 from lode.app.upstream.options import UpstreamServeOptions
 from lode.app.upstream.service import create_upstream_app

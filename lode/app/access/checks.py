@@ -34,10 +34,25 @@ COUNTRIES = frozenset(_COUNTRIES.split())
 
 
 def quoted(value: Any) -> str:
-    """A value for a message: short, and nothing in it that a terminal or a log would obey."""
-    text = str(value)
+    """A value for a message: short, and nothing in it that a terminal or a log would obey. Of lists and objects only what they are."""
+    text = f"a {type(value).__name__}" if isinstance(value, list | tuple | set | frozenset | Mapping) else str(value)
     text = text if len(text) <= 60 else f"{text[:57]}..."
     return '"' + "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text) + '"'
+
+
+def text_of(value: Any) -> str:
+    """The beginning of a text, to look for a near miss; "" for anything else."""
+    return value[:64] if isinstance(value, str) else ""
+
+
+def is_id(value: Any) -> bool:
+    """Whether it can be looked up in the books at all."""
+    return isinstance(value, str) and len(value) <= 64 and value.isascii()
+
+
+def same_address(one: str, other: str) -> bool:
+    """Whether two e-mail addresses are one. Letters of any size only in ASCII: "\u017fam" and "sam" are two people."""
+    return one == other or (one.isascii() and other.isascii() and one.lower() == other.lower())
 
 
 def name(value: Any, where: str = "name") -> str:
@@ -90,7 +105,7 @@ def zone(value: Any, where: str = "zone") -> str:
     try:
         ZoneInfo(text or "?")
     except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        near = near_miss(str(value)[:64], available_timezones())
+        near = near_miss(text_of(value), available_timezones())
         raise BillingError(
             f"{where}: found {quoted(value)}, wanted a time zone like Europe/Berlin or UTC.{near} Correct it."
         ) from None
@@ -101,7 +116,7 @@ def country(value: Any, where: str = "country") -> str:
     """Two capital letters (ISO 3166), or nothing."""
     if value in (None, ""):
         return ""
-    if value not in COUNTRIES:
+    if not isinstance(value, str) or value not in COUNTRIES:
         raise BillingError(f"{where}: found {quoted(value)}, wanted two capital letters of ISO 3166. Write DE, US, JP, ...")
     return str(value)
 
@@ -121,7 +136,7 @@ def one_of(value: Any, allowed: Iterable[str], where: str) -> str:
     words = list(allowed)
     if value not in words:
         raise BillingError(
-            f"{where}: found {quoted(value)}, allowed: {listed(words, 12)}.{near_miss(str(value)[:64], words)} Choose one."
+            f"{where}: found {quoted(value)}, allowed: {listed(words, 12)}.{near_miss(text_of(value), words)} Choose one."
         )
     return str(value)
 

@@ -14,7 +14,7 @@ import orjson
 from lode.app.access import keys, limits, members, organisations
 from lode.app.access.credentials import mark_of, refused
 from lode.app.access.organisations import Organisation
-from lode.app.access.roles import Principal
+from lode.app.access.roles import PLATFORM, Principal
 from lode.app.books.contracts import Document, Session
 from lode.app.contracts import Caller, Limit, RequestError
 from lode.app.prices import plans, subscription
@@ -141,9 +141,11 @@ class Directory:
         return known.caller
 
     def principal(self, caller: Caller) -> Principal:
-        """What a key may do on the admin side: its scopes, within the role of its service account."""
+        """What a key may do on the admin side: its scopes, within the role of its service account, which may be one of the platform."""
         account = self._tables.documents.get((members.ACCOUNT, caller.account))
         role = account.body["role"] if account else "service"
+        if role in PLATFORM:
+            return Principal(f"key:{caller.key}", operator=role if caller.kind == "own" else "", scopes=caller.scopes)
         return Principal(f"key:{caller.key}", {caller.organisation: role}, scopes=caller.scopes)
 
     def limits_of(self, subject: str) -> tuple[Limit, ...]:

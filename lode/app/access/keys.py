@@ -6,15 +6,15 @@ A key keeps its id (and with it limits and usage) through rotations: the documen
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lode.app.access import checks, members, organisations
 from lode.app.access.credentials import hint_of, hmac_of, make_key, mark_of
-from lode.app.access.roles import SCOPES, scopes_of
+from lode.app.access.roles import ALL_SCOPES, Principal, require_equipping, scopes_of
 from lode.app.books import journal
 from lode.app.books.contracts import Act, Document, Session, Store
-from lode.core.errors import BillingError, ConflictError
+from lode.core.errors import BillingError, ConflictError, NotFoundError
 
 KIND = "key"
 _FIELDS = ("name", "project", "account", "scopes", "models", "expires")
@@ -31,14 +31,17 @@ def create(
     *,
     now_us: Callable[[], int],
     key: str | None = None,
+    principal: Principal | None = None,
 ) -> dict[str, Any]:
     """A new key; the answer's "key" is the only time that it is shown. key: one that was made elsewhere (`lode serve --key-file`).
+    principal: who asks; None for the operator's own command line, which may do everything.
 
     fields: name, project (id), account (id), scopes (default: predict), models (default: all), expires (see `checks.instant_us`).
-    Errors: BillingError for values that are not allowed, or scopes beyond the role of the account; ConflictError for closed things.
+    Errors: BillingError for values that are not allowed, or scopes beyond the role of the account; ConflictError for closed things;
+    RequestError 403 for a key that may administer more than `principal`.
     """
     checks.known_keys(fields, _FIELDS, "key")
-    scopes = checks.some_of(["predict"] if fields.get("scopes") is None else fields["scopes"], SCOPES, "scopes")
+    scopes = checks.some_of(["predict"] if fields.get("scopes") is None else fields["scopes"], ALL_SCOPES, "scopes")
     body = {
         "name": checks.optional_name(fields.get("name"), "name"),
         "scopes": list(scopes),
@@ -48,28 +51,35 @@ def create(
         "reason": "",
         "created_us": now_us(),
     }
-    key = key or make_key()
+    made = key or make_key()
 
     def work(session: Session) -> dict[str, Any]:
         slug = organisations.open_one(session, organisation).slug
         _mark_agrees(session, pepper, now_us())
         account = members.active(session, members.ACCOUNT, slug, fields["account"]) if fields.get("account") else None
         project = members.active(session, members.PROJECT, slug, fields["project"]).id if fields.get("project") else ""
-        _scopes_fit(scopes, account.body["role"] if account else "service")
+        role = account.body["role"] if account else "service"
+        _scopes_fit(scopes, role)
+        if principal is not None:
+            require_equipping(principal, slug, role, scopes)
         owner = {"project": project, "account": account.id if account else ""}
-        secret = _secret(key, pepper, now_us())
+        secret = _secret(made, pepper, now_us())
+        known = _same_secret(session, slug, secret["hmac"]) if key else None
+        if known is not None:
+            return {**shown(known, now_us()), "key": made}  # another process was faster with the same file
         new = Document(KIND, f"key_{secrets.token_hex(8)}", slug, {**body, **owner, "secrets": [secret]})
-        return {**_write(session, new, actor, "key.create", now_us()), "key": key}
+        return {**_write(session, new, actor, "key.create", now_us()), "key": made}
 
     return store.transact(work)
 
 
 def rotate(
-    store: Store, actor: str, organisation: str, id: str, pepper: bytes, overlap: str = "24h", *, now_us: Callable[[], int]
-) -> dict[str, Any]:
+    store: Store, actor: str, organisation: str, id: str, pepper: bytes, overlap: str = "24h", *, now_us: Callable[[], int],
+    principal: Principal | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """A new secret under the same id; the old one is good for `overlap` more ("24h", "0s"), at most 90 days.
 
-    Errors: BillingError for an unknown key; ConflictError where it is revoked or expired.
+    principal: as in `create`. Errors: NotFoundError for an unknown key; ConflictError where it is revoked or expired; RequestError 403.
     """
     overlap_us = checks.duration_us(overlap, "overlap")
     if overlap_us > _LONGEST_OVERLAP_US:
@@ -83,13 +93,17 @@ def rotate(
         if state != "active":
             raise ConflictError(f"key: {id} is {state}, allowed: one that is active. Create another with `lode keys create`.")
         _mark_agrees(session, pepper, now)
+        if principal is not None:
+            account = journal.document(session, members.ACCOUNT, document.body["account"])
+            require_equipping(principal, organisation, account.body["role"] if account else "service", document.body["scopes"])
         ends = [{**secret, "until_us": _sooner(secret["until_us"], now + overlap_us)} for secret in document.body["secrets"]]
         good = [secret for secret in ends if secret["until_us"] > now]
         if len(good) >= _MOST_DIGESTS:
             raise ConflictError(
                 f"key: {id} has {len(good)} secrets in overlap, allowed: {_MOST_DIGESTS - 1}. Rotate with --overlap 0s."
             )
-        body = {**document.body, "secrets": [_secret(key, pepper, now), *good]}
+        retired = _retired(document, [secret for secret in ends if secret["until_us"] <= now])
+        body = {**document.body, "secrets": [_secret(key, pepper, now), *good], "retired": retired}
         new = Document(KIND, document.id, document.organisation, body)
         return {**_write(session, new, actor, "key.rotate", now), "key": key}
 
@@ -105,7 +119,7 @@ def revoke(store: Store, actor: str, organisation: str, id: str, reason: str = "
         document = members.owned(session, KIND, organisation, id)
         if document.body["status"] == "revoked":
             return shown(document, now_us())
-        body = {**document.body, "status": "revoked", "reason": why, "secrets": []}
+        body = {**document.body, "status": "revoked", "reason": why, "secrets": [], "retired": _retired(document, document.body["secrets"])}
         return _write(session, Document(KIND, document.id, document.organisation, body), actor, "key.revoke", now_us())
 
     return store.transact(work)
@@ -120,11 +134,11 @@ def list_keys(store: Store, organisation: str | None = None, *, now_us: Callable
 
 
 def organisation_of(store: Store, id: str) -> str:
-    """Whose key it is, for the operator's commands, which name the key only. Errors: BillingError where there is none."""
+    """Whose key it is, for the operator's commands, which name the key only. Errors: NotFoundError where there is none."""
     with store.view() as session:
-        document = journal.document(session, KIND, id) if len(id) <= 64 else None
+        document = journal.document(session, KIND, id) if checks.is_id(id) else None
     if document is None:
-        raise BillingError(f"key: found {checks.quoted(id)}, which does not exist. See `lode keys list`.")
+        raise NotFoundError(f"key: found {checks.quoted(id)}, which does not exist. See `lode keys list`.")
     return document.organisation
 
 
@@ -153,6 +167,28 @@ def shown(document: Document, now_us: int) -> dict[str, Any]:
 def _secret(key: str, pepper: bytes, now_us: int) -> dict[str, Any]:
     digest = hmac_of(pepper, key).hex()
     return {"hmac": digest, "pepper": mark_of(pepper), "hint": hint_of(key), "created_us": now_us, "until_us": None}
+
+
+def _retired(document: Document, secrets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Digests that must never be good again: `lode serve --key-file` would bring a revoked key back at its next start."""
+    return [*document.body.get("retired", ()), *(secret["hmac"] for secret in secrets)]
+
+
+def _same_secret(session: Session, organisation: str, digest: str) -> Document | None:
+    """The organisation's key that has this secret, None where none has.
+
+    Errors: ConflictError where it was revoked or replaced, or is another organisation's.
+    """
+    for document in journal.documents(session, KIND):
+        if digest in document.body.get("retired", ()):
+            raise ConflictError(
+                f"key: this one was revoked or replaced as {document.id}, allowed: a new one. Put another key into the file."
+            )
+        if any(secret["hmac"] == digest for secret in document.body["secrets"]):
+            if document.organisation != organisation:
+                raise ConflictError("key: this one is another organisation's, allowed: a new one. Put another key into the file.")
+            return document
+    return None
 
 
 def _sooner(until_us: int | None, other_us: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ldap3
-from ldap3.core.exceptions import LDAPException
+from ldap3.core.exceptions import LDAPException, LDAPSASLPrepError
 from ldap3.utils.conv import escape_filter_chars
 
 from lode.app.access.identities import Identity, granted
@@ -131,13 +131,20 @@ class Ldap(PersonDirectory):
             connection.open()
             if self._starts_tls and not connection.start_tls():
                 raise _away("STARTTLS is refused")
-            yield connection if connection.bind() else None
+            yield connection if _is_bound(connection) else None
         except (LDAPException, OSError) as error:
             # The class alone: texts of these errors may hold what was sent.
             raise _away(f"it does not answer as it should ({type(error).__name__})") from None
         finally:
             with suppress(LDAPException, OSError):  # a connection that broke cannot be said goodbye to
                 connection.unbind()
+
+
+def _is_bound(connection: ldap3.Connection) -> bool:
+    try:
+        return bool(connection.bind())
+    except LDAPSASLPrepError:  # control characters and the like: a password that nobody can have
+        return False
 
 
 def identity_of(server: PersonDirectory, options: LdapOptions, person: Person) -> Identity:

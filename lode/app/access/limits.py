@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lode.app.access import checks, organisations
+from lode.app.access import checks, members, organisations
 from lode.app.books import journal
 from lode.app.books.contracts import Act, Document, Session, Store
 from lode.app.contracts import Limit
 from lode.core import money
-from lode.core.errors import BillingError
+from lode.core.errors import BillingError, NotFoundError
 
 KIND = "limit"
 MONEY = "money"
@@ -73,18 +73,20 @@ def of(document: Document) -> tuple[Limit, ...]:
 
 
 def set_limits(
-    store: Store, actor: str, subject: str, written: Sequence[str | Mapping[str, Any]], *, now_us: Callable[[], int]
-) -> dict[str, Any]:
+    store: Store, actor: str, subject: str, written: Sequence[str | Mapping[str, Any]], *, now_us: Callable[[], int],
+    within: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Replace all limits of a subject; none of them takes them away. They hold in every process within seconds.
 
-    subject: "key/ID", "project/ID", "organisation/SLUG" or "model/NAME" (all callers of a model together).
-    Errors: BillingError for a subject that does not exist, a limit that cannot be read, or the same one twice.
+    subject: "key/ID", "project/ID", "organisation/SLUG" or "model/NAME" (all callers of a model together). within: an organisation whose
+    keys and projects alone are meant: its own ceiling is the operator's. Errors: NotFoundError; BillingError for a limit that cannot be
+    read, or the same one twice.
     """
     if not isinstance(written, list | tuple) or len(written) > _MOST:
         raise BillingError(f"limits: found {checks.quoted(written)}, wanted a list of at most {_MOST}. Shorten it.")
 
     def work(session: Session) -> dict[str, Any]:
-        owner, currency = owner_of(session, subject)
+        owner, currency = owner_of(session, subject) if within is None else _inside(session, subject, within)
         found = [parse(item, subject, currency, f"limits[{index}]") for index, item in enumerate(written)]
         twice = [limit for index, limit in enumerate(found) if limit.name in {other.name for other in found[:index]}]
         if twice:
@@ -116,6 +118,14 @@ def show_limits(store: Store, organisation: str | None = None) -> dict[str, Any]
     return {"limits": [row for row in rows if row["limits"]]}
 
 
+def _inside(session: Session, subject: str, organisation: str) -> tuple[str, str]:
+    word, _, id = subject.partition("/")
+    if word not in ("key", "project"):
+        raise BillingError(f"subject: found {checks.quoted(subject)}, wanted key/ID or project/ID. Ask the operator for other limits.")
+    members.owned(session, word, organisation, id)
+    return owner_of(session, subject)
+
+
 def owner_of(session: Session, subject: Any) -> tuple[str, str]:
     """Organisation and currency of a subject; ("", "") for a model. Errors: BillingError where it does not exist."""
     word, _, id = subject.partition("/") if isinstance(subject, str) else ("", "", "")
@@ -128,9 +138,9 @@ def owner_of(session: Session, subject: Any) -> tuple[str, str]:
     if word == "organisation":
         organisation = organisations.open_one(session, id)
         return organisation.slug, organisation.currency
-    document = journal.document(session, word, id)
+    document = journal.document(session, word, id) if checks.is_id(id) else None
     if document is None:
-        raise BillingError(
+        raise NotFoundError(
             f"subject: found {checks.quoted(subject)}, which does not exist. See `lode customers show` and `lode keys list`."
         )
     return document.organisation, organisations.open_one(session, document.organisation).currency

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -28,7 +29,7 @@ from lode.core.errors import BooksError
 _NEXT = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,500}", re.ASCII)
 _HOME = "/admin"
 _CALLBACK = "/admin/callback"
-_LONGEST_BODY = 4096
+_LONGEST_BODY, _BODY_S = 4096, 10
 _FAILURES, _FAILURES_S, _MOST_NAMES = 5, 300, 10_000
 _AT_ONCE = 8
 """Logins that talk to the other server at the same time."""
@@ -65,7 +66,7 @@ class Login:
         next = request.query_params.get("next", _HOME)
         address, pending = await self._oidc.begin(next if _NEXT.fullmatch(next) else _HOME)
         value = sessions.sealed(pending, self._gate.pepper)
-        return _moved(address, self._cookie(self._pending_cookie, value, 600, _CALLBACK))
+        return _moved(address, self._cookie(self._pending_cookie, value, 600))
 
     async def callback(self, request: Request) -> Response:
         """GET /admin/callback?code=...&state=...: back from the identity provider."""
@@ -79,7 +80,7 @@ class Login:
         async with self._slots:
             identity = await self._oidc.finish(_query(request), pending)
         token = await self._opened(identity, headers, f"login/{pending.state}")
-        gone = self._cookie(self._pending_cookie, "", 0, _CALLBACK)
+        gone = self._cookie(self._pending_cookie, "", 0)
         return _moved(pending.next, self._session_cookie(token), gone)
 
     async def password(self, request: Request) -> Response:
@@ -88,12 +89,17 @@ class Login:
         if server is None or options is None:
             raise RequestError(404, "no_ldap", "there is no LDAP server. GET /admin/login leads to the identity provider.")
         name, password = await _credentials(request)
-        self._failures.check(name)
         async with self._slots:
-            person = await asyncio.to_thread(server.authenticate, name, password)
+            # Counted before it is known, so that a hundred guesses at once are five too.
+            self._failures.add(name)
+            try:
+                person = await asyncio.to_thread(server.authenticate, name, password)
+            except RequestError:
+                self._failures.forgive(name)
+                raise
             if person is None:
-                self._failures.add(name)
                 raise RequestError(401, "login_refused", "name or password is wrong.")
+            self._failures.forgive(name)
             identity = await asyncio.to_thread(ldap.identity_of, server, options, person)
         token = await self._opened(identity, _headers(request), "")
         return _json(200, {"logged_in": True, "csrf": sessions.csrf_of(token)}, self._session_cookie(token))
@@ -115,7 +121,7 @@ class Login:
 
     @property
     def _pending_cookie(self) -> str:
-        return "__Secure-lode_login" if self._gate.secure else "lode_login"
+        return "__Host-lode_login" if self._gate.secure else "lode_login"
 
     async def _opened(self, identity: Identity, headers: Mapping[bytes, bytes], reference: str) -> str:
         gate, hours, replaces = self._gate, self._access.session.hours, self._gate.token_in(headers)
@@ -128,8 +134,8 @@ class Login:
     def _session_cookie(self, token: str) -> tuple[bytes, bytes]:
         return self._cookie(self._gate.cookie, token, int(self._access.session.hours * 3600))
 
-    def _cookie(self, name: str, value: str, max_age_s: int, path: str = "/") -> tuple[bytes, bytes]:
-        return sessions.set_cookie(name, value, secure=self._gate.secure, max_age_s=max_age_s, path=path)
+    def _cookie(self, name: str, value: str, max_age_s: int) -> tuple[bytes, bytes]:
+        return sessions.set_cookie(name, value, secure=self._gate.secure, max_age_s=max_age_s)
 
 
 class Failures:
@@ -139,25 +145,33 @@ class Failures:
         self._now_us = now_us
         self._times: OrderedDict[str, list[int]] = OrderedDict()
 
-    def check(self, name: str) -> None:
-        """Errors: RequestError 429."""
+    def add(self, name: str) -> None:
+        """One more try. Errors: RequestError 429."""
         recent = self._recent(name)
         if len(recent) >= _FAILURES:
             wait_s = max(1, _FAILURES_S - (self._now_us() - recent[0]) // 1_000_000)
             headers = ((b"retry-after", b"%d" % wait_s),)
             raise RequestError(429, "too_many_logins", f"too many wrong passwords. Try again in {wait_s} s.", headers=headers)
 
-    def add(self, name: str) -> None:
-        """One more."""
-        key = name.casefold()
-        self._times[key] = [*self._recent(name), self._now_us()]
+        key = _same(name)
+        self._times[key] = [*recent, self._now_us()]
         self._times.move_to_end(key)
         if len(self._times) > _MOST_NAMES:
             self._times.popitem(last=False)
 
+    def forgive(self, name: str) -> None:
+        """The last try was none, or the right one."""
+        self._times[_same(name)] = self._recent(name)[:-1]
+
     def _recent(self, name: str) -> list[int]:
         since = self._now_us() - _FAILURES_S * 1_000_000
-        return [at for at in self._times.get(name.casefold(), ()) if at > since]
+        return [at for at in self._times.get(_same(name), ()) if at > since]
+
+
+def _same(name: str) -> str:
+    """What a directory may take for the same name: it cares for neither size of letters nor spaces nor what is invisible (RFC 4518)."""
+    letters = unicodedata.normalize("NFKC", name[:1024]).casefold()
+    return "".join(letter for letter in letters if unicodedata.category(letter)[0] not in "ZCM")[:256]
 
 
 def _told(endpoint: Endpoint) -> Endpoint:
@@ -190,10 +204,16 @@ async def _credentials(request: Request) -> tuple[str, str]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise wrong
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _LONGEST_BODY:
-            raise wrong
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > _LONGEST_BODY:
+                    raise wrong
+    except TimeoutError:
+        raise RequestError(408, "slow_request", f"the body did not arrive within {_BODY_S} s.") from None
+    except ClientDisconnect:
+        raise RequestError(499, "client_gone", "the client hung up before its request was complete.") from None
     try:
         found = orjson.loads(body)
     except ValueError:

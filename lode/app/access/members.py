@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lode.app.access import checks, organisations
-from lode.app.access.roles import PLATFORM, TENANT
+from lode.app.access.roles import PLATFORM, TENANT, Principal, require_equipping, require_granting, scopes_of
 from lode.app.books import journal
 from lode.app.books.contracts import Act, Document, Session, Store
-from lode.core.errors import BillingError, ConflictError
+from lode.core.errors import BillingError, ConflictError, NotFoundError
 
 PROJECT, ACCOUNT, USER = "project", "account", "user"
 LOGIN: Mapping[str, dict[str, str]] = {
     "forget": {"issuer": "", "subject": ""},
     "refuse": {"status": "closed"},
     "allow": {"status": "active"},
+    "end": {},
 }
+"""What is done to a person's login. Each of them also ends all sessions that are open: whoever holds a stolen one is out."""
 _MOST = 10_000
 """Projects, and service accounts, of one organisation."""
 
@@ -33,10 +35,19 @@ def close_project(store: Store, actor: str, organisation: str, id: str, *, now_u
 
 
 def add_account(
-    store: Store, actor: str, organisation: str, name: str, role: str = "service", *, now_us: Callable[[], int]
-) -> dict[str, Any]:
-    """A service account: keys may be its keys, and may then do what its role allows."""
-    body = {"name": checks.name(name), "role": checks.one_of(role, TENANT, "role")}
+    store: Store, actor: str, organisation: str, name: str, role: str = "service", *, now_us: Callable[[], int],
+    principal: Principal | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """A service account: keys may be its keys, and may then do what its role allows.
+
+    role: one of an organisation; in an organisation of kind "own" also one of the platform, for programs that act as the operator.
+    principal: who asks; None for the operator's own command line. Errors: BillingError; RequestError 403 for a role beyond one's own.
+    """
+    with store.view() as session:
+        is_own = organisations.found(session, organisation).kind == "own"
+    body = {"name": checks.name(name), "role": checks.one_of(role, (*TENANT, *PLATFORM) if is_own else TENANT, "role")}
+    if principal is not None:
+        require_equipping(principal, organisation, role, scopes_of(role))
     return _add(store, actor, ACCOUNT, "svc_", organisation, body, now_us)
 
 
@@ -45,12 +56,15 @@ def close_account(store: Store, actor: str, organisation: str, id: str, *, now_u
     return _close(store, actor, ACCOUNT, organisation, id, now_us)
 
 
-def set_user(store: Store, actor: str, fields: Mapping[str, Any], *, now_us: Callable[[], int]) -> dict[str, Any]:
+def set_user(
+    store: Store, actor: str, fields: Mapping[str, Any], *, now_us: Callable[[], int], principal: Principal | None = None
+) -> dict[str, Any]:
     """Change what a person is; unknown addresses become known by it, as an invitation.
 
     fields: email (or id), name, and one of: organisation and role; operator; login. An empty role takes it away. login: "forget"
-    (the next one with this verified address ties it anew), "refuse" (also who is logged in), "allow".
-    Errors: BillingError for unknown words; ConflictError where the last owner of an organisation would go.
+    (the next one with this verified address ties it anew), "refuse", "allow", "end"; all of them end every open session. principal: who asks; None for the
+    operator's own command line. Errors: BillingError for unknown words; ConflictError where the last owner of an organisation would go;
+    RequestError 403 for a role beyond the principal's own.
     """
     checks.known_keys(fields, ("email", "id", "name", "organisation", "role", "operator", "login"), "user")
     given = [word for word in ("role", "operator", "login") if word in fields]
@@ -67,11 +81,13 @@ def set_user(store: Store, actor: str, fields: Mapping[str, Any], *, now_us: Cal
         organisation = ""
         if word == "role":
             organisation = organisations.open_one(session, fields.get("organisation")).slug
+            if principal is not None:
+                require_granting(principal, organisation, value, body["roles"].get(organisation, ""))
             _keep_an_owner(session, user, organisation, value)
             others = {key: role for key, role in body["roles"].items() if key != organisation}
             body["roles"] = {**others, organisation: value} if value else others
         else:
-            body |= {"operator": value} if word == "operator" else LOGIN[value]
+            body |= {"operator": value} if word == "operator" else {**LOGIN[value], "logins": logins(user) + 1}
         return write_user(session, Document(USER, user.id, "", body), actor, organisation, now_us())
 
     return store.transact(work)
@@ -91,9 +107,14 @@ def user_of(session: Session, *, email: str = "", issuer: str = "", subject: str
         body = document.body
         if subject and (body["issuer"], body["subject"]) == (issuer, subject):
             return document
-        if email and not subject and body["email"].casefold() == email.casefold():
+        if email and not subject and checks.same_address(body["email"], email):
             return document
     return None
+
+
+def logins(user: Document) -> int:
+    """How often the sessions of a person were ended all at once; a session holds as long as this stays."""
+    return int(user.body.get("logins", 0))
 
 
 def new_user(name: str, email: str, issuer: str, subject: str, now_us: int) -> Document:
@@ -104,7 +125,7 @@ def new_user(name: str, email: str, issuer: str, subject: str, now_us: int) -> D
 
 def shown(document: Document) -> dict[str, Any]:
     """For JSON."""
-    body = dict(document.body)
+    body = {key: value for key, value in document.body.items() if key != "logins"}
     return {"id": document.id, **({"organisation": document.organisation} if document.organisation else {}), **body}
 
 
@@ -131,10 +152,10 @@ def operators(store: Store) -> dict[str, Any]:
 
 
 def owned(session: Session, kind: str, organisation: str, id: Any) -> Document:
-    """A thing of an organisation. Errors: BillingError where there is none, or it is another organisation's: the same words."""
-    document = journal.document(session, kind, id) if isinstance(id, str) and len(id) <= 64 else None
+    """A thing of an organisation. Errors: NotFoundError where there is none, or it is another organisation's: the same words."""
+    document = journal.document(session, kind, id) if checks.is_id(id) else None
     if document is None or document.organisation != organisation:
-        raise BillingError(
+        raise NotFoundError(
             f"{kind}: found {checks.quoted(id)}, which does not exist in {organisation}. See `lode customers show {organisation}`."
         )
     return document
@@ -184,9 +205,9 @@ def _addressed(session: Session, fields: Mapping[str, Any], now_us: int) -> Docu
         )
     if id is None:
         return user_of(session, email=address) or Document(USER, _id("usr_"), "", _new_user(address, now_us))
-    found = journal.document(session, USER, id) if isinstance(id, str) and len(id) <= 64 else None
+    found = journal.document(session, USER, id) if checks.is_id(id) else None
     if found is None:
-        raise BillingError(f"user: found {checks.quoted(id)}, which does not exist. See `lode customers show`.")
+        raise NotFoundError(f"user: found {checks.quoted(id)}, which does not exist. See `lode customers show`.")
     return found
 
 

@@ -93,8 +93,8 @@ class Oidc:
         self._tls = ssl.create_default_context(cafile=options.ca_file or None)
         self._provider: _Provider | None = None
         self._keys: KeySet | None = None
-        self._keys_read_s = self._keys_tried_s = -math.inf
-        self._lock = asyncio.Lock()
+        self._keys_read_s = self._keys_tried_s = self._described_s = -math.inf
+        self._lock, self._describing = asyncio.Lock(), asyncio.Lock()
 
     async def try_out(self) -> None:
         """Read the provider's description and keys. Errors: ServeError that says what is wrong."""
@@ -203,7 +203,7 @@ class Oidc:
                 raise _refused("the token is signed in a way that is not accepted here.")
             keys = await self._key_set(kid if isinstance(kid, str) else None)
             return jwt.decode(token, keys, algorithms=list(self._algorithms))
-        except (JoseError, ValueError) as error:
+        except (JoseError, ValueError, RecursionError) as error:
             raise _refused(f"the token is not accepted: {_why(error)}.") from None
 
     async def _key_set(self, kid: str | None) -> KeySet:
@@ -212,11 +212,12 @@ class Oidc:
         Those in memory; read again where they are old or `kid` is not among them, but at most once a minute, so that tokens
         with made-up keys cost the provider nothing. Where it is away, old ones are good for a day.
         """
+        if self._keys is not None and self._suffices(self._keys, kid):
+            return self._keys  # nobody waits for a reading that somebody else's token began
         async with self._lock:
             now_s, keys = self._monotonic_s(), self._keys
-            is_unknown = keys is not None and kid is not None and all(key.kid != kid for key in keys)
             wait_s = FAILED_WAIT_S if keys is None else UNKNOWN_KEY_WAIT_S
-            if (keys is None or is_unknown or now_s - self._keys_read_s > KEYS_MAX_AGE_S) and now_s - self._keys_tried_s > wait_s:
+            if (keys is None or not self._suffices(keys, kid)) and now_s - self._keys_tried_s > wait_s:
                 self._keys_tried_s = now_s
                 try:
                     keys = self._keys = await self._read_keys()
@@ -227,6 +228,10 @@ class Oidc:
             if keys is None or now_s - self._keys_read_s > KEYS_OLDEST_S:
                 raise _away("its keys cannot be read")
             return keys
+
+    def _suffices(self, keys: KeySet, kid: str | None) -> bool:
+        is_fresh = self._monotonic_s() - self._keys_read_s <= KEYS_MAX_AGE_S
+        return is_fresh and (kid is None or any(key.kid == kid for key in keys))
 
     async def _read_keys(self) -> KeySet:
         status, found = await self._fetch("GET", (await self._metadata()).keys)
@@ -247,18 +252,26 @@ class Oidc:
         return KeySet(keys)
 
     async def _metadata(self) -> _Provider:
-        """Where the provider's endpoints are; read once."""
-        if self._provider is None:
-            status, found = await self._fetch("GET", get_well_known_url(self.options.issuer, external=True))
-            if status != 200 or found.get("issuer") != self.options.issuer:
-                raise _away("its description cannot be read, or names another issuer")
-            authorize, token, keys = (
-                text_claim(found, word, 2048) for word in ("authorization_endpoint", "token_endpoint", "jwks_uri")
-            )
-            if not (is_safe_address(authorize) and is_safe_address(token) and is_safe_address(keys)):
-                raise _away("its description names an address that is not safe")
-            self._provider = _Provider(authorize, token, keys, found.get("authorization_response_iss_parameter_supported") is True)
-        return self._provider
+        """Where the provider's endpoints are; read once, and while it is away not at every click."""
+        async with self._describing:
+            if self._provider is None:
+                now_s = self._monotonic_s()
+                if now_s - self._described_s <= FAILED_WAIT_S:
+                    raise _away("it did not answer a moment ago")
+                self._described_s = now_s
+                self._provider = await self._description()
+            return self._provider
+
+    async def _description(self) -> _Provider:
+        status, found = await self._fetch("GET", get_well_known_url(self.options.issuer, external=True))
+        if status != 200 or found.get("issuer") != self.options.issuer:
+            raise _away("its description cannot be read, or names another issuer")
+        authorize, token, keys = (
+            text_claim(found, word, 2048) for word in ("authorization_endpoint", "token_endpoint", "jwks_uri")
+        )
+        if not (is_safe_address(authorize) and is_safe_address(token) and is_safe_address(keys)):
+            raise _away("its description names an address that is not safe")
+        return _Provider(authorize, token, keys, found.get("authorization_response_iss_parameter_supported") is True)
 
     async def _fetch(
         self, method: str, address: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None

@@ -12,9 +12,8 @@ from typing import Any
 from lode.app.access import checks
 from lode.app.books import journal
 from lode.app.books.contracts import Act, Document, Session, Store
-from lode.app.prices import subscriptions
 from lode.core import money
-from lode.core.errors import BillingError, ConflictError, near_miss
+from lode.core.errors import BillingError, ConflictError, NotFoundError, near_miss
 
 KIND = "organisation"
 STATUSES = ("active", "suspended", "closed")
@@ -67,13 +66,13 @@ class Organisation:
 
 
 def found(session: Session, slug: Any) -> Organisation:
-    """The organisation of that name. Errors: BillingError where there is none."""
+    """The organisation of that name. Errors: NotFoundError where there is none."""
     checks.slug(slug)
     document = journal.document(session, KIND, slug)
     if document is None:
         known = [item.id for item in journal.documents(session, KIND)]
         near = near_miss(slug, known)
-        raise BillingError(f"organisation: found {checks.quoted(slug)}, which does not exist.{near} See `lode customers list`.")
+        raise NotFoundError(f"organisation: found {checks.quoted(slug)}, which does not exist.{near} See `lode customers list`.")
     return Organisation.of(document)
 
 
@@ -90,6 +89,8 @@ def add(store: Store, actor: str, slug: str, fields: Mapping[str, Any], *, now_u
 
     Errors: ConflictError where the slug was ever used; BillingError for a value that is not allowed.
     """
+    from lode.app.prices import subscriptions  # half of the time in which `lode keys list` starts, and only needed here
+
     checks.slug(slug)
     checks.known_keys(fields, ("name", "currency", "kind", *CHANGEABLE[1:]), "organisation")
     currency = fields.get("currency")

@@ -6,7 +6,7 @@ For somebody with no role in an organisation, that organisation does not exist: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lode.app.contracts import RequestError
@@ -65,18 +65,23 @@ SCOPES: Mapping[str, frozenset[str]] = {
 }
 """Scope of a key -> what it lets its account's role do; only what both of them allow is allowed."""
 
+PLATFORM_SCOPE = "platform"
+"""Scope of a key of an account with a role on the platform: all that the role includes, for all organisations."""
+ALL_SCOPES: Mapping[str, frozenset[str]] = {**SCOPES, PLATFORM_SCOPE: frozenset().union(*PLATFORM.values())}
+
 _NEEDED = {
     "predict": "model.predict",
     "outcomes": "outcome.write",
     "usage:read": "usage.read",
     "admin:read": "organisation.read",
     "admin": "key.create",
+    PLATFORM_SCOPE: "organisation.list",
 }
 
 
 def scopes_of(role: str) -> tuple[str, ...]:
-    """Scopes that make sense for a key of an account with this role in an organisation."""
-    return tuple(scope for scope, action in _NEEDED.items() if action in TENANT.get(role, ()))
+    """Scopes that make sense for a key of an account with this role."""
+    return tuple(scope for scope, action in _NEEDED.items() if allowed(role, action))
 
 
 def allowed(role: str, action: str) -> bool:
@@ -107,7 +112,7 @@ class Principal:
 
     def may(self, action: str, organisation: str = "") -> bool:
         """Whether it may act on an organisation; "" for the platform itself."""
-        if self.scopes is not None and not any(action in SCOPES.get(scope, ()) for scope in self.scopes):
+        if self.scopes is not None and not any(action in ALL_SCOPES.get(scope, ()) for scope in self.scopes):
             return False
         if action in PLATFORM.get(self.operator, ()):
             return True
@@ -128,3 +133,26 @@ def require(principal: Principal, action: str, organisation: str = "") -> None:
     if organisation and not principal.knows(organisation):
         raise RequestError(404, "not_found", "there is nothing here.")
     raise RequestError(403, "forbidden", f"your role does not include {action}.")
+
+
+def require_granting(principal: Principal, organisation: str, granted: str, before: str = "") -> None:
+    """Refuse to give a person in an organisation a role, or to take one away, that is more than one's own.
+
+    granted, before: "" for none. Errors: RequestError 403.
+    """
+    mine = principal.operator if principal.may("operator.change") else principal.roles.get(organisation, "")
+    for role in (granted, before):
+        if role and not may_grant(mine, role):
+            raise RequestError(403, "forbidden", f"your role does not include giving or taking away the role {role}.")
+
+
+def require_equipping(principal: Principal, organisation: str, role: str, scopes: Iterable[str]) -> None:
+    """Refuse to make or renew a key, or an account for keys, that could administer more than one may oneself.
+
+    Calls of models are no administration: who may make keys may make keys for calls. Errors: RequestError 403.
+    """
+    granted = _words(*(" ".join(ALL_SCOPES[scope]) for scope in scopes)) & (TENANT.get(role, frozenset()) | PLATFORM.get(role, frozenset()))
+    mine = {action for action in granted if principal.may(action, organisation)}
+    more = granted - mine - _words(_CALL, "usage.read organisation.leave")
+    if more:
+        raise RequestError(403, "forbidden", f"your role does not include {min(more)}, which this key or account would.")

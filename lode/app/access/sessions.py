@@ -11,7 +11,6 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 import orjson
@@ -56,7 +55,7 @@ def open_session(
         user, is_news = identities.known(session, identity, now)
         body = {
             "user": user.id, "issuer": identity.issuer, "roles": dict(identity.roles), "operator": identity.operator,
-            "status": "open", "until_us": now + int(hours * 3_600_000_000),
+            "status": "open", "logins": members.logins(user), "until_us": now + int(hours * 3_600_000_000),
         }  # fmt: skip
         new = Document(KIND, digest_hex(token), "", body)
         documents = (new, *_ended(session, replaces), *((user,) if is_news else ()))
@@ -88,7 +87,7 @@ def signed_in(session: Session, token: str, now_us: int) -> SignedIn:
     if found is None or found.body["status"] != "open" or found.body["until_us"] <= now_us:
         raise RequestError(401, "no_session", "you are not logged in, or no longer. Log in at /admin/login.")
     user = journal.document(session, members.USER, found.body["user"])
-    if user is None or user.body["status"] != "active":
+    if user is None or user.body["status"] != "active" or found.body.get("logins", 0) != members.logins(user):
         raise RequestError(401, "no_session", "your access has ended.")
     principal = identities.principal_of(user, found.body["roles"], found.body["operator"])
     return SignedIn(principal, csrf_of(token), user.body["name"], user.body["email"], found.body["until_us"])
@@ -100,19 +99,16 @@ def csrf_of(token: str) -> str:
 
 
 def cookie_in(header: bytes | None, name: str) -> str:
-    """A cookie's value; "" where there is none, or the header is too long or malformed."""
+    """A cookie's value; "" where there is none, or the header is too long. Other cookies may look as they like, ours hold no quotes."""
     if not header or len(header) > _LONGEST_COOKIES:
         return ""
-    try:
-        found = SimpleCookie(header.decode("latin-1")).get(name)
-    except CookieError:
-        return ""
-    return found.value if found is not None and found.value.isascii() else ""
+    pairs = (part.strip().partition("=") for part in header.decode("latin-1").split(";"))
+    return next((value for key, _, value in pairs if key == name and value.isascii()), "")
 
 
-def set_cookie(name: str, value: str, *, secure: bool, max_age_s: int, path: str = "/") -> tuple[bytes, bytes]:
+def set_cookie(name: str, value: str, *, secure: bool, max_age_s: int) -> tuple[bytes, bytes]:
     """The header that sets a cookie; an age of 0 takes it away."""
-    parts = [f"{name}={value}", f"Path={path}", f"Max-Age={max_age_s}", "HttpOnly", "SameSite=Lax"]
+    parts = [f"{name}={value}", "Path=/", f"Max-Age={max_age_s}", "HttpOnly", "SameSite=Lax"]
     return b"set-cookie", "; ".join([*parts, "Secure"] if secure else parts).encode()
 
 

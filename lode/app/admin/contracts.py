@@ -32,9 +32,10 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What operations work with."""
+    """What operations work with. books: where they lie, as `open_books` takes it. seller: who sells, read anew each time."""
 
     store: Store
+    books: str | None
     runs: Path
     pepper: bytes
     now_us: Callable[[], int]
@@ -67,6 +68,10 @@ class Call:
         if not (written.isascii() and written.isdigit() and len(written) <= 9 and 1 <= int(written) <= most):
             raise BillingError(f'{name}: found "{written[:20]}", allowed: 1 to {most}. Write a whole number.')
         return int(written)
+
+    def optional_number(self, name: str) -> int | None:
+        """The same where it was given."""
+        return self.number(name, 1, 10**9 - 1) if name in self.query else None
 
 
 @dataclass(frozen=True, slots=True)

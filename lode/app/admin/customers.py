@@ -11,6 +11,8 @@ from lode.app.admin.contracts import Body, Call, Operation, given
 
 
 class NewOrganisation(Body):
+    """A customer. organisation: its short name, for ever. payment: invoice or prepaid."""
+
     organisation: str
     currency: str
     name: str | UnsetType = UNSET
@@ -43,25 +45,42 @@ class Terms(Body):
 
 
 class Reason(Body):
+    """Why, for the books."""
+
     reason: str = ""
 
 
 class Named(Body):
+    """A name for people."""
+
     name: str
 
 
 class NewAccount(Body):
+    """A service account. role: what its keys may do at most."""
+
     name: str
     role: str = "service"
 
 
 class Member(Body):
+    """role: "" takes it away."""
+
     email: str
     role: str
-    name: str | UnsetType = UNSET
+
+
+class Operator(Body):
+    """One of operator (a role on the platform; "" takes it away) and login (forget, refuse, allow)."""
+
+    email: str
+    operator: str | UnsetType = UNSET
+    login: str | UnsetType = UNSET
 
 
 class NewKey(Body):
+    """A key. expires: 90d, a day, or a time with its offset; never where it is left out."""
+
     name: str | UnsetType = UNSET
     project: str | UnsetType = UNSET
     account: str | UnsetType = UNSET
@@ -71,10 +90,14 @@ class NewKey(Body):
 
 
 class Rotation(Body):
+    """overlap: how long the old secret works."""
+
     overlap: str = "24h"
 
 
 class Limits(Body):
+    """All limits of a subject, such as "600 requests/minute"."""
+
     subject: str
     limits: list[str]
 
@@ -125,7 +148,10 @@ def _close_project(call: Call) -> dict[str, Any]:
 
 def _add_account(call: Call) -> dict[str, Any]:
     body = call.body
-    return members.add_account(call.platform.store, call.actor, call.organisation, body.name, body.role, now_us=call.platform.now_us)
+    return members.add_account(
+        call.platform.store, call.actor, call.organisation, body.name, body.role, now_us=call.platform.now_us,
+        principal=call.principal,
+    )  # fmt: skip
 
 
 def _close_account(call: Call) -> dict[str, Any]:
@@ -134,12 +160,25 @@ def _close_account(call: Call) -> dict[str, Any]:
 
 def _set_member(call: Call) -> dict[str, Any]:
     fields = {**given(call.body), "organisation": call.organisation}
-    return members.set_user(call.platform.store, call.actor, fields, now_us=call.platform.now_us, principal=call.principal)
+    user = members.set_user(call.platform.store, call.actor, fields, now_us=call.platform.now_us, principal=call.principal)
+    # What somebody is elsewhere is nobody's business here.
+    return {"id": user["id"], "email": user["email"], "role": user["roles"].get(call.organisation, "")}
+
+
+def _operators(call: Call) -> dict[str, Any]:
+    return members.operators(call.platform.store)
+
+
+def _set_operator(call: Call) -> dict[str, Any]:
+    return members.set_user(call.platform.store, call.actor, given(call.body), now_us=call.platform.now_us)
 
 
 def _new_key(call: Call) -> dict[str, Any]:
     platform = call.platform
-    return keys.create(platform.store, call.actor, call.organisation, given(call.body), platform.pepper, now_us=platform.now_us)
+    return keys.create(
+        platform.store, call.actor, call.organisation, given(call.body), platform.pepper, now_us=platform.now_us,
+        principal=call.principal,
+    )  # fmt: skip
 
 
 def _keys(call: Call) -> dict[str, Any]:
@@ -149,8 +188,9 @@ def _keys(call: Call) -> dict[str, Any]:
 def _rotate(call: Call) -> dict[str, Any]:
     platform, id = call.platform, call.path["key"]
     return keys.rotate(
-        platform.store, call.actor, call.organisation, id, platform.pepper, call.body.overlap, now_us=platform.now_us
-    )
+        platform.store, call.actor, call.organisation, id, platform.pepper, call.body.overlap, now_us=platform.now_us,
+        principal=call.principal,
+    )  # fmt: skip
 
 
 def _revoke(call: Call) -> dict[str, Any]:
@@ -165,8 +205,16 @@ def _limits(call: Call) -> dict[str, Any]:
 def _set_limits(call: Call) -> dict[str, Any]:
     body = call.body
     return limits.set_limits(
-        call.platform.store, call.actor, body.subject, body.limits, now_us=call.platform.now_us, owner=call.organisation
+        call.platform.store, call.actor, body.subject, body.limits, now_us=call.platform.now_us, within=call.organisation
     )
+
+
+def _all_limits(call: Call) -> dict[str, Any]:
+    return limits.show_limits(call.platform.store)
+
+
+def _set_any_limits(call: Call) -> dict[str, Any]:
+    return limits.set_limits(call.platform.store, call.actor, call.body.subject, call.body.limits, now_us=call.platform.now_us)
 
 
 _ONE = "/organisations/{organisation}"
@@ -189,8 +237,12 @@ OPERATIONS = (
     Operation("DELETE", f"{_ONE}/accounts/{{account}}", "account.change", "Close a service account", _close_account, _PEOPLE),
     Operation("GET", f"{_ONE}/keys", "key.read", "Keys, without what is secret", _keys, _KEYS),
     Operation("POST", f"{_ONE}/keys", "key.create", "A new key, shown only now", _new_key, _KEYS, NewKey, status=201),
-    Operation("POST", f"{_ONE}/keys/{{key}}/rotate", "key.rotate", "A new secret; the old one works on for a while", _rotate, _KEYS, Rotation),
+    Operation("POST", f"{_ONE}/keys/{{key}}/rotate", "key.rotate", "A new secret; the old one works on", _rotate, _KEYS, Rotation),
     Operation("POST", f"{_ONE}/keys/{{key}}/revoke", "key.revoke", "Refuse a key within five seconds, everywhere", _revoke, _KEYS, Reason),
     Operation("GET", f"{_ONE}/limits", "limit.read", "Rate limits, quotas and budgets", _limits, _KEYS),
-    Operation("POST", f"{_ONE}/limits", "limit.change", "Set all limits of one subject", _set_limits, _KEYS, Limits),
+    Operation("POST", f"{_ONE}/limits", "limit.change", "Set all limits of a key or a project", _set_limits, _KEYS, Limits),
+    Operation("GET", "/limits", "limit.read", "All limits, also of models", _all_limits, _KEYS),
+    Operation("POST", "/limits", "organisation.limit", "Set all limits of any subject", _set_any_limits, _KEYS, Limits),
+    Operation("GET", "/operators", "operator.read", "People with a role on the platform", _operators, _PEOPLE),
+    Operation("POST", "/operators", "operator.change", "Give a role on the platform; refuse a login", _set_operator, _PEOPLE, Operator),
 )  # fmt: skip

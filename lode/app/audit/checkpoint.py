@@ -20,6 +20,8 @@ VERSION = 1
 SUFFIX = ".checkpoint.json"
 _CONTEXT = b"lode audit checkpoint\n"
 """Before what is signed, so that a signature can never be taken for one of something else."""
+_MOST = 253_402_300_799_000_000
+"""The end of the year 9999 in microseconds; no journal is longer either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def parse(text: bytes, where: str, trusted: str | None) -> Checkpoint:
         fields = orjson.loads(text)
         fields.pop("made", None)
         found = Checkpoint(**fields)
-        is_whole = found.version == VERSION and all(type(n) is int for n in (found.sequence, found.at_us, found.made_us))
+        is_whole = found.version == VERSION and _is_plain(found)
     except (ValueError, TypeError, AttributeError):
         is_whole = False
     if not is_whole:
@@ -100,6 +102,17 @@ def parse(text: bytes, where: str, trusted: str | None) -> Checkpoint:
     if not signed(found.public_key, found.signature, found.content()):
         raise AuditError(f"{where}: the signature is wrong: it was changed after it was made. Take another one.")
     return found
+
+
+def _is_plain(found: Checkpoint) -> bool:
+    """Whether each field is of its kind, so that nothing behind stumbles over it."""
+    numbers = (found.version, found.sequence, found.at_us, found.made_us)
+    texts = (found.first, found.hash, found.public_key, found.signature)
+    return (
+        all(type(number) is int and 0 <= number <= _MOST for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and len(bytes.fromhex(found.public_key)) == 32
+    )
 
 
 def put(checkpoint: Checkpoint, target: Target) -> str:

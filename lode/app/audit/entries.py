@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -68,20 +68,16 @@ def _query(wanted: Wanted, before: int) -> tuple[str, list[Any]]:
     return sql, values
 
 
-def at(text: str, option: str, *, end: bool = False) -> int:
-    """Microseconds of a date or a time that a person wrote (UTC unless it says otherwise). end: a date means its end, not its start.
+def at(text: str, option: str) -> int:
+    """Microseconds of a date (its start) or a time that a person wrote (UTC unless it says otherwise).
 
     Errors: AuditError.
     """
     try:
         found = datetime.fromisoformat(text)
-        is_date = len(text) == len("2026-11-30") and date.fromisoformat(text) is not None
-    except ValueError:
+        found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise AuditError(f'{option}: found "{text}", wanted a date or a time. Write 2026-11-30 or 2026-11-30T09:00:00Z.') from None
-    if found.tzinfo is None:
-        found = datetime.fromisoformat(f"{found.isoformat()}+00:00")
-    if end and is_date:
-        found += timedelta(days=1)
     return round(found.timestamp() * 1_000_000)
 
 

@@ -70,7 +70,7 @@ def restore(
     """See `restoring.restore`. books: an empty PostgreSQL database for the journal. runs: of live books to compare with."""
     if to is None and not check:
         raise BackupError("lode restore: found neither --to nor --verify. Write --to DIR to restore, --verify to rehearse it.")
-    repository = Repository(open_target(target), _key(key_file))
+    repository = Repository(open_target(target), _key(key_file, made=True))
     store = open_books(books, Path()) if books else None
     try:
         found = restoring.restore(repository, to, at=at, check=check, books=store)
@@ -86,13 +86,17 @@ def restore(
 
 def snapshots(target: str, key_file: Path | None) -> dict[str, Any]:
     """What can be restored."""
-    return {"snapshots": restoring.snapshots(Repository(open_target(target), _key(key_file)))}
+    return {"snapshots": restoring.snapshots(Repository(open_target(target), _key(key_file, made=True)))}
 
 
-def _key(path: Path | None) -> Key:
+def _key(path: Path | None, *, made: bool = False) -> Key:
+    """made: the backup is there already."""
     if path is None:
         raise BackupError(
-            "backup: found no key, a backup is always encrypted. Make one with `lode backup --make-key FILE`, name it with --key-file."
+            "restore: found no key, a backup is always encrypted. Name the key that it was made with: --key-file FILE."
+            if made
+            else "backup: found no key, a backup is always encrypted. Make one with `lode backup --make-key FILE`, name it with "
+            "--key-file."
         )
     return file_key(path, "--key-file")
 

@@ -70,11 +70,12 @@ class _Making:
     def __init__(self, repository: Repository, writer: Writer, place: Path):
         self.writer, self.files = writer, list[dict[str, Any]]()
         self._place = place
+        self._books = ""
         self._gear = cutting.table(repository.sealing.cut_seed)
 
     def books(self, store: Store) -> dict[str, Any]:
         """The books: a SQLite file as it is, others as lines of the journal."""
-        path = store_path(store)
+        path, self._books = store_path(store), store.where
         if path is None:
             with store.view() as session:
                 return self._lines(session)
@@ -86,6 +87,14 @@ class _Making:
 
     def file(self, path: Path, name: str) -> None:
         """Any file; databases by way of a copy. One that went away meanwhile is no part of the snapshot."""
+        if self._books and name in (BOOKS, JOURNAL):
+            raise BackupError(
+                f"{path}: lies where a restore puts the books, which are kept at {self._books}. Move it out of the runs folder."
+            )
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise BackupError(f"{ascii(str(path))}: its name is no UTF-8, so it could not be brought back. Rename it.") from None
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
             self._add(self._copied(path) if cutting.is_database(path) else path, name, mode)

@@ -18,7 +18,11 @@ _FRESH = timedelta(days=1)
 
 def prune(repository: Repository, keep: int | None, now_us: int) -> list[str]:
     """Remove all but the newest `keep` snapshots (None keeps all), and what they alone needed; ids of the removed ones."""
-    removed = [] if keep is None else repository.snapshots()[:-keep]
+    ids = repository.snapshots()
+    removed = [] if keep is None else ids[:-keep]
+    if removed:
+        for id in ids[-keep:] if keep else ():
+            repository.snapshot(id)  # what nobody here wrote must not push out what can be restored
     for id in removed:
         for name in repository.target.names("journal"):
             if name.startswith(id):

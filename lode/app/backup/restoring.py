@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -27,15 +28,19 @@ from lode.core.errors import AuditError, BackupError, BooksError
 
 
 def snapshots(repository: Repository) -> list[dict[str, Any]]:
-    """{"snapshot", "at", "files", "bytes", "entries"} of each, oldest first. entries: of the journal, with shipped ones."""
+    """{"snapshot", "at", "files", "bytes", "entries", "damaged"} of each, oldest first. entries: of the journal, with shipped ones."""
     found = []
     for id in repository.snapshots():
-        item = repository.snapshot(id)
+        try:
+            item = repository.snapshot(id)
+        except BackupError:  # the others can be restored nevertheless
+            found.append({"snapshot": id, "at": "", "files": 0, "bytes": 0, "entries": None, "damaged": True})
+            continue
         shipped = [last for _, last, _ in _pieces(repository, id)]
         books = item["books"]
         found.append({
             "snapshot": id, "at": moment(item["at_us"]), "files": len(item["files"]), "bytes": sum(file["size"] for file in item["files"]),
-            "entries": None if books is None else max([books["sequence"], *shipped]),
+            "entries": None if books is None else max([books["sequence"], *shipped]), "damaged": False,
         })  # fmt: skip
     return found
 
@@ -75,7 +80,8 @@ def _wanted(repository: Repository, at: str | None) -> str:
     found = [id for id in ids if at is None or id.startswith(at)]
     if not found or (at is not None and len(found) > 1):
         raise BackupError(
-            f'--at: found "{at}", which is {len(found)} snapshots of {repository.target.where}. See `lode restore TARGET --list`.'
+            f'--at: found "{at}", which begins the names of {len(found) or "no"} snapshots of {repository.target.where}, wanted one. '
+            "See `lode restore TARGET --list`."
         )
     return found[-1]
 
@@ -115,7 +121,7 @@ def _file(repository: Repository, place: Path, item: dict[str, Any]) -> None:
             file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
-    path.chmod(item["mode"])
+    path.chmod(item["mode"] & 0o777)
     if digest.hexdigest() != item["sha256"]:
         raise BackupError(f"{item['path']}: the restored bytes are not those that were backed up. Take another snapshot.")
 
@@ -123,20 +129,16 @@ def _file(repository: Repository, place: Path, item: dict[str, Any]) -> None:
 def _inside(path: str) -> PurePosixPath:
     """A path that stays below the folder, whoever wrote the snapshot."""
     found = PurePosixPath(path)
-    if found.is_absolute() or ".." in found.parts or not found.parts:
+    if found.is_absolute() or ".." in found.parts or not found.parts or "\0" in path:
         raise BackupError(f"{path}: leads out of the folder. This is no snapshot of lode.")
     return found
 
 
 def _pieces(repository: Repository, id: str) -> list[tuple[int, int, str]]:
     """First and last sequence, and object, of what was shipped after a snapshot."""
-    found = []
-    for name in repository.target.names("journal"):
-        owner, _, span = name.rpartition(".")
-        if owner == id:
-            first, _, last = span.partition("-")
-            found.append((int(first), int(last), f"journal/{name}"))
-    return sorted(found)
+    spans = re.compile(re.escape(id) + r"\.(\d{12,18})-(\d{12,18})", re.ASCII)
+    named = (spans.fullmatch(name) for name in repository.target.names("journal"))
+    return sorted((int(name[1]), int(name[2]), f"journal/{name[0]}") for name in named if name)
 
 
 def _lines(repository: Repository, names: list[str]) -> Iterator[entries.Line]:

@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
+from lode.core.types import quick
+
 T = TypeVar("T")
 
 
@@ -71,7 +73,7 @@ class Store(ABC):
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Transfer:
     """Money from one account to another: debit = credit by construction. amount: 10^-12 units, > 0.
 
@@ -97,7 +99,7 @@ class Document:
     body: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Used:
     """One metered request, as the journal and the table `usage` keep it; written once, never changed.
 
@@ -129,7 +131,7 @@ class Used:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Act:
     """One thing that happened: a row of the journal.
 
@@ -151,7 +153,7 @@ class Act:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Entry:
     """An act as it stands in the journal. sequence: 1, 2, 3, ... without gaps. at_us: when it was written. hash: hex, chained."""
 

@@ -6,10 +6,12 @@ cheap: see `lode/app/metering/`.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ _WRITER = (
 )  # fmt: skip
 _ENDS = """SELECT head.sequence, head.hash, journal.sequence, journal.hash FROM head
     LEFT JOIN journal ON journal.sequence = (SELECT max(sequence) FROM journal)"""
+_PORTIONS = (64, 16, 4, 1)
+"""Rows of one statement: few different ones, so that they stay prepared; 32,766 values are allowed."""
+_ROW = re.compile(r"(?<=\bVALUES )(\([?, ]+\))")
 _READER = ("query_only=ON", "trusted_schema=OFF")
 
 
@@ -70,7 +75,13 @@ class SqliteSession(Session):
         return self._connection.execute(sql, values).rowcount
 
     def run_many(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
-        self._connection.executemany(sql, values)
+        # Many rows in one statement: at the end of each one the interpreter's lock is waited for, which takes longer than its rows.
+        place = 0
+        for count in _PORTIONS:
+            while len(values) - place >= count:
+                rows = values[place : place + count]
+                self._connection.execute(_for_rows(sql, count), [value for row in rows for value in row])
+                place += count
 
 
 class SqliteStore(Store):
@@ -247,6 +258,13 @@ class SqliteStore(Store):
                     f"{self.where}: cannot be used now ({error}). Nothing was acknowledged; try again.", _RETRY_S
                 ) from None
             raise
+
+
+@lru_cache(maxsize=256)
+def _for_rows(sql: str, count: int) -> str:
+    """`INSERT ... VALUES (?, ?) ...` for so many rows."""
+    head, row, tail = _ROW.split(sql, maxsplit=1)
+    return f"{head}{', '.join([row] * count)}{tail}"
 
 
 def _base(error: sqlite3.Error) -> str:

@@ -188,5 +188,5 @@ def _instant(value: Any, where: str) -> int:
 
 
 def _shown(value: Any) -> str:
-    text = ascii(value)
+    text = f"a {type(value).__name__}" if isinstance(value, list | tuple | Mapping) else ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lode.app.economics import charts
+from lode.app.economics.readings import moment_of
 
 
 def page(found: Mapping[str, Any], sealed: Mapping[str, Any] | None = None) -> str:
@@ -23,6 +24,7 @@ def page(found: Mapping[str, Any], sealed: Mapping[str, Any] | None = None) -> s
     )
     environment.filters["money"] = lambda value: short(value, found["currency"])
     environment.filters["percent"] = percent
+    environment.filters["moment"] = moment_of
     value, investment = found["value"], found["investment"]
     pictures = {
         "rivals": charts.rivals(value["rivals"]) if value else "",

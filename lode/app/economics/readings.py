@@ -90,6 +90,11 @@ def shown_us(at_us: int) -> str:
     return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def moment_of(shown: str) -> str:
+    """What `shown_us` gave, for people: the day alone where it is midnight."""
+    return shown[:10] if shown.endswith("T00:00:00Z") else f"{shown[:10]} {shown[11:16]}"
+
+
 def cells(session: Session, span: Window) -> dict[Name, Cell]:
     """Everything that happened in a window."""
     found: dict[Name, Cell] = defaultdict(Cell)

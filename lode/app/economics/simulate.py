@@ -39,19 +39,28 @@ class Change:
 def simulate(store: Store, plan: Plan, span: Window) -> dict[str, Any]:
     """By customer: what usage cost, what it would have cost, and the difference; who pays more first.
 
-    Only usage is compared: fees, minimums and taxes of either plan come on top. Errors: BillingError where a customer pays in another
-    currency than the plan's.
+    Only usage is compared: fees, minimums and taxes of either plan come on top. Customers who pay in another currency than the plan's are
+    left out, and named. Errors: BillingError where that are all of them.
     """
     changes: dict[str, Change] = defaultdict(Change)
+    others: dict[str, str] = {}
     with store.view() as session:
         for name in _subscriptions(session, span):
             document = journal.document(session, KIND, name)
             assert document is not None, "usage names a subscription that exists"
-            _rate(session, plan, Subscription.of(document), span, changes)
+            held = Subscription.of(document)
+            if held.currency != plan.currency:
+                others[held.organisation] = held.currency
+                continue
+            _rate(session, plan, held, span, changes)
         without = session.rows(
-            "SELECT COUNT(*) FROM usage WHERE at_us >= ? AND at_us < ? AND subscription = '' AND kind = 'customer'",
+            "SELECT COUNT(*) FROM usage WHERE at_us >= ? AND at_us < ? AND subscription = '' AND kind = 'customer' "
+            "AND status < 400",
             (span.start_us, span.end_us),
         )[0][0]
+    if others and not changes:
+        first, currency = next(iter(others.items()))
+        raise BillingError(f"--plan: found a plan in {plan.currency}, but {first} pays in {currency}. Write one in {currency}.")
     before, after = (sum(getattr(change, side) for change in changes.values()) for side in ("before", "after"))
     lines = [_line(name, change) for name, change in sorted(changes.items(), key=lambda item: item[1].before - item[1].after)]
     return {
@@ -59,6 +68,7 @@ def simulate(store: Store, plan: Plan, span: Window) -> dict[str, Any]:
         "pay_more": sum(change.after > change.before for change in changes.values()),
         "pay_less": sum(change.after < change.before for change in changes.values()),
         "before": amount(before), "after": amount(after), "difference": amount(after - before), "without_plan": int(without),
+        "other_currencies": others,
     }  # fmt: skip
 
 
@@ -72,10 +82,6 @@ def _subscriptions(session: Session, span: Window) -> list[str]:
 
 def _rate(session: Session, plan: Plan, held: Subscription, span: Window, changes: dict[str, Change]) -> None:
     """Add one subscription's requests to the changes."""
-    if held.currency != plan.currency:
-        raise BillingError(
-            f"--plan: found a plan in {plan.currency}, but {held.organisation} pays in {held.currency}. Write one in {held.currency}."
-        )
     under = _under(plan, held)
     has_same_periods = (under.unit, under.anchor_day, under.anchor_month) == (held.unit, held.anchor_day, held.anchor_month)
     tariffs: dict[str, Tariff] = {}

@@ -16,6 +16,7 @@ from lode.app.invoices.documents import INVOICE, REFERENCE, seal
 from lode.app.invoices.drafting import Draft, Scope
 from lode.app.invoices.making import Kind, Order, Scene
 from lode.app.invoices.seller import Seller
+from lode.core import money
 from lode.core.errors import BillingError, BooksError, ConflictError
 
 DAY_US = 86_400_000_000
@@ -120,7 +121,8 @@ def _next(
     still = [group for group in known if group.key not in closed]
     over = [group for group in still if _is_over(group, known, now)]
     if period:
-        _check_period(period, known, closed, over, now, grace_days)
+        until_us = _check_period(period, known, closed, over, now, grace_days)
+        over = [group for group in over if group.start_us <= until_us]
     for group in over:
         order = Order("period", Scope(currency, tuple(known), closed, group), group)
         if group.end_us + grace_days * DAY_US <= now and not drafting.drafted(session, order.scope, seen.parts).is_empty:
@@ -146,14 +148,14 @@ def _is_over(group: terms.Group, known: Sequence[terms.Group], now: int) -> bool
 
 def _check_period(
     period: str, known: Sequence[terms.Group], closed: frozenset[str], over: Sequence[terms.Group], now: int, grace_days: int
-) -> None:
-    """Says why the period that was asked for cannot be closed."""
+) -> int:
+    """When the period that was asked for begins. Errors: BillingError where it cannot be closed."""
     named = [group for group in known if group.label.startswith(period)]
     if not named:
         raise BillingError(f'period: found "{period[:40]}", which this customer has not. {_known_periods(known)}')
     group = named[0]
     if group.key in closed:
-        return
+        return group.start_us
     end = group.cuts[-1].period.whole_end_us if group not in over else group.end_us
     if group not in over:
         raise BillingError(
@@ -165,11 +167,12 @@ def _check_period(
         raise BillingError(
             f"period {group.label}: it stays a draft for late events until {until}. `--draft` shows it, `--grace-days 0` closes it now."
         )
+    return group.start_us
 
 
 def _known_periods(known: Sequence[terms.Group]) -> str:
     if not known:
-        return "It has no contract: lode plans subscribe ORGANISATION PLAN."
+        return "It has no contract: lode plans subscribe CUSTOMER PLAN."
     return f"Its periods begin: {', '.join(group.label for group in known[-8:])}."
 
 
@@ -189,19 +192,21 @@ def _issue(
         again = wallet.earlier(session, seen.customer.id, order.reference, _fingerprint(order))
         if again is not None:
             return again.act.documents[0].body, []
-        if _moved_on(session, seen):
-            return None, []
         made = drafting.drafted(session, order.scope, seen.parts)
+        if _moved_on(session, seen) or made.is_empty:  # another process took the entries, or the fees
+            return None, []
         body, warnings = making.body_of(seen, order, made, seller, now)
         year = datetime.date.fromisoformat(making.day_of(now, seller.zone)).year
         number, counters = numbers.take(session, INVOICE, seller.invoice_number, year)
         body = seal({**body, "number": number, "reference": number})
         grants, sold = packs.sold(session, seen.customer.id, seen.customer.currency, made.packs, now)
+        back = money.parse(body["to_prepaid"], "to_prepaid")
+        returned = wallet.returned(wallet.grants(session, seen.customer.id), back, now) if back else ()
         act = Act(
             "invoice.issue", actor, seen.customer.id, reference=order.reference, fingerprint=_fingerprint(order),
             transfers=(*making.transfers(seen, made, body), *sold), counters=_counters(seen, made, counters),
             documents=(
-                Document(INVOICE, number, seen.customer.id, body), *grants,
+                Document(INVOICE, number, seen.customer.id, body), *grants, *(grant.document() for grant in returned),
                 *statements.written(session, seen.customer, made.parts, seen.through, number, now),
             ),
             facts={"costs": making.costs_of(seen, made), "identity": seen.identity.body()},

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from lode.app.books import journal
-from lode.app.books.contracts import Document, Session
+from lode.app.books.contracts import Document, Session, Transfer
 from lode.core import money
-from lode.core.errors import BillingError, near_miss
+from lode.core.errors import BillingError, NotFoundError, near_miss
 
 INVOICE, CREDIT_NOTE = "invoice", "credit_note"
 """Kinds of documents in the books."""
@@ -78,13 +78,13 @@ def is_sealed(body: Mapping[str, Any]) -> bool:
 
 
 def issued(session: Session, number: str, kind: str = INVOICE) -> Document:
-    """An issued document by its number. Errors: BillingError where there is none, or where it was changed in the database."""
+    """An issued document by its number. Errors: NotFoundError where there is none, BillingError where it was changed in the database."""
     found = journal.document(session, kind, number)
     if found is None:
         numbers = [id for (id,) in session.rows("SELECT id FROM documents WHERE kind = ? ORDER BY id", (kind,))]
         word = kind.replace("_", " ")
         near = near_miss(number, numbers)
-        raise BillingError(f'{word}: found "{number}", which was never issued.{near} See `lode bill --list`.')
+        raise NotFoundError(f'{word}: found "{number}", which was never issued.{near} See `lode bill --list`.')
     if not is_sealed(found.body):
         raise BillingError(f"{kind} {number}: its seal is broken: somebody changed it in the database. Run `lode audit verify`.")
     return found
@@ -103,3 +103,13 @@ def amount_of(body: Mapping[str, Any], name: str) -> int:
 def total(lines: Sequence[Line]) -> int:
     """Sum of rounded lines; never rounded again."""
     return sum(line.amount for line in lines)
+
+
+def moved(parts: Sequence[tuple[str, str, int]]) -> tuple[Transfer, ...]:
+    """(debit, credit, amount) as transfers; the other way round where an amount is less than 0, none where it is 0."""
+    found = [
+        Transfer(debit, credit, amount) if amount > 0 else Transfer(credit, debit, -amount)
+        for debit, credit, amount in parts
+        if amount
+    ]
+    return tuple(found)

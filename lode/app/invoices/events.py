@@ -16,8 +16,7 @@ from typing import Any
 from lode.app.books import accounts, journal
 from lode.app.books.contracts import Act, Document, Session, Store, Used
 from lode.app.invoices import customers
-from lode.app.invoices.documents import REFERENCE
-from lode.app.invoices.notes import moved
+from lode.app.invoices.documents import REFERENCE, moved
 from lode.app.prices.contracts import COUNTED
 from lode.app.prices.subscriptions import tariff_at
 from lode.core import money
@@ -107,7 +106,10 @@ def _units(found: Any, where: str) -> dict[str, int]:
             raise BillingError(
                 f'{where}: units: found "{name[:40]}", allowed: {", ".join(COUNTED)}.{near_miss(name, COUNTED)} Correct it.'
             )
-    return {"requests": 1, **{name: _whole(count, f"{where}: units.{name}") for name, count in found.items()}}
+    units = {"requests": 1, **{name: _whole(count, f"{where}: units.{name}") for name, count in found.items()}}
+    if units.get("cached_tokens", 0) > units.get("input_tokens", 0):
+        raise BillingError(f"{where}: units: found more cached_tokens than input_tokens, which they are some of. Correct one.")
+    return units
 
 
 def _whole(found: Any, where: str) -> int:
@@ -137,20 +139,22 @@ def _one(session: Session, actor: str, event: Event, now: int) -> tuple[str, str
             if known[0][0] == event.fingerprint
             else _held(session, actor, event, now, "this id was used for another request")
         )
-    tariff = tariff_at(session, event.organisation, event.model, event.at_us)
+    # What seems to lie ahead is the clocks' difference: a period or a plan that has not begun may never begin.
+    at_us = min(event.at_us, now)
+    tariff = tariff_at(session, event.organisation, event.model, at_us)
     why = _why_not(session, event, now, tariff is None)
     if why or tariff is None:
         return _held(session, actor, event, now, why)
-    span = tariff.period(event.at_us)
+    span = tariff.period(at_us)
     rated = tariff.rate(journal.counter(session, tariff.names(span)), event.units, span)
     used = Used(
-        request_id=event.request_id, at_us=event.at_us, organisation=event.organisation, project=event.project, key=event.key,
+        request_id=event.request_id, at_us=at_us, organisation=event.organisation, project=event.project, key=event.key,
         model=event.model,
         version=event.version, status=200, units=dict(event.units), amount=rated.amount, charges=rated.charges, plan=tariff.plan.id,
         subscription=tariff.subscription.id, period=span.label,
     )  # fmt: skip
     owner, revenue = event.organisation, accounts.revenue(tariff.currency)
-    waived = max(rated.amount, 0) if span.trial else 0
+    waived = rated.amount if span.trial else 0
     credit = min(max(-journal.balance(session, accounts.prepaid(owner)), 0), max(rated.amount - waived, 0))
     moves = moved(
         [

@@ -43,7 +43,7 @@ MANDATORY = (
 )  # fmt: skip
 _CATEGORIES = {
     "fee": "Purchase", "opening": "Purchase", "true_up": "Purchase", "prepaid": "Purchase", "credit": "Credit", "coupon": "Credit",
-    "trial": "Credit", "waived": "Credit", "cap": "Credit",
+    "trial": "Credit", "waived": "Credit", "cap": "Credit", "adjustment": "Adjustment", "usage": "Usage",
 }  # fmt: skip
 _UNITS = {"input_tokens": "Input Tokens", "output_tokens": "Output Tokens", "cached_tokens": "Cached Tokens", "rows": "Rows"}
 _MOST_GROUPS = 1_000_000
@@ -158,7 +158,7 @@ def _of_invoice(shared: Focus, document: Document) -> Iterator[dict[str, str]]:
         "BillingPeriodEnd": _time(body["period"]["end"]),
     }
     for line in lines_of(body):
-        if line.kind in _CATEGORIES:
+        if not line.quantity or body["kind"] == "replacement":  # what it replaces was credited, its usage too
             start, end = line.start or body["period"]["start"], line.end or body["period"]["end"]
             sized = {"PricingQuantity": "1", "PricingUnit": "Periods"} if _CATEGORIES[line.kind] == "Purchase" else {}
             yield shared.row(document.organisation, _CATEGORIES[line.kind], line.text, line.amount, start, end, **sized, **more)

@@ -11,9 +11,8 @@ from lode.app.books import accounts
 from lode.app.books.contracts import Session, Transfer
 from lode.app.invoices import customers, identity, packs, tax, terms
 from lode.app.invoices.customers import Customer
-from lode.app.invoices.documents import REFERENCE, Line
+from lode.app.invoices.documents import REFERENCE, Line, moved
 from lode.app.invoices.drafting import Draft, Scope
-from lode.app.invoices.notes import moved
 from lode.app.invoices.selection import Part
 from lode.app.invoices.seller import Seller
 from lode.core import money
@@ -56,8 +55,8 @@ def body_of(seen: Scene, order: Order, made: Draft, seller: Seller, now: int) ->
     group, customer, currency = order.group, seen.customer, seen.customer.currency
     zone = customers.zone(group.zone)
     last_day = customers.moment(min(group.end_us - 1, max(now, group.start_us))).astimezone(zone).date()
-    done = tax.taxed(made.lines, seller, customer.body(), currency, last_day)
-    prepaid = _prepaid(made, done.lines, done.gross, currency)
+    done = tax.taxed(made.lines, seller, customer.body(), currency, last_day, group.zone)
+    prepaid, unneeded = _prepaid(made, done.lines, done.gross, currency)
     today = datetime.date.fromisoformat(day_of(now, seller.zone))
     rates, warnings = _fx(seen, made, seller, currency, today)
     net = done.gross - done.tax
@@ -72,22 +71,31 @@ def body_of(seen: Scene, order: Order, made: Draft, seller: Seller, now: int) ->
         "seller": seller.body(), "customer": customer.body(), "prices": "inclusive" if done.inclusive else "exclusive",
         "lines": [line.body() for line in done.lines], "taxes": [row.body() for row in done.taxes], "net": money.plain(net),
         "tax": money.plain(done.tax), "total": money.plain(done.gross), "prepaid": money.plain(prepaid),
-        "due": money.plain(done.gross - prepaid),
+        "to_prepaid": money.plain(unneeded), "due": money.plain(done.gross - prepaid),
         "due_on": (today + datetime.timedelta(days=seller.due_days)).isoformat(), "reference": "", "number": "",
         "selection": [part.body(seen.through) for part in made.parts], "through": seen.through, "fx": rates,
     }  # fmt: skip
     return body, warnings
 
 
-def _prepaid(made: Draft, lines: Sequence[Line], gross: int, currency: str) -> int:
-    """What prepaid credit paid of this document, in whole coins: all of the usage where nothing is left to pay of it."""
+def _prepaid(made: Draft, lines: Sequence[Line], gross: int, currency: str) -> tuple[int, int]:
+    """What prepaid credit paid of this document, in whole coins: all of the usage where nothing is left to pay of it. And what goes
+    back of it: requests drew it at their price, a coupon, a credited fee or a cheaper tier lowered the sum afterwards.
+    """
     new = [part.new for part in made.parts]
     drawn = sum(taken.prepaid for taken in new)
     if drawn <= 0:
-        return 0
-    used = sum(line.amount for line in lines if line.subscription and line.kind in ("usage", "adjustment", "waived", "trial"))
+        return 0, 0
+    used = sum(line.amount for line in lines if _is_used(line) or line.kind == "trial")
     is_whole = sum(taken.accrued for taken in new) == 0
-    return max(0, min(used if is_whole else money.coins(drawn, currency), gross))
+    wanted = used if is_whole else money.coins(drawn, currency)
+    paid = max(0, min(wanted, gross))
+    return paid, max(0, drawn - paid) if paid < wanted else 0
+
+
+def _is_used(line: Line) -> bool:
+    """Whether a line is what requests came to; a true-up that late usage changed has no quantity."""
+    return line.kind in ("usage", "waived") or (line.kind == "adjustment" and bool(line.quantity))
 
 
 def transfers(seen: Scene, made: Draft, body: Mapping[str, Any]) -> tuple[Transfer, ...]:
@@ -98,9 +106,7 @@ def transfers(seen: Scene, made: Draft, body: Mapping[str, Any]) -> tuple[Transf
     trial = -sum(line.exact for line in made.lines if line.kind == "trial")
     coupons = -sum(line.exact for line in made.lines if line.kind == "coupon")
     sold = sum(amount for _, _, amount in made.packs)
-    used = sum(
-        line.exact for line in made.lines if line.kind in ("usage", "waived") or (line.kind == "adjustment" and line.quantity)
-    )
+    used = sum(line.exact for line in made.lines if _is_used(line))
     earned = (
         sum(line.exact for line in made.lines)
         - used
@@ -108,12 +114,12 @@ def transfers(seen: Scene, made: Draft, body: Mapping[str, Any]) -> tuple[Transf
         + coupons
         - sum(line.exact for line in made.lines if line.kind == "prepaid")
     )
-    due, taxes = (money.parse(body[name], name, least=None) for name in ("due", "tax"))
+    due, taxes, back = (money.parse(body[name], name, least=None) for name in ("due", "tax", "to_prepaid"))
     added = taxes if body["prices"] == "exclusive" else 0
-    rest = due - accrued - earned - sold - added + trial + coupons
+    rest = due - accrued - earned - sold - added - back + trial + coupons
     parts = [
         (receivable, accounts.accrued(owner), accrued), (receivable, revenue, earned), (given, receivable, trial + coupons),
-        (receivable if added else revenue, accounts.tax(currency), taxes), (receivable, packs.deposit(owner), sold),
+        (receivable if added else revenue, accounts.tax(currency), taxes), (receivable, packs.deposit(owner), sold + back),
         (receivable, accounts.rounding(currency), rest),
     ]  # fmt: skip
     return moved(parts)

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from lode.app.books import accounts
 from lode.app.books.contracts import Act, Document, Session, Store, Transfer
-from lode.app.invoices import customers, numbers, tax, wallet
-from lode.app.invoices.documents import CREDIT_NOTE, REFERENCE, Line, amount_of, issued, lines_of, seal
+from lode.app.invoices import customers, numbers, packs, tax, wallet
+from lode.app.invoices.documents import CREDIT_NOTE, REFERENCE, Line, amount_of, issued, lines_of, moved, seal
 from lode.app.invoices.seller import Seller
 from lode.app.invoices.standing import Standing, standing
 from lode.core import money
@@ -84,17 +84,23 @@ def _write(
     lines = lines_of(invoice.body)
     if kind == "credit":
         _check_remainder(invoice, lines, items[0], before)
+        _check_pack(session, invoice, lines[items[0].line - 1], items[0])
     body = _body(invoice, lines, items, before, reason.strip(), kind)
     year = customers.moment(now_us).astimezone(customers.zone(seller.zone)).year
     number, counters = numbers.take(session, CREDIT_NOTE, seller.credit_note_number, year)
-    body = seal({**body, "number": number, "issued": customers.shown_time(now_us), "seller": seller.body(), "to": to})
+    named = {"number": number, "issued": customers.shown_time(now_us), "seller": seller.body(), "to": to}
+    grants, taken = packs.taken_back(
+        wallet.grants(session, invoice.organisation), [(lines[item.line - 1], item.amount) for item in items]
+    )
+    body = seal({**body, **named, "from_packs": {id: money.plain(amount) for id, amount in taken.items()}})
     document = Document(CREDIT_NOTE, number, invoice.organisation, body)
-    moves = _transfers(invoice, body, to)
+    moves = _transfers(invoice, body, to, taken)
     back = amount_of(body, "to_prepaid")
-    grants = wallet.returned(session, invoice.organisation, back, now_us) if back else ()
+    grants = wallet.returned(grants, back, now_us) if back else grants if taken else []
     act = Act(
         "credit_note.issue", actor, invoice.organisation, reference=f"{REFERENCE}note|{reference}" if reference else "",
-        fingerprint=fingerprint if reference else "", transfers=moves, documents=(document, *grants), counters=counters,
+        fingerprint=fingerprint if reference else "", transfers=moves, counters=counters,
+        documents=(document, *(grant.document() for grant in grants)),
     )  # fmt: skip
     wallet.written(session, act, now_us)
     return body
@@ -127,6 +133,17 @@ def _check_remainder(invoice: Document, lines: Sequence[Line], item: Item, befor
             f"which is left of line {item.line} of "
             f"{invoice.id} and its tax rate. "
             f"More than was charged is goodwill: lode credit goodwill {invoice.organisation} AMOUNT --reason TEXT."
+        )
+
+
+def _check_pack(session: Session, invoice: Document, line: Line, item: Item) -> None:
+    """Refuses to take back credit that was used."""
+    _, taken = packs.taken_back(wallet.grants(session, invoice.organisation), [(line, item.amount)])
+    left = next(iter(taken.values()), 0)
+    if line.kind == "prepaid" and left < item.amount:
+        raise BillingError(
+            f"amount: found {money.plain(item.amount)}, allowed: up to {money.plain(left)}, which was not used of the credit that line "
+            f"{item.line} of {invoice.id} sold. Credit the lines of its use instead."
         )
 
 
@@ -171,7 +188,7 @@ def _taxes(body: Mapping[str, Any], lines: Sequence[Line], items: Sequence[Item]
     return found
 
 
-def _transfers(invoice: Document, body: Mapping[str, Any], to: To) -> tuple[Transfer, ...]:
+def _transfers(invoice: Document, body: Mapping[str, Any], to: To, taken: Mapping[str, int]) -> tuple[Transfer, ...]:
     """Reversal: what was earned and taxed is not, what is owed is less."""
     owner, currency = invoice.organisation, body["currency"]
     total, settled, back = (amount_of(body, name) for name in ("total", "settled", "to_prepaid"))
@@ -179,17 +196,8 @@ def _transfers(invoice: Document, body: Mapping[str, Any], to: To) -> tuple[Tran
     parts = [
         (accounts.revenue(currency), accounts.receivable(owner), amount_of(body, "net")),
         (accounts.tax(currency), accounts.receivable(owner), amount_of(body, "tax")),
+        *packs.moves(owner, currency, taken),
         (accounts.receivable(owner), accounts.prepaid(owner), back),
         (accounts.receivable(owner), rest_to, total - settled - back if rest_to != accounts.receivable(owner) else 0),
     ]
     return moved(parts)
-
-
-def moved(parts: Sequence[tuple[str, str, int]]) -> tuple[Transfer, ...]:
-    """(debit, credit, amount) as transfers; the other way round where an amount is less than 0, none where it is 0."""
-    found = [
-        Transfer(debit, credit, amount) if amount > 0 else Transfer(credit, debit, -amount)
-        for debit, credit, amount in parts
-        if amount
-    ]
-    return tuple(found)

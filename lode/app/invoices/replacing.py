@@ -6,11 +6,10 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
-from lode.app.books import accounts
+from lode.app.books import accounts, journal
 from lode.app.books.contracts import Act, Document, Session, Store
-from lode.app.invoices import customers, making, numbers, tax, wallet
-from lode.app.invoices.documents import INVOICE, REFERENCE, issued, lines_of, seal
-from lode.app.invoices.notes import moved
+from lode.app.invoices import customers, making, numbers, packs, tax, wallet
+from lode.app.invoices.documents import CREDIT_NOTE, INVOICE, REFERENCE, issued, lines_of, moved, seal
 from lode.app.invoices.seller import Seller
 from lode.app.invoices.standing import standing
 from lode.core import money
@@ -34,7 +33,7 @@ def replace(store: Store, actor: str, seller: Seller, number: str, *, now_us: Ca
             raise BillingError(f"invoice {number}: it still stands. Void it first: lode credit void {number} --reason TEXT.")
         now, customer = now_us(), customers.found(session, old.organisation)
         today = datetime.date.fromisoformat(making.day_of(now, seller.zone))
-        done = tax.taxed(lines, seller, customer.body(), customer.currency, _supplied(old.body["period"]))
+        done = tax.taxed(lines, seller, customer.body(), customer.currency, *_supplied(old.body["period"]))
         new_number, counters = numbers.take(session, INVOICE, seller.invoice_number, today.year)
         body = seal(
             {
@@ -47,21 +46,36 @@ def replace(store: Store, actor: str, seller: Seller, number: str, *, now_us: Ca
             }
         )  # fmt: skip
         owner, currency = customer.id, customer.currency
-        # the mirror of the note that voided the old one
+        # the mirror of the notes that credited the old one
+        taken = _taken(session, old)
+        again_sold = [(debit, credit, -amount) for debit, credit, amount in packs.moves(owner, currency, taken)]
         moves = moved(
             [
                 (accounts.receivable(owner), accounts.revenue(currency), done.gross - done.tax),
                 (accounts.receivable(owner), accounts.tax(currency), done.tax),
+                *again_sold,
             ]
         )
-        document = Document(INVOICE, new_number, owner, body)
-        act = Act("invoice.replace", actor, owner, reference, number, transfers=moves, documents=(document,), counters=counters)
+        grants = packs.changed(wallet.grants(session, owner), taken, 1) if taken else []
+        documents = (Document(INVOICE, new_number, owner, body), *(grant.document() for grant in grants))
+        act = Act("invoice.replace", actor, owner, reference, number, transfers=moves, documents=documents, counters=counters)
         wallet.written(session, act, now)
         return body
 
     return store.transact(work)
 
 
-def _supplied(period: dict[str, Any]) -> datetime.date:
-    """The last day of the period, in the contract's zone."""
-    return customers.moment(customers.micros(period["end"]) - 1).astimezone(customers.zone(period["zone"])).date()
+def _taken(session: Session, old: Document) -> dict[str, int]:
+    """Grant -> what credit notes of an invoice took of it."""
+    taken: dict[str, int] = {}
+    for note in journal.documents(session, CREDIT_NOTE, old.organisation):
+        if note.body["invoice"] == old.id:
+            for id, amount in note.body.get("from_packs", {}).items():
+                taken[id] = taken.get(id, 0) + money.parse(amount, "from_packs")
+    return taken
+
+
+def _supplied(period: dict[str, Any]) -> tuple[datetime.date, str]:
+    """The last day of the period in the contract's zone, and the zone."""
+    last = customers.moment(customers.micros(period["end"]) - 1)
+    return last.astimezone(customers.zone(period["zone"])).date(), period["zone"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from lode.app.invoices import customers
 from lode.app.invoices.documents import Line
 from lode.app.invoices.seller import Rate, Seller
 from lode.core import money
@@ -57,10 +58,11 @@ class Taxed:
         return lines if self.inclusive else lines + self.tax
 
 
-def taxed(lines: Sequence[Line], seller: Seller, customer: Mapping[str, Any], currency: str, day: datetime.date) -> Taxed:
-    """The lines of a document for a customer. day: of the supply (its period's last), in the contract's zone.
+def taxed(lines: Sequence[Line], seller: Seller, customer: Mapping[str, Any], currency: str, day: datetime.date, zone: str) -> Taxed:
+    """The lines of a document for a customer, each at the rate of its own last day: a document holds late usage and fees in advance, too.
 
-    Errors: BillingError where the table has no rate, or the customer no country.
+    day: the latest that counts (of usage so far), fees in advance apart; zone: whose days. Prepaid credit is not taxed when it is sold
+    but when it is used: its use is a line of its own. Errors: BillingError where the table has no rate, or the customer no country.
     """
     if not seller.rates:
         return Taxed(tuple(lines), (), False)
@@ -68,22 +70,47 @@ def taxed(lines: Sequence[Line], seller: Seller, customer: Mapping[str, Any], cu
     if not country:
         raise BillingError(
             f"customer {customer.get('id', '')}: has no country, so no tax rate can be found. "
-            "Say where it is: lode customers set ORGANISATION --country DE."
+            f"Say where it is: lode customers change {customer.get('id', 'CUSTOMER')} --country DE."
         )
+    # a price that holds a tax which is not due here: the customer pays the price without it
+    is_reverse = _of_day(seller, country, day).reverse_charge and country != seller.country and bool(customer.get("tax_id"))
+    inclusive = seller.prices == "inclusive" and not is_reverse
+    named: list[Line] = []
+    rates: dict[str, Rate] = {}
+    for line in lines:
+        if line.kind == "prepaid":
+            named.append(replace(line, tax=""))
+            continue
+        rate = _of_day(seller, country, _last_day(line, day, zone))
+        name = f"{rate.name} 0 %, reverse charge" if is_reverse else f"{rate.name} {rate.text} %"
+        named.append(replace(line, tax=name))
+        rates[name] = rate
+    if is_reverse:
+        bases = {name: sum(line.amount for line in named if line.tax == name) for name in rates}
+        return Taxed(tuple(named), tuple(Tax(name, "0", base, 0, seller.reverse_charge_note) for name, base in bases.items()), False)
+    return Taxed(tuple(named), tuple(_row(name, rate, named, seller, currency) for name, rate in rates.items()), inclusive)
+
+
+def _row(name: str, rate: Rate, lines: Sequence[Line], seller: Seller, currency: str) -> Tax:
+    of_rate = [line for line in lines if line.tax == name]
+    inclusive = seller.prices == "inclusive"
+    amount = _amount(of_rate, rate, inclusive, seller.rounding == "line", currency)
+    held = sum(line.amount for line in of_rate)
+    return Tax(name, rate.text, held - amount if inclusive else held, amount)
+
+
+def _of_day(seller: Seller, country: str, day: datetime.date) -> Rate:
     rate = seller.rate(country, day)
     assert rate is not None
-    inclusive = seller.prices == "inclusive"
-    is_reverse = rate.reverse_charge and country != seller.country and bool(customer.get("tax_id"))
-    if is_reverse:
-        # a price that holds a tax which is not due here: the customer pays the price without it
-        name, base = f"{rate.name} 0 %, reverse charge", sum(line.amount for line in lines)
-        row = Tax(name, "0", base, 0, seller.reverse_charge_note)
-        return Taxed(tuple(replace(line, tax=name) for line in lines), (row,), False)
-    name = f"{rate.name} {rate.text} %"
-    named = tuple(replace(line, tax=name) for line in lines)
-    amount = _amount(named, rate, inclusive, seller.rounding == "line", currency)
-    held = sum(line.amount for line in named)
-    return Taxed(named, (Tax(name, rate.text, held - amount if inclusive else held, amount),), inclusive)
+    return rate
+
+
+def _last_day(line: Line, day: datetime.date, zone: str) -> datetime.date:
+    """The last day of what a line is for; of usage not later than `day`."""
+    if not line.end:
+        return day
+    last = customers.moment(customers.micros(line.end) - 1).astimezone(customers.zone(zone)).date()
+    return min(last, day) if line.kind in ("usage", "adjustment", "waived", "trial") else last
 
 
 def _amount(lines: Sequence[Line], rate: Rate, inclusive: bool, per_line: bool, currency: str) -> int:

@@ -87,7 +87,7 @@ def advance(cut: Cut) -> list[PriceLine]:
     """Due at the start of a cut, as it was planned then; and the credit of what of it was not used after all."""
     debited = lines.in_advance(cut.plan, cut.subscription, cut.period.start_us)
     planned = cut.subscription.planned(cut.period.start_us)
-    short = lines.unused(debited, cut.period.end_us) if cut.period.end_us < planned.end_us else []
+    short = lines.unused(cut.plan, debited, cut.period.end_us) if cut.period.end_us < planned.end_us else []
     return [*debited, *short]
 
 

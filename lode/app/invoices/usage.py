@@ -84,13 +84,13 @@ def totals(store: Store, what: Asked, by: Sequence[str], *, billed: Mapping[str,
         owners = [what.organisation] if what.organisation else [item.id for item in journal.documents(session, "organisation")]
         checks = {owner: _identity(session, owner) for owner in owners}
         quarantined = _quarantined(session, what)
+        unpriced = _unpriced(session, what)
         capture = {name: _capture(session, what, name, text) for name, text in (billed or {}).items()}
-    return {"totals": rows, "by": list(by), "books": checks, "quarantined": quarantined, "capture": capture, **_ratios(checks)}
+    return {"totals": rows, "by": list(by), "books": checks, "quarantined": quarantined, "unpriced": unpriced, "capture": capture, **_ratios(checks)}
 
 
 def _grouped(session: Session, what: Asked, by: Sequence[str]) -> list[dict[str, Any]]:
     columns = [_COLUMNS[word] for word in by]
-    names = ", ".join([*columns, "currency"])
     sums = ", ".join(["COUNT(*)", *(f"SUM({unit})" for unit in ("num_rows", *UNITS[1:])), "exact_sum(amount)"])
     # the currency stands in the organisation's name of the ledger only, so rows are grouped by organisation first
     groups = ", ".join(dict.fromkeys(["organisation", *columns]))
@@ -99,7 +99,6 @@ def _grouped(session: Session, what: Asked, by: Sequence[str]) -> list[dict[str,
     found = session.rows(
         f"SELECT {groups}, {sums} FROM usage WHERE at_us >= ? AND at_us < ? {owner}AND kind = 'customer' GROUP BY {groups}", values
     )
-    del names
     currencies = {item.id: item.body["currency"] for item in journal.documents(session, "organisation")}
     merged: dict[tuple[Any, ...], list[int]] = {}
     width = len(groups.split(", "))
@@ -163,6 +162,17 @@ def _capture(session: Session, what: Asked, provider: str, text: str) -> dict[st
 def _quarantined(session: Session, what: Asked) -> int:
     found = journal.documents(session, "quarantine", what.organisation or None)
     return sum(1 for item in found if item.body.get("state", "held") == "held")
+
+
+def _unpriced(session: Session, what: Asked) -> dict[str, int]:
+    """Customer -> answered requests that no plan priced: nobody will pay them."""
+    owner = "AND organisation = ? " if what.organisation else ""
+    found = session.rows(
+        "SELECT organisation, COUNT(*) FROM usage WHERE at_us >= ? AND at_us < ? AND kind = 'customer' AND subscription = '' "
+        f"AND status < 400 {owner}GROUP BY organisation ORDER BY organisation",
+        (what.start_us, what.end_us, *((what.organisation,) if what.organisation else ())),
+    )
+    return {name: int(count) for name, count in found}
 
 
 def rows(session: Session, what: Asked) -> Iterator[dict[str, Any]]:

@@ -96,7 +96,8 @@ def add(
         raise BillingError(f"priority: found {priority}, allowed: 0 (used first) to {_LARGEST_PRIORITY}. Correct it.")
     if given and not reason:
         raise BillingError("reason: found none, wanted why this is given away. Add --reason TEXT.")
-    fingerprint = f"{money.plain(pico)}|{expires_us}|{priority}|{given}"
+    # Not the time at which it expires: "90d" of the same command, given again, is another one.
+    fingerprint = f"{money.plain(pico)}|{expires_us is None}|{priority}|{given}"
 
     def work(session: Session) -> dict[str, Any]:
         customer, now = customers.found(session, organisation), now_us()
@@ -122,9 +123,17 @@ def add(
 def written(session: Session, act: Act, now_us: int) -> Entry:
     """Append one act. Errors: what `journal.append` gives instead of an entry."""
     (found,) = journal.append(session, [act], now_us)
+    if isinstance(found, ConflictError):
+        raise _used(act.reference)
     if isinstance(found, BillingError):
         raise found
     return found
+
+
+def _used(reference: str) -> ConflictError:
+    """reference: as it stands in the journal, with our own words before a person's."""
+    shown = reference.removeprefix(REFERENCE).partition("|")[2]
+    return ConflictError(f'reference: found "{shown}", which was used before for something else. Take another one.')
 
 
 def earlier(session: Session, organisation: str, reference: str, fingerprint: str) -> Entry | None:
@@ -137,8 +146,7 @@ def earlier(session: Session, organisation: str, reference: str, fingerprint: st
     sequence, at_us, written_before, digest = rows[0]
     act = records.act_of(written_before)
     if act.fingerprint != fingerprint:
-        shown = reference.removeprefix(REFERENCE)
-        raise ConflictError(f"{shown}: this reference was used at entry {sequence} for something else. Take another one.")
+        raise _used(reference)
     return Entry(sequence, at_us, act, "", digest)
 
 
@@ -196,8 +204,14 @@ def refund(
         raise BillingError("reason: found none, wanted why. Add --reason TEXT.")
 
     def work(session: Session) -> dict[str, Any]:
-        customer = customers.found(session, organisation)
-        paid = [item for item in grants(session, organisation) if not item.given and grant in ("", item.id)]
+        customer, now = customers.found(session, organisation), now_us()
+        if pico != money.coins(pico, customer.currency):
+            raise BillingError(f"amount: found {amount}, wanted whole coins of {customer.currency}. Round it.")
+        paid = [
+            item
+            for item in grants(session, organisation)
+            if not item.given and grant in ("", item.id) and not _is_over(item, now)
+        ]
         chosen = paid[-1] if paid else None
         left = chosen.left if chosen else 0
         if chosen is None or pico > left:
@@ -213,27 +227,29 @@ def refund(
         written(
             session,
             Act("credit.refund", actor, organisation, transfers=(move,), documents=documents, facts={"reason": reason}),
-            now_us(),
+            now,
         )
         return {"organisation": organisation, "grant": chosen.id, "refunded": money.plain(pico), **_balance(session, organisation)}
 
     return store.transact(work)
 
 
-def returned(session: Session, organisation: str, amount: int, now_us: int) -> tuple[Document, ...]:
+def returned(found: Sequence[Grant], amount: int, now_us: int) -> list[Grant]:
     """The grants as they are after `amount` of what was drawn came back: the grant that was used last gets it first.
 
-    The caller credits the prepaid account in the same act. Errors: ConflictError where less was ever drawn.
+    The caller credits the prepaid account in the same act. An invoice's whole coins may be part of a coin more than was drawn: that is
+    added to the last grant.
     """
-    found, stored = grants(session, organisation), {}
+    stored = {}
     for grant in reversed(found):
         part = min(amount, grant.amount - grant.left)
         amount -= part
         is_over = grant.expires_us is not None and grant.expires_us <= now_us and part > 0
         stored[grant.id] = replace(grant, left=grant.left + part, expires_us=now_us + _REVIVED_US if is_over else grant.expires_us)
     if amount:
-        raise ConflictError(f"credit: {money.plain(amount)} more came back than was ever drawn from the grants of {organisation}.")
-    return tuple(stored[grant.id].document() for grant in found)
+        last = stored[found[-1].id]
+        stored[last.id] = replace(last, left=last.left + amount, amount=last.amount + amount)
+    return [stored[grant.id] for grant in found]
 
 
 def listed(store: Store, organisation: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from lode.app.contracts import RequestError
@@ -98,13 +98,17 @@ class Allowances:
             self._numbers += 1
             await self._wait(claims, self._numbers)
 
-    def release(self, allowance: Allowance, held: int, used: int = 0) -> None:
-        """A request ended that held something. used: what it used of it, which the books have by now."""
+    def release(self, allowance: Allowance, held: int, used: int = 0, from_lease: bool = True) -> None:
+        """A request ended that held something. used: what it used of it, which the books have by now.
+
+        from_lease: whether the lease in the books became smaller by it; what is below 0 (volume) makes none larger.
+        """
         allowance.held -= held
         if used:
             if allowance.used is not None:
                 allowance.used += used
-            allowance.lease = max(0, allowance.lease - used)
+            if from_lease:
+                allowance.lease = max(0, allowance.lease - max(0, used))
         allowance.changed.set()
 
     def forget(self) -> None:
@@ -144,6 +148,11 @@ class Allowances:
                 found[item.name] = item.lease - item.held
                 item.lease = item.held
         return found
+
+    def keep(self, slack: Mapping[str, int]) -> None:
+        """Leases that could not be given back after all."""
+        for name, amount in slack.items():
+            self._known[name].lease += amount
 
     def _take(self, claims: Sequence[Claim]) -> bool:
         alone = self.alone

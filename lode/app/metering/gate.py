@@ -29,6 +29,8 @@ from lode.app.metering.writer import Writer
 from lode.core.errors import BooksError, ConflictError
 
 _BEARER = b"Bearer "
+_AT_LEAST = {"compute_us": 1, "answer_bytes": 1}
+"""Known when a request ends only: it is let in where anything is left, and what it took counts from then on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,8 @@ class BooksGate(Gate):
         return caller
 
     async def reserve(self, caller: Caller, asked: Asked) -> Hold:
+        if self._watch.is_blind:
+            raise unavailable("keys and limits are not followed any more", 5)
         if caller.models and asked.model not in caller.models:
             raise RequestError(403, "model_forbidden", f"the key may not use {asked.model}. Ask for one that may.")
         try:
@@ -161,11 +165,8 @@ class BooksGate(Gate):
     async def _held(self, caller: Caller, asked: Asked) -> BooksHold:
         """Errors: RequestError 402, 429, 503."""
         at_us = self._now_us()
-        hold, units, profile = (
-            BooksHold(caller, asked),
-            {**asked.most, "requests": 1},
-            self._profiles.of(caller, asked.model, at_us),
-        )
+        hold, profile = BooksHold(caller, asked), self._profiles.of(caller, asked.model, at_us)
+        units = {**_AT_LEAST, "cached_tokens": asked.most.get("input_tokens", 0), **asked.most, "requests": 1}
         hold.buckets = self._rates.take(profile.rates, units)
         if profile.quotas:
             is_held = False
@@ -198,23 +199,24 @@ class BooksGate(Gate):
     def _finish(self, orders: Sequence[Order], results: Sequence[Result | None]) -> None:
         """A commit came back. Settlements first, as the writer did them: readings of the same commit have seen them."""
         pairs = list(zip(orders, results, strict=True))
+        from_leases = isinstance(results, Results) and results.from_leases
         if isinstance(results, Results) and results.is_foreign:
             self._allowances.forget()
         for order, result in pairs:
             if isinstance(order, Settlement):
-                self._ended(order, result if isinstance(result, Settled) else None)
+                self._ended(order, result if isinstance(result, Settled) else None, from_leases)
         for order, result in pairs:
             if isinstance(order, Refill) and isinstance(result, Refilled):
                 self._allowances.filled(order, result)
 
-    def _ended(self, order: Settlement, result: Settled | None) -> None:
+    def _ended(self, order: Settlement, result: Settled | None, from_leases: bool = True) -> None:
         hold = self._settling.pop(order)
-        self._free(hold, () if result is None else result.taken)
+        self._free(hold, () if result is None else result.taken, from_leases)
 
-    def _free(self, hold: BooksHold, taken: Sequence[int]) -> None:
+    def _free(self, hold: BooksHold, taken: Sequence[int], from_leases: bool = True) -> None:
         """taken: of each claim; empty where nothing was."""
         for index, claim in enumerate(hold.claims):
-            self._allowances.release(claim.allowance, claim.need, taken[index] if taken else 0)
+            self._allowances.release(claim.allowance, claim.need, taken[index] if taken else 0, from_leases)
         if hold.asked.is_repeatable and hold.replay is None:
             self._answers.over(hold.caller, hold.asked)
 

@@ -59,9 +59,9 @@ class Rates:
         return taken
 
     def give_back(self, taken: Sequence[tuple[Bucket, int]], units: Mapping[str, int]) -> None:
-        """What a request did not take after all. units: what it took."""
+        """What a request did not take after all; what it took beyond (compute time) is debt. units: what it took."""
         for bucket, count in taken:
-            bucket.level = min(self._size(bucket.limit), bucket.level + count - min(count, units.get(bucket.limit.unit, 0)))
+            bucket.level = min(self._size(bucket.limit), bucket.level + count - units.get(bucket.limit.unit, 0))
 
     def _filled(self, name: str, limit: Limit, now_s: float) -> Bucket:
         bucket = self._buckets.get(name)

@@ -103,9 +103,13 @@ class Probe:
 
 
 class Results(list["Result"]):
-    """Of one commit, in the order of its orders. is_foreign: somebody else has written into the books since our last commit."""
+    """Of one commit, in the order of its orders. is_foreign: somebody else has written into the books since our last commit.
+
+    from_leases: whether its settlements used up leases in the books, or were reserved in memory only.
+    """
 
     is_foreign = False
+    from_leases = False
 
 
 Order = Settlement | Refill | GiveBack | Beat | Leave | Probe

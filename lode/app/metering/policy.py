@@ -1,4 +1,4 @@
-"""What is billed in which case: one row per case, each with a test (tests/unit/app/metering/test_policy.py).
+"""What is billed in which case: one row per case, each with a test (tests/unit/app/metering/test_metering_gate.py).
 
 Refused before the model ran (key, rate, budget, a bad body) and repeated requests (answered from what is kept) are no
 cases here: they never reach `settle`, take nothing and cost nothing.

@@ -15,6 +15,8 @@ from lode.app.metering.windows import Windows
 from lode.core import money
 
 _MOST = 16384
+_CLOCK_US = 60_000_000
+"""A clock that goes back by less is being corrected, and asks for nothing anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,14 @@ class Credit:
 class Profile:
     """rates: for the buckets. quotas: name of the counter, ceiling, and where it comes from. needs_price: whether one counts money.
 
-    until_us: when a window ends.
+    since_us, until_us: while that is so; a clock that was set back is before it.
     """
 
     caller: Caller
     rates: tuple[Named, ...]
     quotas: tuple[tuple[str, int, Source], ...]
     needs_price: bool
+    since_us: int
     until_us: int
 
 
@@ -83,7 +86,7 @@ class Profiles:
         """What holds now."""
         found = self._known.get((caller.name, model))
         # The directory gives the same Caller until something of it changes.
-        if found is None or found.caller is not caller or at_us >= found.until_us:
+        if found is None or found.caller is not caller or not found.since_us <= at_us < found.until_us:
             if len(self._known) >= _MOST:
                 self._known.clear()
             found = self._known[caller.name, model] = self._made(caller, model, at_us)
@@ -101,4 +104,5 @@ class Profiles:
         if caller.payment == "prepaid":
             quotas.append((CREDIT + caller.organisation, caller.credit_line, Credit(caller.currency)))
         rates = tuple((limit.name, limit) for limit in limits if limit.is_rate)
-        return Profile(caller, rates, tuple(quotas), any(source.unit == MONEY for _, _, source in quotas), until_us)
+        needs_price = any(source.unit == MONEY for _, _, source in quotas)
+        return Profile(caller, rates, tuple(quotas), needs_price, at_us - _CLOCK_US, until_us)

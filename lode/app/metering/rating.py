@@ -55,12 +55,14 @@ class Rater:
     def _made(self, item: Settlement, tariff: Tariff | None) -> Made:
         usage, caller, case = item.usage, item.caller, case_of(item.usage.status)
         billed = billed_units(case, usage.units)
-        charges, counters, amount, waived, period = dict[str, int](), dict[str, int](), 0, 0, ""
+        charges: dict[str, int] = {}
+        counters: dict[str, int] = {}
+        amount, waived, period = 0, 0, ""
         if tariff is not None and billed and caller.kind == "customer":
             span = tariff.period(item.at_us)
             period = span.label
             charges, counters, amount = tariff.rate(self._counters, {**billed, "provider_cost": usage.cost}, span)
-            waived = max(amount, 0) if span.trial else self._beyond(item, amount)
+            waived = amount if span.trial else self._beyond(item, amount)
         taken = tuple(_count(share, billed, amount - waived) for share in item.shares)
         for name, count in counters.items():
             self._counters[name] = self._counters.get(name, 0) + count
@@ -84,13 +86,17 @@ class Rater:
         return Made(act, taken)
 
     def _beyond(self, item: Settlement, amount: int) -> int:
-        """The part of an amount for which nothing is set aside any more: this process was thought dead, and others may have spent it."""
+        """The part of an amount for which nothing is set aside, and nothing is left.
+
+        This process was thought dead, and others may have spent it; or it cost more than could be known: compute time, a new price.
+        """
         if amount <= 0 or not item.shares:
             return 0
         late = item.epoch != self._leases.epoch
         beyond = 0
         for share in item.shares:
-            if share.unit != MONEY or not (late or (not self._leases.alone and self._leases.held.get(share.name, 0) < amount)):
+            is_more = amount > share.held or (not self._leases.alone and self._leases.held.get(share.name, 0) < amount)
+            if share.unit != MONEY or not (late or is_more):
                 continue
             beyond = max(beyond, amount - min(amount, self._available(share)))
         return beyond
@@ -116,6 +122,8 @@ class Rater:
             made.append(Transfer(accounts.revenue(currency), accounts.accrued(owner), -amount))
         if waived > 0:
             made.append(Transfer(accounts.waived(currency), accounts.revenue(currency), waived))
+        elif waived < 0:  # volume, in a trial: what was given away becomes less
+            made.append(Transfer(accounts.revenue(currency), accounts.waived(currency), -waived))
         usage = item.usage
         if usage.cost > 0:
             # A provider is owed the same money whatever the version of its price list: "NAME@VERSION".

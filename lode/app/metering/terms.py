@@ -25,15 +25,15 @@ class Terms:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changes = -1
-        self._known: dict[Name, tuple[Tariff | None, int]] = {}
+        self._known: dict[Name, tuple[Tariff | None, int]] = {}  # with when it was asked for
 
     def seen(self, name: Name, at_us: int) -> tuple[bool, Tariff | None]:
         """Whether the answer is known, and it."""
         found = self._known.get(name)
         if found is None:
             return False, None
-        tariff, until_us = found
-        holds = tariff.covers(at_us) if tariff is not None else at_us < until_us
+        tariff, asked_us = found
+        holds = tariff.covers(at_us) if tariff is not None else abs(at_us - asked_us) < _NONE_FOR_US
         return holds, tariff if holds else None
 
     def at(self, session: Session, name: Name, at_us: int) -> Tariff | None:
@@ -41,11 +41,14 @@ class Terms:
         is_known, tariff = self.seen(name, at_us)
         if is_known:
             return tariff
+        changes = session.rows("SELECT changes FROM head")[0][0]
         tariff = tariff_at(session, *name, at_us)
         with self._lock:
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            self._known[name] = (tariff, at_us + _NONE_FOR_US)
+            # A reader's session may be older than what the writer has seen meanwhile: what it read is used once, and not kept.
+            if changes == self._changes:
+                if len(self._known) >= _MOST:
+                    self._known.clear()
+                self._known[name] = (tariff, at_us)
         return tariff
 
     def refresh(self, changes: int) -> None:

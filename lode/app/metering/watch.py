@@ -32,10 +32,9 @@ _CLEAN_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one look found. sequence: of the journal. others: processes that live. lacking: allowances that they lack."""
+    """What one look found. others: processes that live. lacking: allowances that they lack."""
 
     directory: Directory
-    sequence: int
     others: frozenset[str]
     lacking: tuple[str, ...]
 
@@ -59,7 +58,8 @@ class Watch:
             self.directory = Directory.read(session)
         self.directory.check_pepper(pepper)
         self.epoch = 0
-        self._sequence = -1
+        self.is_blind = False
+        """Whether looking has ended by a fault."""
         self._looks: Groups[object, object] = Groups(lambda orders: [order() for order in orders], name="lode-watch")  # type: ignore[operator]
         self._beaten_s = self._cleaned_s = time.monotonic()
 
@@ -68,12 +68,12 @@ class Watch:
         """Look until the end; then say goodbye. Errors: BooksError where the books cannot be written at the start."""
         await self._beat(Beat())
         task = asyncio.create_task(self._go_on(sweep))
+        task.add_done_callback(self._ended)
         try:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
             with suppress(BooksError, RequestError):  # its time runs out by itself
                 await self._orders.add(Leave())
             self._looks.close()
@@ -98,45 +98,61 @@ class Watch:
                 _LOG.warning("the books could not be looked at: %s", error)
             sweep()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A fault of ours: keys that were revoked would stay good, so nothing more is let in."""
+        if not task.cancelled():
+            self.is_blind = True
+            _LOG.critical("the books are not looked at any more: stop this process", exc_info=task.exception())
+
     def _look(self, session: Session) -> _Seen:
         """In a thread."""
-        now_us, ((sequence,),) = self._now_us(), session.rows("SELECT sequence FROM head")
+        now_us = self._now_us()
         rows = session.rows("SELECT process FROM processes WHERE process <> ? AND until_us > ?", (self._process, now_us))
         others = frozenset(str(process) for (process,) in rows)
         lacking = recalled(session, self._process, now_us) if others else ()
-        return _Seen(self.directory.newer(session), sequence, others, lacking)
+        return _Seen(self.directory.newer(session), others, lacking)
 
     async def _act(self, seen: _Seen) -> None:
-        self.directory = seen.directory
         allowances, now_s = self._allowances, time.monotonic()
+        if seen.directory is not self.directory:
+            allowances.forget()  # credit may have been taken away
+        self.directory = seen.directory
         self._rates.share = len(seen.others) + 1
         if seen.others and allowances.alone:
             await self._beat(Beat(enter=allowances.share()))
         elif not seen.others and not allowances.alone:
             await self._beat(Beat(leave=True))
         elif now_s - self._beaten_s > _BEAT_S:
-            slack = {} if allowances.alone else allowances.slack()
-            if slack:
-                await self._orders.add(GiveBack(slack))
+            if not allowances.alone:
+                await self._give_back(allowances.slack())
             await self._beat(Beat())
         elif seen.lacking:
-            slack = allowances.slack(seen.lacking)
-            if slack:
-                await self._orders.add(GiveBack(slack))
+            await self._give_back(allowances.slack(seen.lacking))
         if now_s - self._cleaned_s > _CLEAN_S:
             self._cleaned_s = now_s
             await self._orders.add(Probe())
+
+    async def _give_back(self, slack: dict[str, int]) -> None:
+        if not slack:
+            return
+        is_back = False
+        try:
+            await self._orders.add(GiveBack(slack))
+            is_back = True
+        finally:
+            if not is_back:
+                self._allowances.keep(slack)
 
     async def _beat(self, beat: Beat) -> None:
         self._beaten_s = time.monotonic()
         standing = await self._orders.add(beat)
         assert isinstance(standing, Standing)
-        if standing.epoch != self.epoch:
-            _LOG.warning("this process was silent for too long: what it had reserved may have been used by others")
-            self.epoch = standing.epoch
-            self._allowances.lost()
         if standing.is_alone and not self._allowances.alone:
             self._allowances.unshare()
         elif not standing.is_alone and self._allowances.alone:
             self._allowances.share()
+        if standing.epoch != self.epoch:
+            _LOG.warning("this process was silent for too long: what it had reserved may have been used by others")
+            self.epoch = standing.epoch
+            self._allowances.lost()
         self._rates.share = len(standing.others) + 1

@@ -60,6 +60,7 @@ class Writer:
                 known |= found.known
                 continue
             results.is_foreign, self._sequence = before != self._sequence, after
+            results.from_leases = not self._leases.alone  # as it was: settlements come before a `Beat` of the same commit
             self._leases = leases
             return results
 

@@ -14,7 +14,7 @@ from lode.app.books.contracts import Act, Document, Session, Store
 from lode.app.prices.periods import Period, moment
 from lode.app.prices.subscription import Subscription
 from lode.core import money
-from lode.core.errors import BillingError, ConflictError, near_miss
+from lode.core.errors import BillingError, ConflictError, NotFoundError, near_miss
 
 KIND = "coupon"
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,39}", re.ASCII)
@@ -70,11 +70,11 @@ def add(
 
 
 def found(session: Session, code: str) -> Coupon:
-    """Errors: BillingError where there is none."""
+    """Errors: NotFoundError where there is none."""
     document = journal.document(session, KIND, code)
     if document is None:
         known = [item.id for item in journal.documents(session, KIND)]
-        raise BillingError(f'coupon: found "{code[:60]}", which does not exist.{near_miss(code.upper(), known)} Correct it.')
+        raise NotFoundError(f'coupon: found "{code[:60]}", which does not exist.{near_miss(code.upper(), known)} Correct it.')
     return Coupon.of(document)
 
 

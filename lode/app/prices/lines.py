@@ -49,11 +49,12 @@ def in_advance(plan: Plan, subscription: Subscription, at_us: int) -> list[Line]
     return [line for line in lines if line.amount]
 
 
-def unused(debited: Sequence[Line], cut_us: int) -> list[Line]:
-    """Credits for lines in advance whose time was cut short: the unused part of what was debited, at that amount."""
+def unused(plan: Plan, debited: Sequence[Line], cut_us: int) -> list[Line]:
+    """Credits for lines in advance whose time was cut short: the unused part of what was debited, at that amount; of fees by time."""
+    by_time = {fee.name for fee in plan.fees if fee.prorated}
     lines = []
     for line in debited:
-        if line.kind == "fee" and line.start_us < cut_us < line.end_us:
+        if line.kind == "fee" and line.name in by_time and line.start_us < cut_us < line.end_us:
             amount = -share(line.amount, line.end_us - cut_us, line.end_us - line.start_us)
             lines.append(Line("credit", line.name, f"{line.name}, unused", amount, start_us=cut_us, end_us=line.end_us))
     return lines

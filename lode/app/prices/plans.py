@@ -10,7 +10,7 @@ from lode.app.books import journal
 from lode.app.books.contracts import Act, Document, Session, Store
 from lode.app.prices.plan import Plan, make, read_plan
 from lode.core.check import Finding, dotted
-from lode.core.errors import BillingError, ConflictError, near_miss
+from lode.core.errors import BillingError, ConflictError, NotFoundError, near_miss
 
 KIND = "plan"
 SETTING, DEFAULT = "setting", "default_plan"
@@ -46,24 +46,29 @@ def add_file(store: Store, actor: str, path: Path, *, now_us: Callable[[], int])
 
 def add_record(store: Store, actor: str, record: Mapping[str, Any], *, now_us: Callable[[], int]) -> dict[str, Any]:
     """The same for a plan that came as JSON, with the keys of the file. Errors: BillingError naming every problem of it."""
+    return add(store, actor, read_record(record), now_us=now_us)
+
+
+def read_record(record: Mapping[str, Any]) -> Plan:
+    """A plan that came as JSON. Errors: BillingError naming every problem of it."""
     findings: list[Finding] = []
     plan = make(record, findings)
     if plan is None:
         raise BillingError("\n".join(f"{dotted(item.key)}: {item.text}" for item in findings))
-    return add(store, actor, plan, now_us=now_us)
+    return plan
 
 
 def found(session: Session, name: str, version: int | None = None) -> Plan:
-    """A plan, its newest version where none is named. Errors: BillingError with the near miss."""
+    """A plan, its newest version where none is named. Errors: NotFoundError with the near miss."""
     document = journal.document(session, KIND, f"{name}@{version}") if version is not None else None
     if document is None:
         known = versions(session)
         if name not in known:
             near = near_miss(name, known)
-            raise BillingError(f'plan: found "{name[:60]}", which was never added.{near} See `lode plans list`.')
+            raise NotFoundError(f'plan: found "{name[:60]}", which was never added.{near} See `lode plans list`.')
         if version is not None:
             has = ", ".join(str(number) for number in known[name])
-            raise BillingError(f'plan: found version {version} of "{name}", allowed: {has}. Choose one.')
+            raise NotFoundError(f'plan: found version {version} of "{name}", allowed: {has}. Choose one.')
         document = journal.document(session, KIND, f"{name}@{known[name][-1]}")
     assert document is not None
     return Plan.of(document.body["plan"])

@@ -19,7 +19,7 @@ from lode.app.prices.periods import Period, Unit, local_date, moment, zone_of
 from lode.app.prices.plan import Plan
 from lode.app.prices.subscription import KIND, Subscription
 from lode.app.prices.tariff import Tariff, counter, parts
-from lode.core.errors import BillingError, ConflictError, near_miss
+from lode.core.errors import BillingError, ConflictError, NotFoundError, near_miss
 
 Clock = Callable[[], int]
 When = Literal["auto", "now", "period_end"]
@@ -97,7 +97,7 @@ def change(
     """Another plan, or another version of the same.
 
     when: "now" cuts the period at this instant; "period_end" waits; "auto" waits only where the new plan's fees are lower. A change that
-    waits already is replaced. Errors: BillingError, ConflictError.
+    waits already is replaced; by the plan that holds: dropped, and nothing is cut. Errors: BillingError, ConflictError.
     """
     _one_of(when, ("auto", "now", "period_end"), "when")
 
@@ -112,9 +112,7 @@ def change(
             raise ConflictError(
                 f"{organisation}: found {chosen.id} already, allowed: another plan or version. See `lode plans list`."
             )
-        at_us = _when(session, held, chosen, when, now)
-        old = replace(held, until_us=at_us)
-        new = _changed(session, old, chosen, at_us)
+        old, new = _cut(session, held, chosen, when, now)
         documents = (old.document(), new.document(), *(_undone(item).document() for item in waiting))
         facts = {"from": f"{held.plan}@{held.version}", "to": chosen.id}
         journal.append(session, [Act("subscription.change", actor, organisation, documents=documents, facts=facts)], now)
@@ -126,17 +124,23 @@ def change(
 def cancel(
     store: Store, actor: str, organisation: str, *, when: When = "period_end", reason: str = "", now_us: Clock
 ) -> dict[str, Any]:
-    """End the subscription, by default when its period ends. Changes that wait are dropped. Errors: BillingError."""
+    """End the subscription, by default when its period ends. Changes that wait are dropped, and so is one that has not begun yet.
+
+    Errors: BillingError.
+    """
     _one_of(when, ("auto", "now", "period_end"), "when")
 
     def work(session: Session) -> dict[str, Any]:
         _customer(session, organisation)
         now = now_us()
-        held = _held(session, organisation, now)
-        # A subscription that ends in the instant in which it began would never have been.
-        end_us = max(now, held.since_us + 1) if when == "now" else held.planned(now).end_us
-        old = replace(held, until_us=end_us)
-        documents = (old.document(), *(_undone(item).document() for item in _waiting(session, organisation, now)))
+        waiting = [_undone(item) for item in _waiting(session, organisation, now)]
+        if waiting and subscription_at(session, organisation, now) is None:
+            old = waiting.pop()  # only one that has not begun: nothing of it will ever have held
+        else:
+            held = _held(session, organisation, now)
+            # A subscription that ends in the instant in which it began would never have been.
+            old = replace(held, until_us=max(now, held.since_us + 1) if when == "now" else held.planned(now).end_us)
+        documents = (old.document(), *(item.document() for item in waiting))
         facts = {"reason": reason} if reason else {}
         journal.append(session, [Act("subscription.cancel", actor, organisation, documents=documents, facts=facts)], now)
         return shown(old)
@@ -191,6 +195,15 @@ def shown(item: Subscription) -> dict[str, Any]:
     }
 
 
+def _cut(session: Session, held: Subscription, chosen: Plan, when: When, now: int) -> tuple[Subscription, Subscription]:
+    """The subscription that holds as a change leaves it, and the one that follows; the same twice where it stays as it is."""
+    if (held.plan, held.version) == (chosen.name, chosen.version):
+        return (stays := replace(held, until_us=None)), stays
+    at_us = _when(session, held, chosen, when, now)
+    old = replace(held, until_us=at_us)
+    return old, _changed(session, old, chosen, at_us)
+
+
 def _changed(session: Session, old: Subscription, plan: Plan, at_us: int) -> Subscription:
     """What follows `old` at an instant: same zone, same anchor where the period's length stays, tiers carried where the plan says so."""
     new = begun(plan, old.organisation, old.zone, at_us, 0)
@@ -219,8 +232,10 @@ def _keeps_days(plan: Plan, old: Subscription, anchor: tuple[int, int]) -> bool:
 
 
 def _carried(session: Session, old: Subscription, last: Period, plan: Plan) -> dict[str, int]:
-    """Quantities of the period that is cut, by the names that the new plan's charges count under."""
-    wanted = [part for item in plan.charges if item.charge.due == "usage" for part in parts(item.name, item.charge.units)]
+    """Quantities of the period that is cut, of charges that count the same under the same name in the new plan."""
+    counted = {item.name: item.charge.units for item in plans.found(session, old.plan, old.version).charges}
+    same = [item for item in plan.charges if item.charge.due == "usage" and counted.get(item.name) == item.charge.units]
+    wanted = [part for item in same for part in parts(item.name, item.charge.units)]
     names = {part: counter("quantity", old.id, last.label, part) for part in wanted}
     counts = journal.counter(session, list(names.values()))
     before = old.carried if last.label == old.first_label else {}
@@ -258,7 +273,7 @@ def _customer(session: Session, organisation: str, closed: bool = False) -> Mapp
     if found is None:
         known = [item.id for item in journal.documents(session, "organisation")]
         near = near_miss(organisation, known)
-        raise BillingError(f'organisation: found "{organisation[:60]}", which does not exist.{near} See `lode customers list`.')
+        raise NotFoundError(f'organisation: found "{organisation[:60]}", which does not exist.{near} See `lode customers list`.')
     if found.body.get("status") == "closed" and not closed:
         raise ConflictError(f"organisation: {organisation} is closed, allowed: one that is not. Add another.")
     return found.body
@@ -285,13 +300,17 @@ def _free_from(session: Session, organisation: str, start_us: int) -> None:
     """Errors: ConflictError where a subscription holds at `start_us` or later."""
     for item in all_of(session, organisation):
         if item.until_us is None or item.until_us > start_us:
-            found = f"{item.plan}@{item.version}, which holds since {_time(item.since_us)}"
+            found = f"{item.plan}@{item.version}, which holds from {_time(item.since_us)} on"
             raise ConflictError(f"{organisation}: found {found}, allowed: one subscription at a time. Use `lode plans change`.")
 
 
 def _held(session: Session, organisation: str, now: int) -> Subscription:
     held = subscription_at(session, organisation, now)
     if held is None:
+        later = _waiting(session, organisation, now)
+        if later:
+            found = f"{later[0].plan}@{later[0].version}, which begins at {_time(later[0].since_us)}"
+            raise BillingError(f"{organisation}: found {found}, allowed: one that holds now. `lode plans cancel` takes it back.")
         raise BillingError(f"{organisation}: found no subscription, allowed: one that holds. Use `lode plans subscribe`.")
     return held
 

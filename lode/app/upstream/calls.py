@@ -36,6 +36,7 @@ _PART_TOKENS = 20_000
 _EXTRA_TOKENS = 256
 """What a provider puts around messages, beyond their own bytes."""
 _FREE_PARTS = ("text", "refusal")
+_MAX_DEPTH = 250
 
 
 @dataclass(slots=True)
@@ -126,11 +127,10 @@ def _generation(path: str, found: dict[str, Any], input_bytes: int, texts: Any, 
     """A request for text. default: tokens of an answer where the client says nothing, and the word for them."""
     limits = [_whole(found, word, 0, _MAX_TOKENS) for word in _LIMITS]
     given = max((limit for limit in limits if limit is not None), default=None)
-    if given is None:
-        given = found[default[1]] = default[0]
-        for word in _LIMITS:
-            if found.get(word, 0) is None:
-                del found[word]
+    # Under the word that the provider is known to obey, whichever the client wrote: one that is ignored there bounds nothing.
+    for word in _LIMITS:
+        found.pop(word, None)
+    given = found[default[1]] = default[0] if given is None else given
     streams, wants_usage = found.get("stream") is True, True
     if streams:
         options = found.get("stream_options")
@@ -170,6 +170,11 @@ def _json(body: bytes) -> dict[str, Any]:
         raise RequestError(400, "invalid_json", f"the body is no JSON: {error}.") from None
     if not isinstance(found, dict):
         raise RequestError(400, "invalid_json", "the body is no JSON object.")
+    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH:  # deeper than this can be read, and not written
+        try:
+            orjson.dumps(found)
+        except orjson.JSONEncodeError:
+            raise RequestError(400, "invalid_json", f"the body is nested deeper than {_MAX_DEPTH} levels.") from None
     return found
 
 

@@ -24,7 +24,7 @@ from lode.app.openai_form import DONE, SSE_HEADERS, error_record, event
 from lode.app.upstream.calls import Call, Read
 from lode.app.upstream.counting import Counted, counted, likely_tokens, text_bytes
 from lode.app.upstream.desk import UpstreamDesk
-from lode.app.upstream.events import Events
+from lode.app.upstream.events import Events, written
 from lode.app.upstream.failure import TryError
 from lode.app.upstream.lines import Line, asked_only, read_whole
 
@@ -43,7 +43,7 @@ class Told(Describe):
 class _Whole:
     """An answer, and what it took."""
 
-    record: dict[str, Any]
+    body: bytes
     taken: Counted
 
 
@@ -99,7 +99,7 @@ class Passed(Metered[Call]):
                 told = True
                 return 200, Stream(self._events(line, found, gone, tally), _broken, lambda: DONE), SSE_HEADERS
             self.desk.charge(tally, line, found.taken)
-            return 200, orjson.dumps(found.record), [(b"content-type", JSON)]
+            return 200, found.body, [(b"content-type", JSON)]
         except RequestError as failure:
             if failure.status in (499, 504) and asked:
                 # Nobody waits for it any more, but the provider has the request.
@@ -124,7 +124,7 @@ class Passed(Metered[Call]):
             raise TryError("garbage", "answered with what is no answer", lost=_with_answer(call, len(body)))
         taken = Counted(rows=call.rows) if call.rows else counted(found.get("usage")) or _with_answer(call, _answer_bytes(found))
         self._rename(found, call)
-        return _Whole(found, taken)
+        return _Whole(written(found, taken), taken)
 
     def _rename(self, found: dict[str, Any], call: Call) -> None:
         """The customer asked for our model, so that is what answers."""
@@ -137,7 +137,7 @@ class Passed(Metered[Call]):
             events = Events(response, call, self.desk.options.max_answer_bytes)
             first = b""
             while not events.has_begun:
-                first += await events.some()
+                first = await events.some()  # before the answer begins there are only comments: they are not collected
             is_open = True
             return _Opened(response, events, first)
         finally:

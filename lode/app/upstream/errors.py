@@ -10,7 +10,7 @@ import orjson
 from lode.app.contracts import RequestError
 from lode.app.upstream.failure import TryError
 
-_MAX_MESSAGE = 2000
+_MAX_MESSAGE, _MAX_WORD = 2000, 100
 _TOO_MANY_PAUSE_S = 1.0
 """Without a Retry-After."""
 _WHY = {
@@ -43,11 +43,13 @@ def _passed_on(status: int, text: bytes, secret: str, model: str, asked: str) ->
     if isinstance(error, str):
         error = {"message": error}
     if isinstance(error, dict) and isinstance(error.get("message"), str):
-        message = error["message"][:_MAX_MESSAGE]
-        param = error["param"][:100] if isinstance(error.get("param"), str) else None
-        word = error["code"][:100] if isinstance(error.get("code"), str) else word
+        message = error["message"]
+        param = error["param"] if isinstance(error.get("param"), str) else None
+        word = error["code"] if isinstance(error.get("code"), str) else word
+    # Cleaned, then cut: a key that is cut in two would not be found.
     clean = partial(_without, secret=secret, model=model, asked=asked)
-    return RequestError(status, clean(word), clean(message), param=None if param is None else clean(param))
+    short = None if param is None else clean(param)[:_MAX_WORD]
+    return RequestError(status, clean(word)[:_MAX_WORD], clean(message)[:_MAX_MESSAGE], param=short)
 
 
 passed_on: Mapping[int, Callable[[bytes, str, str, str], RequestError]] = {

@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import orjson
 
-from lode.app.openai_form import event
 from lode.app.upstream.calls import Call
 from lode.app.upstream.counting import Counted, counted, likely_tokens, text_bytes
 from lode.app.upstream.failure import TryError
@@ -106,7 +105,9 @@ class Events:
             usage = chunk.pop("usage", None)
             if usage is not None and not choices:
                 return b""
-        return event(chunk)
+        return b"data: " + written(chunk, self.counted()) + b"
+
+"
 
     def _choice(self, choice: Mapping[str, Any]) -> None:
         self._answer_bytes += text_bytes(choice.get("delta") or choice.get("text") or "")
@@ -117,6 +118,14 @@ class Events:
             self._open.add(index)
         else:
             self._open.discard(index)
+
+
+def written(record: dict[str, Any], lost: Counted) -> bytes:
+    """A provider's JSON as ours. Errors: TryError where it is nested so deep that it can be read and not written."""
+    try:
+        return orjson.dumps(record)
+    except orjson.JSONEncodeError:
+        raise TryError("garbage", "answered with what is nested too deeply", lost=lost) from None
 
 
 def _data(item: bytes) -> bytes | None:

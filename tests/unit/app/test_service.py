@@ -429,7 +429,8 @@ def test_every_admitted_request_is_settled_once_with_what_it_took(talk: Any) -> 
 
     talk(conversation, gate=gate)
     # The second is refused when its body is read: nothing is reserved for it.
-    assert [dict(asked.most) for asked in gate.asked] == [{"rows": 2}, {"rows": 1}]
+    assert [asked.most["rows"] for asked in gate.asked] == [2, 1]
+    assert gate.asked[0].most["request_bytes"] == gate.usages[0].units["request_bytes"]
     assert [(usage.status, usage.units.get("rows", 0)) for usage in gate.usages] == [(200, 2), (500, 0)]
     assert gate.usages[0].units["request_bytes"] > 100
     assert gate.usages[0].units["answer_bytes"] > 100

@@ -75,7 +75,7 @@ def test_a_plan_is_tried_without_a_trace(runs: Path, capsys: pytest.CaptureFixtu
 def test_outcomes_come_from_a_file_and_the_page_is_written(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, page = runs / "labels.csv", runs / "page.html"
     lines = [f"acme,r{number},0,{number % 2},0" for number in range(30)]
-    file.write_text("\n".join(["customer,request_id,row,outcome,rule", *lines]))
+    file.write_text("\n".join(["organisation,request_id,row,outcome,rule", *lines]))
     assert as_json(capsys, "worth", "outcomes", file, "--runs", runs) == {"recorded": 30, "repeated": 0, "requests": 30}
     assert lode(capsys, "worth", "outcomes", file, "--runs", runs)[1] == "0 outcomes recorded, 30 were known, of 30 requests.\n"
     code, said = lode(capsys, "worth", "credit", "--runs", runs, "-o", page)
@@ -88,10 +88,10 @@ def test_outcomes_come_from_a_file_and_the_page_is_written(runs: Path, capsys: p
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.csv", "request_id,row,outcome\nr1,0,1\n", ":2: found no customer"),
-        ("a.csv", "customer,row,outcome\nacme,0,1\n", ":2: found no request_id"),
-        ("a.csv", "customer,request_id,row,outcome\nacme,r1,7,1\n", ":2: outcomes: found row 7, the request had 1"),
-        ("a.jsonl", '{"customer": "acme", "request_id": "r1", "outcome": 2e99}\n', "wanted 0 or 1, or a number"),
+        ("a.csv", "request_id,row,outcome\nr1,0,1\n", ":2: found no organisation"),
+        ("a.csv", "organisation,row,outcome\nacme,0,1\n", ":2: found no request_id"),
+        ("a.csv", "organisation,request_id,row,outcome\nacme,r1,7,1\n", ":2: outcomes: found row 7, the request had 1"),
+        ("a.jsonl", '{"organisation": "acme", "request_id": "r1", "outcome": 2e99}\n', "wanted 0 or 1, or a number"),
         ("a.jsonl", "[]\n", ":1: found no object"),
         ("a.jsonl", "{\n", "cannot be read"),
     ],

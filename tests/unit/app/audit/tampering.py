@@ -100,6 +100,12 @@ def row_added(db: sqlite3.Connection, rng: random.Random) -> None:
         ("INSERT INTO transfers VALUES (?, 7, 'cash/EUR', 'revenue/EUR', '1')", (number,)),
         ("INSERT INTO balances VALUES (?, '0')", (f"customer/{number}/prepaid",)),
         ("INSERT INTO counters VALUES (?, '1')", (f"used|{number}",)),
+        ("INSERT INTO counters VALUES (?, 'None')", (f"used|{number}",)),
+        # Its reference would count as used, so that request would be free.
+        (
+            "INSERT INTO journal SELECT ?, at_us, kind, organisation, 'next', fingerprint, record, hash FROM journal WHERE sequence = 1",
+            (rng.choice([0, -1, -(2**62), -(2**63)]),),
+        ),
         ("INSERT INTO documents VALUES ('key', ?, '', ?, '{}')", (f"key_{number}", number)),
     ]))  # fmt: skip
 
@@ -111,8 +117,17 @@ def row_removed(db: sqlite3.Connection, rng: random.Random) -> None:
 
 
 def trigger_added(db: sqlite3.Connection, rng: random.Random) -> None:
-    """A trigger that would change what is written next."""
-    db.execute(f"CREATE TRIGGER t{rng.randrange(99)} AFTER INSERT ON transfers BEGIN UPDATE balances SET amount = '0'; END")
+    """A trigger that would change what is written next; also under a name like SQLite's own."""
+    name = rng.choice([f"t{rng.randrange(99)}", "sqlitex", "sqlite_evil"])
+    text = f"CREATE TRIGGER {name} AFTER INSERT ON transfers BEGIN UPDATE balances SET amount = '0'; END"
+    db.execute("PRAGMA writable_schema=ON")
+    db.execute("INSERT INTO sqlite_master VALUES ('trigger', ?, 'transfers', 0, ?)", (name, text))
+
+
+def key_doubled(db: sqlite3.Connection, rng: random.Random) -> None:
+    """A document whose key stands there twice: which one counts is the reader's choice."""
+    id = f"customer-{rng.randrange(20)}"
+    db.execute("UPDATE documents SET body = '{\"currency\":\"USD\",' || substr(body, 2) WHERE id = ?", (id,))
 
 
 def tail_cut_clean(db: sqlite3.Connection, rng: random.Random) -> None:
@@ -141,6 +156,7 @@ ALONE: tuple[Tamper, ...] = (
     row_added,
     row_removed,
     trigger_added,
+    key_doubled,
 )
 WITH_CHECKPOINT: tuple[Tamper, ...] = (tail_cut_clean, rewritten)
 

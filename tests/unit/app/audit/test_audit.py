@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lode.app.audit import checkpoint, command
+from lode.app.audit import checkpoint, command, entries
 from lode.app.audit.automatic import Automatic
 from lode.app.audit.signing import KEY_FILE, PUBLIC_FILE, signer
 from lode.app.books import journal
@@ -41,9 +41,9 @@ def change(runs: Path, sql: str) -> None:
 
 def test_every_tampering_is_found(runs: Path) -> None:
     lab = Lab(runs / "books.sqlite", runs, signer(runs))
-    lab.run(90, seed=5)
+    lab.run(100, seed=5)
     assert not lab.missed
-    assert len(lab.found) >= 11
+    assert len(lab.found) >= 12
 
 
 @pytest.mark.prove
@@ -163,7 +163,7 @@ def test_what_happened_can_be_read(runs: Path, capsys: pytest.CaptureFixture[str
     assert {entry["organisation"] for entry in shown("--organisation", "customer-3")} == {"customer-3"}
     assert len(shown("--actor", "user:usr_1")) == 20
     assert shown("--from", "2030-01-01") == []
-    assert len(shown("--to", "2026-09-21", "--kind", "credit.top_up")) == 20
+    assert len(shown("--to", "2026-09-22", "--kind", "credit.top_up")) == 20
     assert main(["audit", "show", "--runs", str(runs), "--kind", "credit", "--limit", "1"]) == 0
     assert "50 cash/EUR <- customer/customer-19/prepaid; reference top-up-19" in capsys.readouterr().out
     assert main(["audit", "show", "--runs", str(runs), "--from", "yesterday"]) == 2
@@ -184,3 +184,20 @@ def test_the_commands_load_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("public_key", "zz"), ("public_key", 5), ("public_key", "00"), ("signature", 5), ("sequence", 1e300), ("made_us", 10**19), ("hash", [1])],
+)
+def test_a_checkpoint_of_the_wrong_kind_is_told_not_stumbled_over(runs: Path, field: str, value: Any) -> None:
+    text = command.make(runs, None, None, 1)["text"]
+    wrong = json.dumps({**json.loads(text), field: value}).encode()
+    for trusted in (None, signer(runs).public):
+        with pytest.raises(AuditError):
+            checkpoint.parse(wrong, "here", trusted)
+
+
+def test_the_last_day_has_an_end_too() -> None:
+    with pytest.raises(AuditError, match="wanted a date"):
+        entries.at("0001-01-01T00:00:00+23:59", "--to")

@@ -217,7 +217,7 @@ def test_a_plan_that_sells_credit_grants_it_with_its_invoice(tmp_path: Path) -> 
     (body,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
     assert (body["kind"], body["due"]) == ("advance", "10")
     assert world.balances() == {"customer/acme/prepaid": "-12", "customer/acme/receivable": "10", "waived/EUR": "2"}
-    assert wallet.listed(world.store, "acme")["grants"][0]["left"] == "12"
+    assert [(row["left"], row["given"]) for row in wallet.listed(world.store, "acme")["grants"]] == [("10", False), ("2", True)]
     world.use(100)
     world.turn("2026-12-02")
     (closed,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]

@@ -89,6 +89,20 @@ def test_one_subscription_at_a_time(with_plans: Store, clock: Clock) -> None:
             subscriptions.subscribe(with_plans, "cli", "acme", "small", since_us=since, now_us=clock)
 
 
+def test_what_has_not_begun_can_be_taken_back(with_plans: Store, clock: Clock) -> None:
+    """A year mistyped in --since must not hold a customer until then."""
+    subscriptions.subscribe(with_plans, "cli", "acme", "small", since_us=us("2036-03-01T00:00:00"), now_us=clock)
+    with pytest.raises(BillingError, match=r"begins at 2036-03-01T00:00:00Z.*`lode plans cancel`"):
+        subscriptions.change(with_plans, "cli", "acme", "large", now_us=clock)
+    subscriptions.cancel(with_plans, "cli", "acme", now_us=clock)
+    assert held(with_plans) == []
+    subscriptions.subscribe(with_plans, "cli", "acme", "small", now_us=clock)
+    with pytest.raises(BillingError, match="found no subscription"):
+        clock.at("2026-01-11T00:00:00")
+        subscriptions.cancel(with_plans, "cli", "acme", when="now", now_us=clock)
+        subscriptions.cancel(with_plans, "cli", "acme", now_us=clock)
+
+
 def test_an_upgrade_cuts_the_period_and_a_downgrade_waits(with_plans: Store, clock: Clock) -> None:
     subscriptions.subscribe(with_plans, "cli", "acme", "small", now_us=clock)
     clock.at("2026-01-20T12:00:00")
@@ -132,11 +146,11 @@ def test_a_change_of_plan_credits_unused_seconds_and_bills_the_rest(with_plans: 
     with with_plans.view() as session:
         small, large = plans.found(session, "small"), plans.found(session, "large")
     debited = lines.in_advance(small, first, first.since_us)
-    (credit,) = lines.unused(debited, cut)
+    (credit,) = lines.unused(small, debited, cut)
     (fee,) = lines.in_advance(large, second, cut)
     assert [line.amount for line in (*debited, credit, fee)] == [31 * money.UNIT, -21 * money.UNIT, 42 * money.UNIT]
     assert (credit.start_us, credit.end_us) == (cut, fee.end_us)
-    assert lines.unused(debited, debited[0].end_us) == []
+    assert lines.unused(small, debited, debited[0].end_us) == []
 
 
 def test_a_day_of_23_hours_costs_as_much_as_it_is_long(with_plans: Store, clock: Clock) -> None:
@@ -147,9 +161,10 @@ def test_a_day_of_23_hours_costs_as_much_as_it_is_long(with_plans: Store, clock:
     subscriptions.cancel(with_plans, "cli", "acme", when="now", reason="moved", now_us=clock)
     (item,) = held(with_plans)
     with with_plans.view() as session:
-        debited = lines.in_advance(plans.found(session, "small"), item, item.since_us)
+        small = plans.found(session, "small")
+    debited = lines.in_advance(small, item, item.since_us)
     hours = 28 * 24 + 11  # 28 days, and noon of a day that had no hour from 2 to 3
-    assert debited[0].amount + lines.unused(debited, clock.now)[0].amount == 31 * money.UNIT * Fraction(hours, 743)
+    assert debited[0].amount + lines.unused(small, debited, clock.now)[0].amount == 31 * money.UNIT * Fraction(hours, 743)
 
 
 def test_cancelling_waits_for_the_periods_end(with_plans: Store, clock: Clock) -> None:

@@ -1,0 +1,175 @@
+"""What hostile requests are sent to: the admin API, a table model and a language model, on real sockets in threads of this process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+
+from lode.app import listening
+from lode.app.admin.contracts import BASE
+from lode.app.language.options import LanguageServeOptions
+from lode.app.language.service import create_language_app
+from lode.app.listening import Server, listen
+from lode.app.service import ServeOptions, create_app
+from lode.testing.protocol import Sample
+from lode.testing.shop import Shop
+from tests.flows.hostile import Good, Maker
+from tests.flows.toy import Toy
+from tests.unit.app.admin.world import PLAN, AdminWorld
+
+ROW = {"age": 39, "job": "clerk", "born": None, "member": True, "photo": None}
+_ONE = "/organisations/acme"
+_BODY_S = 1.0
+
+
+@dataclass
+class Target:
+    """One server. key: that lets in. goods: requests that it answers well."""
+
+    name: str
+    port: int
+    key: str
+    goods: tuple[Good, ...]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def maker(self, seed: int) -> Maker:
+        return Maker(self.goods, [f"authorization: Bearer {self.key}"], seed)
+
+
+class Faults(logging.Handler):
+    """Keeps what is logged with a trace: a defect of ours."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(self.format(record)[-2000:])
+
+
+@dataclass
+class Targets:
+    """All of them. faults: what the servers logged."""
+
+    all: tuple[Target, ...]
+    faults: Faults = field(default_factory=Faults)
+
+    def __getitem__(self, name: str) -> Target:
+        return next(item for item in self.all if item.name == name)
+
+
+@contextmanager
+def targets(folder: Path) -> Iterator[Targets]:
+    """Servers that give up slow clients after a second, so that a test need not wait longer."""
+    before, listening.HEAD_S = listening.HEAD_S, _BODY_S
+    with ExitStack() as stack:
+        stack.callback(setattr, listening, "HEAD_S", before)
+        found = Targets(tuple(stack.enter_context(make(folder)) for make in (_admin, _rows, _words)))
+        for name in ("lode.app", "uvicorn.error"):
+            logging.getLogger(name).addHandler(found.faults)
+            stack.callback(logging.getLogger(name).removeHandler, found.faults)
+        yield found
+
+
+@contextmanager
+def _running(app: Starlette, options: Any) -> Iterator[int]:
+    with listen(options) as listener:
+        server = Server(app, options)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(30)
+    assert not thread.is_alive()
+
+
+@contextmanager
+def _admin(folder: Path) -> Iterator[Target]:
+    from lode.app.admin.service import AdminOptions
+
+    (folder / "admin").mkdir()
+    world = AdminWorld(folder / "admin")
+    key = world.operator()
+    project, made = world.project("one"), world.key("acme")
+    options = AdminOptions(port=0, body_timeout_s=_BODY_S)
+    with world.store, _running(world.app(body_timeout_s=_BODY_S), options) as port:
+        yield Target("admin", port, key, _admin_goods(project, made["id"]))
+
+
+def _admin_goods(project: str, key: str) -> tuple[Good, ...]:
+    """Bodies for the operations that have one, and the readings."""
+    posts: dict[str, Any] = {
+        "/organisations": {"organisation": "initech", "currency": "EUR", "name": "Initech", "country": "DE", "address": ["1 St"]},
+        f"{_ONE}/projects": {"name": "two"}, f"{_ONE}/accounts": {"name": "ci", "role": "admin"}, f"{_ONE}/suspend": {"reason": "x"},
+        f"{_ONE}/members": {"email": "jo@acme.org", "role": "owner"}, f"{_ONE}/keys": {"name": "k", "project": project, "expires": "90d"},
+        f"{_ONE}/keys/{key}/rotate": {"overlap": "1h"}, f"{_ONE}/limits": {"subject": f"key/{key}", "limits": ["5 requests/second"]},
+        "/limits": {"subject": "model/big", "limits": ["5 rows/day"]}, "/operators": {"email": "a@b.org", "operator": "support"},
+        "/plans": {"plan": {**PLAN, "name": "other"}}, "/plans/default": {"plan": "team", "version": 1},
+        "/plans/team/estimate": {"units": {"rows": 1000}, "model": "any"}, "/coupons": {"code": "A1", "percent": "5", "until": "30d"},
+        f"{_ONE}/subscriptions": {"plan": "team", "since": "1d", "trial_days": 3}, f"{_ONE}/subscriptions/change": {"plan": "team", "when": "now"},
+        f"{_ONE}/subscriptions/cancel": {"when": "period_end", "reason": "x"}, f"{_ONE}/bill": {"period": "2027-01", "grace_days": 1},
+        "/bill": {"grace_days": 0, "interim": True}, f"{_ONE}/invoices/2027-000001/notes": {"line": 1, "amount": "1.00", "reason": "x"},
+        f"{_ONE}/invoices/2027-000001/void": {"reason": "x", "to": "cash"}, f"{_ONE}/invoices/2027-000001/payments": {"amount": "1", "reference": "b"},
+        f"{_ONE}/credit": {"amount": "5.00", "expires": "90d", "priority": 5, "reference": "r"}, f"{_ONE}/credit/goodwill": {"amount": "1", "reason": "x"},
+        f"{_ONE}/credit/refund": {"amount": "1.00", "reason": "x", "grant": "grt_1"}, "/simulate": {"plan": "team", "start": "2027-01-01"},
+        "/audit/verify": {"chain": True},
+    }  # fmt: skip
+    gets = ("/organisations", _ONE, f"{_ONE}/members", f"{_ONE}/keys", "/usage?by=customer&from=2026-11-01", f"{_ONE}/usage?by=day", "/margin?by=model",
+            "/audit?kind=key&limit=5", f"{_ONE}/audit", "/plans/team?version=1", f"{_ONE}/draft?period=2027-01", "/models/big/worth", "/invoices")  # fmt: skip
+    return (
+        *(Good("POST", BASE + path, body) for path, body in posts.items()),
+        Good("PATCH", BASE + _ONE, {"name": "Acme", "address": ["a"]}),
+        Good("PATCH", f"{BASE}{_ONE}/terms", {"zone": "Europe/Berlin", "payment": "invoice", "credit_line": "5"}),
+        *(Good("GET", BASE + path) for path in gets),
+        Good("POST", "/admin/login", {"name": "a", "password": "b"}),
+        Good("GET", "/admin/openapi.json"),
+    )
+
+
+@contextmanager
+def _rows(folder: Path) -> Iterator[Target]:
+    shop = Shop(folder / "rows")
+    key = shop.customer(key={"scopes": ["predict", "outcomes"]})
+    options = ServeOptions(port=0, timeout_s=_BODY_S, max_body_bytes=262144)
+    inputs = [{"name": name, "shape": [1], "datatype": "BYTES" if name != "age" else "FP64", "data": [value]} for name, value in ROW.items() if value]
+    goods = (
+        Good("POST", "/v1/models/sample:predict", {"rows": [ROW, ROW]}),
+        Good("POST", "/v2/models/sample/infer", {"id": "4", "inputs": inputs[:2]}),
+        Good("POST", "/v1/outcomes", {"request_id": "a", "outcomes": [{"row": 0, "outcome": 1, "happened": "2026-11-30"}]}),
+        Good("GET", "/v1/models"), Good("GET", "/openapi.json"), Good("GET", "/v2/models/sample"),
+    )  # fmt: skip
+    with shop.store, _running(create_app(Sample(), options, shop.gate("sample")), options) as port:
+        yield Target("rows", port, key, goods)
+
+
+@contextmanager
+def _words(folder: Path) -> Iterator[Target]:
+    shop, model = Shop(folder / "words"), Toy(context=64)
+    key = shop.customer()
+    options = LanguageServeOptions(port=0, cache=8_000_000, timeout_s=_BODY_S, max_body_bytes=262144)
+    chat = {"model": "toy", "messages": [{"role": "user", "content": "Tell me."}], "max_tokens": 2, "temperature": 0.5, "seed": 1, "stream": False}
+    goods = (
+        Good("POST", "/v1/chat/completions", chat),
+        Good("POST", "/v1/chat/completions", {**chat, "stream": True, "stop": ["x"], "n": 2, "logprobs": True, "top_logprobs": 2}),
+        Good("POST", "/v1/chat/completions", {**chat, "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}}),
+        Good("POST", "/v1/completions", {"model": "toy", "prompt": "abc", "max_tokens": 2, "logit_bias": {"5": -100}, "echo": True}),
+        Good("POST", "/v1/embeddings", {"model": "toy", "input": ["abc", "d"], "encoding_format": "float"}),
+        Good("GET", "/v1/models"), Good("GET", "/v1/models/toy"),
+    )  # fmt: skip
+    with shop.store, _running(create_language_app(model, options, shop.gate("toy")), options) as port:
+        yield Target("words", port, key, goods)
