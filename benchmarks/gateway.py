@@ -140,7 +140,15 @@ def running(lane: str, delay_s: float, folder: Path) -> Iterator[tuple[int, int]
 
 def measure(port: int, key: str, num_clients: int, seconds: float) -> dict[str, float]:
     """One burst of load."""
-    command = [sys.executable, str(Path(__file__).with_name("gateway_load.py")), str(port), PATH, key, str(num_clients), str(seconds)]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("gateway_load.py")),
+        str(port),
+        PATH,
+        key,
+        str(num_clients),
+        str(seconds),
+    ]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     assert not found["failed"], f"{found['failed']} requests were refused"
     return found

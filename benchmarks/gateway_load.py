@@ -14,7 +14,9 @@ import time
 
 import uvloop
 
-BODY = json.dumps({"model": "relay", "messages": [{"role": "user", "content": "How much is the fish? " * 8}], "max_tokens": 64}).encode()
+BODY = json.dumps(
+    {"model": "relay", "messages": [{"role": "user", "content": "How much is the fish? " * 8}], "max_tokens": 64}
+).encode()
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _WARM_UP_S = 1.0
 

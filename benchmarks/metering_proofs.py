@@ -41,6 +41,8 @@ WORDS = {
     "charges": [{"name": "tokens", "type": "standard", "price": "0.01", "unit": "output_tokens"}],
 }  # fmt: skip
 LOST = (OSError, EOFError)
+Answer = tuple[int, dict[str, str], bytes]
+Late = tuple[int, dict[str, str]]
 
 
 class Wire:
@@ -50,7 +52,7 @@ class Wire:
         self.port = port
         self._writer: asyncio.StreamWriter | None = None
 
-    async def ask(self, method: str, path: str, key: str = "", id: str = "", body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+    async def ask(self, method: str, path: str, key: str = "", id: str = "", body: bytes = b"") -> Answer:
         """Status, headers and body of an answer."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -66,7 +68,7 @@ class Wire:
             self.close()
         return found
 
-    async def _answer(self) -> tuple[int, dict[str, str], bytes]:
+    async def _answer(self) -> Answer:
         text = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = text.strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -179,13 +181,11 @@ async def kill_9(folder: Path, quick: bool) -> tuple[bool, str]:
         wrong = [id for id in tried & rows.keys() if not await _again(server, key, id)]
         wrong += [id for id in rng.sample(sorted(acked), min(500, len(acked))) if not await _again(server, key, id, acked[id])]
         await server.stop(signal.SIGTERM)
-        after = sum(Counter(line[0] for line in shop.used()).values())
-    settled = sum(id in rows for id in acked)
-    debited = shop.balance(accounts.accrued("acme")) // PRICE
+        after = len(shop.used())
+    settled, debited = sum(id in rows for id in acked), shop.balance(accounts.accrued("acme")) // PRICE
     double, problems = sum(count > 1 for count in rows.values()), audited(shop)
     abandoned = len(rows) - settled
-    good = len(acked) == settled and debited == len(rows) == after and not double and not wrong and not problems
-    good = good and not any(unequal)
+    good = len(acked) == settled and debited == len(rows) == after and not (double or wrong or problems or any(unequal))
     good = good and set(rows) <= set(acked) | tried and max(ready) <= 2.0
     return good, (
         f"{kills} kill -9 under 16 retrying and 4 abandoning clients: acked {len(acked):,} = settled {settled:,}, {abandoned:,} settled "
@@ -198,7 +198,8 @@ async def kill_9(folder: Path, quick: bool) -> tuple[bool, str]:
 def _unequal(shop: Shop) -> int:
     """Money debited less what the rows say, in one view of the books, while requests go on."""
     with shop.store.view() as session:
-        return journal.balance(session, accounts.accrued("acme")) - int(session.rows("SELECT exact_sum(amount) FROM usage")[0][0] or 0)
+        ((amounts,),) = session.rows("SELECT exact_sum(amount) FROM usage")
+        return journal.balance(session, accounts.accrued("acme")) - int(amounts or 0)
 
 
 async def _again(server: Server, key: str, id: str, body: bytes | None = None) -> bool:
@@ -334,11 +335,9 @@ async def _closed(server: Server, key: str, num_clients: int, seconds: float) ->
     return count[0] / seconds
 
 
-async def _opened(
-    server: Server, key: str, per_s: float, seconds: float
-) -> tuple[Counter[int], list[float], list[tuple[int, dict[str, str]]]]:
+async def _opened(server: Server, key: str, per_s: float, seconds: float) -> tuple[Counter[int], list[float], list[Late]]:
     """Requests come whether or not others were answered. Statuses; seconds of the good ones; status and headers of the others."""
-    statuses, times, others = Counter[int](), list[float](), list[tuple[int, dict[str, str]]]()
+    statuses, times, others = Counter[int](), list[float](), list[Late]()
     idle: list[Wire] = []
     tasks: set[asyncio.Task[None]] = set()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import socket
-import sys
 import time
 from asyncio import TimerHandle, Transport
 from types import FrameType
@@ -19,7 +18,6 @@ from lode.app.connection import Joining
 from lode.core.errors import ServeError
 
 _BACKLOG = 2048
-_SWITCH_S = 0.001
 _COLLECT_AFTER = 20_000
 """Objects between two looks of the collector; Python's own 700 are made by a few requests, which leave hardly a cycle."""
 _IDLE_S = 75
@@ -62,8 +60,6 @@ def listen(options: Listening) -> socket.socket:
 
 def run_app(app: Starlette, options: Listening, listener: socket.socket) -> int:
     """Answer on a bound socket until SIGTERM or SIGINT, finish what is open, and return how many requests were answered."""
-    # A commit goes in and out of SQLite some twenty times, and would wait 5 ms for the event loop's thread each time.
-    sys.setswitchinterval(_SWITCH_S)
     # What was made so far stays: the collector need not look at the model and its libraries again and again.
     gc.collect()
     gc.freeze()

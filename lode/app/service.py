@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from lode.app.answering import Describe
 from lode.app.batching import Batcher
+from lode.app.books.contracts import Store
 from lode.app.contracts import Gate, Protocol, Servable
 from lode.app.endpoints import Predict, Service
 from lode.app.engine import Engine
@@ -58,6 +59,7 @@ class ServeOptions:
         plan: name of a plan in plans/NAME.toml beside the file; customers without a plan get it.
         books: where keys, usage and money are kept: a file, relative to this one, or postgresql://USER@HOST:PORT/DATABASE (default:
             books.sqlite in runs).
+        checkpoints: folder, relative to the file, or url that gets a signed checkpoint of the books every ten minutes (default: none).
         kept_hours: hours for which an answer is given again to who sends the same Idempotency-Key.
         kept_bytes: size of an answer that is kept for that.
         budget_wait_s: seconds that a request waits where other requests hold what is left of its budget.
@@ -75,13 +77,13 @@ class ServeOptions:
     compute: dict[str, str] | None = None
     plan: str | None = None
     books: str | None = None
+    checkpoints: str | None = None
     kept_hours: Annotated[float, Range(0)] = 24.0
     kept_bytes: Annotated[int, Range(0)] = 1048576
     budget_wait_s: Annotated[float, Range(0)] = 10.0
 
 
 Options = ServeOptions | LanguageServeOptions | UpstreamServeOptions
-
 
 
 def create_app(model: Servable, options: ServeOptions, gate: Gate) -> Starlette:
@@ -260,8 +262,27 @@ def _gate(
     where = opening.Where(runs=runs, books=books, key_file=key_file, pepper_file=pepper_file, plan=plan)
     kept = GateOptions(wait_s=options.budget_wait_s, keep_s=options.kept_hours * 3600, keep_bytes=options.kept_bytes)
     gate, store = opening.opened(where, model, kept, tell)
-    with store:
+    with store, _checkpoints(options.checkpoints, beside, runs, store, tell):
         yield gate
+
+
+def _checkpoints(
+    place: str | None, beside: Path, runs: Path, store: Store, tell: Callable[[str], None]
+) -> AbstractContextManager[object]:
+    """Signed checkpoints of the books while it is served. Errors: MissingPackageError (extra `encryption`), BackupError (the place)."""
+    if place is None:
+        return nullcontext()
+    # Here: nobody else needs what signs.
+    try:
+        from lode.app.audit.automatic import Automatic
+        from lode.app.audit.signing import signer
+    except ModuleNotFoundError as error:
+        raise packages.missing("serve.checkpoints", error) from error
+    from lode.app.metering.opening import clock_us
+    from lode.app.targets.open import open_target
+
+    target = open_target(place if "://" in place else beside / place)
+    return Automatic(store, signer(runs), target, clock_us, say=tell)
 
 
 def _to_stderr(line: str) -> None:

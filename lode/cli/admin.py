@@ -14,7 +14,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8001, help="TCP port (default: 8001); 0 takes a free one")
-    parser.add_argument("--access", type=Path, metavar="FILE", help="how people log in (default: access.toml in runs; without: keys only)")
+    parser.add_argument(
+        "--access", type=Path, metavar="FILE", help="how people log in (default: access.toml in runs; without: keys only)"
+    )
     parser.add_argument("--pepper-file", type=Path, metavar="FILE", help="what keys are hashed with (default: pepper in runs)")
     add_books(parser)
 
@@ -29,9 +31,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         raise missing("admin", error) from None
     options = AdminOptions(host=args.host, port=args.port)
-    return admin(
-        runs_folder(args), options, _tell, books=args.books, access=args.access, pepper_file=args.pepper_file
-    )
+    return admin(runs_folder(args), options, _tell, books=args.books, access=args.access, pepper_file=args.pepper_file)
 
 
 def _tell(line: str) -> None:

@@ -17,7 +17,9 @@ EPILOG = """actions:
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EPILOG
-    parser.add_argument("what", choices=("verify", "checkpoint", "show"), metavar="ACTION", help="verify, checkpoint or show: see below")
+    parser.add_argument(
+        "what", choices=("verify", "checkpoint", "show"), metavar="ACTION", help="verify, checkpoint or show: see below"
+    )
     parser.add_argument(
         "--checkpoint", action="append", default=[], metavar="PLACE",
         help="verify: a checkpoint's file, or a folder or url of them; may be repeated (default: RUNS/checkpoints where there is one)",

@@ -8,11 +8,14 @@ lode credit pay 2026-000123
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lode.cli import _actions as actions
 from lode.cli.options import opened, runs_folder
+
+_AMOUNTS = ("amount", "left", "balance", "open", "refunded")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -138,19 +141,45 @@ def _expire(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     """One thing, line by line."""
     if "grants" in result:
-        rows = [
-            [row["grant"], row["left"], row["amount"], row["priority"], "given" if row["given"] else "paid", row["expires"] or "never"]
-            for row in result["grants"]
-        ]
-        table = actions.columns([["grant", "left", "of", "priority", "kind", "expires"], *rows])
-        return f"{table}\nbalance {actions.amount(result['balance'], result['currency'])}"
+        return _grants(result)
     if "expired" in result:
-        return (
-            "\n".join(f"{row['organisation']}  {row['grant']}  {row['amount']} {row['currency']}" for row in result["expired"])
-            or "nothing expired"
-        )
+        rows = [(row["organisation"], row["grant"], actions.amount(row["amount"], row["currency"])) for row in result["expired"]]
+        return actions.columns(rows) or "nothing expired"
     if "total" in result:
-        kept = {name: result[name] for name in ("number", "invoice", "reason", "net", "tax", "total", "currency")}
-        moved = {"less to pay": result["settled"], "back to prepaid credit": result["to_prepaid"], "file": result["files"][-1]}
-        return actions.lines({**kept, **{name: value for name, value in moved.items() if value != "0"}})
-    return actions.lines({name: value for name, value in result.items() if not name.endswith("_us") and value not in (False, "")})
+        return _noted(result)
+    money = {name: actions.amount(result[name], result["currency"]) for name in _AMOUNTS if name in result and "currency" in result}
+    told = {name: value for name, value in result.items() if not name.endswith("_us") and value not in (False, "")}
+    if result.get("expires_us") is not None:
+        told["expires"] = _day(result["expires_us"])
+    return actions.lines({**told, **money})
+
+
+def _grants(result: dict[str, Any]) -> str:
+    heading = ("grant", "left", "of", "priority", "kind", "expires")
+    rows = [
+        (
+            row["grant"], row["left"], row["amount"], row["priority"], "given" if row["given"] else "paid",
+            "never" if row["expires_us"] is None else _day(row["expires_us"]),
+        )
+        for row in result["grants"]
+    ]  # fmt: skip
+    return f"{actions.columns([heading, *rows])}\nbalance {actions.amount(result['balance'], result['currency'])}"
+
+
+def _noted(result: dict[str, Any]) -> str:
+    """A credit note, and where its money went: all that is left over is the customer's."""
+    from lode.core import money
+
+    total, settled, prepaid = (money.parse(result[name], name, least=None) for name in ("total", "settled", "to_prepaid"))
+    rest = "paid out" if result.get("to") == "cash" else "kept for the customer"
+    moved = {"less to pay": settled, "back to prepaid credit": prepaid, rest: total - settled - prepaid}
+    return actions.lines({
+        **{name: result[name] for name in ("number", "invoice", "reason")},
+        **{name: actions.amount(result[name], result["currency"]) for name in ("net", "tax", "total")},
+        **{name: money.shown(value, result["currency"]) for name, value in moved.items() if value},
+        "file": result["files"][-1],
+    })  # fmt: skip
+
+
+def _day(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -52,7 +52,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--operator", metavar="ROLE", help="on the whole platform: operator, finance, support, auditor; none takes it away"
     )
     role.add_argument(
-        "--login", metavar="WORD", help="forget (which login it is: the next one ties it anew), refuse (at once, everywhere), allow"
+        "--login", metavar="WORD", help="forget (the next one ties it anew), refuse, allow or end; each ends all open sessions"
     )
     access = made.add("access", _access, "try out access.toml: do the servers for logins answer?")
     access.add_argument("--access", type=Path, metavar="FILE", help="how people log in (default: access.toml in runs)")

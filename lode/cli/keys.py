@@ -63,7 +63,18 @@ def _create(args: argparse.Namespace) -> dict[str, Any]:
     fields = {field: getattr(args, name) for field, name in names.items() if getattr(args, name) is not None}
     with opened(args) as store:
         pepper = credentials.stored_pepper(runs_folder(args), args.pepper_file)
-        return keys.create(store, actions.ACTOR, args.organisation, fields, pepper, now_us=actions.clock_us)
+        made = keys.create(store, actions.ACTOR, args.organisation, fields, pepper, now_us=actions.clock_us)
+    return {**made, "warnings": _unknown_models(args)}
+
+
+def _unknown_models(args: argparse.Namespace) -> list[str]:
+    """Models that are not in the runs folder: no mistake where they are served elsewhere, or are adapters."""
+    from lode.core.errors import near_miss
+
+    folder = runs_folder(args) / "artifacts"
+    known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    missing = [name for name in args.model or () if known and name not in known]
+    return [f'no model "{name}" is in {folder}.{near_miss(name, known)}' for name in missing]
 
 
 def _list(args: argparse.Namespace) -> dict[str, Any]:
@@ -95,7 +106,9 @@ def _limit(args: argparse.Namespace) -> dict[str, Any]:
     from lode.core.errors import BillingError
 
     if args.none and (args.subject is None or args.limits):
-        raise BillingError("lode keys limit: found --none without a SUBJECT alone, wanted one. Write lode keys limit SUBJECT --none.")
+        raise BillingError(
+            "lode keys limit: found --none without a SUBJECT alone, wanted one. Write lode keys limit SUBJECT --none."
+        )
     with opened(args) as store:
         if args.limits or args.none:
             written = [] if args.none else args.limits
@@ -122,10 +135,11 @@ def show(result: dict[str, Any]) -> str:
         return actions.columns((result["subject"], text) for text in result["limits"]) or f"{result['subject']}: no limits"
     if "limits" in result:
         return actions.columns((row["subject"], text) for row in result["limits"] for text in row["limits"]) or "no limits"
-    hidden = {"key", "secrets"}
+    hidden = {"key", "secrets", "warnings"}
     told = actions.lines({name: value for name, value in result.items() if name not in hidden})
     if "key" not in result:
         return told
     old = [secret for secret in result["secrets"] if secret["until"]]
     more = "".join(f"\nThe old one ({secret['begins']}) works until {secret['until']}." for secret in old)
+    more += "".join(f"\nwarning: {text}" for text in result.get("warnings", ()))
     return f"{told}\n\nKey, shown only now: {result['key']}\nSend it with every request: Authorization: Bearer KEY{more}"

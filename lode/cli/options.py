@@ -36,7 +36,7 @@ def add_books(parser: argparse.ArgumentParser) -> None:
 
 
 def opened(args: argparse.Namespace, *, make: bool = False) -> Store:
-    """What `--books` names, else the books in `--runs`. To be closed: `with opened(args) as store:`.
+    """What `--books` names, else the books in `--runs`, as a store to be closed: it goes into a `with`.
 
     make: where there are none. Not by default: in the wrong folder, or with a misspelt name, a customer would seem to have used nothing.
     Errors: BooksError.

@@ -30,7 +30,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--close", metavar="MONTH", help="seal the report of a month, such as 2026-11, or restate it after new outcomes"
     )
     parser.add_argument("--version", type=int, metavar="V", help="whose amounts are used (default: the newest)")
-    parser.add_argument("--organisation", metavar="CUSTOMER", help="outcomes: whose requests they are, where the file has no such column")
+    parser.add_argument(
+        "--organisation", metavar="CUSTOMER", help="outcomes: whose requests they are, where the file has no such column"
+    )
     parser.add_argument("--months", type=int, default=12, metavar="N", help="of the present value (default: 12)")
     parser.add_argument("--discount", default="0.10", metavar="RATE", help="a year, for the present value (default: 0.10)")
     _costing.add_prices(parser)

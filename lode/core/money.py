@@ -52,7 +52,9 @@ def parse(text: str | int | Decimal, where: str, *, least: int | None = 0) -> in
     written = _written(text)
     if not _TEXT.fullmatch(written):
         wanted = f"an amount like 12.50 with at most {DECIMALS} decimals, in quotes"
-        found = "a number of more than 40 digits" if isinstance(text, int) and abs(text) >= 10**40 else f'"{str(text)[:60]}"'
+        found = f'"{str(text)[:60]}"' if isinstance(text, str | float | Decimal) else f"a {type(text).__name__}"
+        if isinstance(text, int):
+            found = f'"{text}"' if abs(text) < 10**40 else "a number of more than 40 digits"
         raise BillingError(f"{where}: found {found}, wanted {wanted}. Write it so.")
     amount = int(Decimal(written).scaleb(DECIMALS))
     if abs(amount) >= LARGEST:

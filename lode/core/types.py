@@ -27,7 +27,7 @@ CURRENCY = re.compile(r"[A-Z]{3}")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def quick(cls: C) -> C:
-    """A dataclass with slots for what is made at every request: frozen for the type checker only, at run time that took three times as long."""
+    """A dataclass with slots, for what is made at every request. Frozen for the type checker only: at run time that takes twice as long."""
     return dataclass(slots=True, unsafe_hash=True)(cls)  # type: ignore[return-value]
 
 

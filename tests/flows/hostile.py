@@ -66,8 +66,9 @@ class Maker:
     def __init__(self, goods: Sequence[Good], headers: Sequence[str], seed: int):
         self._goods, self._headers, self._random = list(goods), list(headers), random.Random(seed)
         self._kinds: tuple[Callable[[Good], Hostile], ...] = (
-            self._noise, self._flipped, self._chunked, self._large_head, self._characters, self._deep, self._not_json, self._twice, self._slow,
-            self._lengths, self._changed, self._changed, self._changed, self._changed, self._addressed, self._cut,
+            self._noise, self._flipped, self._chunked, self._large_head, self._characters, self._deep, self._not_json, self._twice,
+            self._slow, self._lengths, self._untouched, self._changed, self._changed, self._changed, self._changed, self._addressed,
+            self._cut,
         )  # fmt: skip
 
     def make(self) -> Hostile:
@@ -98,7 +99,15 @@ class Maker:
     def _chunked(self, good: Good) -> Hostile:
         head = self._head(good, "content-type: application/json", "transfer-encoding: chunked")
         body = self._random.choice(
-            (b"zz\r\n{}\r\n0\r\n\r\n", b"ffffffffffffffff\r\n{}", b"-1\r\n{}\r\n", b"2\r\n{}X\r\n0\r\n\r\n", b"2;a=b\r\n{}\r\n0\r\n\r\n", b"2\r\n{}\r\n", b"\r\n\r\n")
+            (
+                b"zz\r\n{}\r\n0\r\n\r\n",
+                b"ffffffffffffffff\r\n{}",
+                b"-1\r\n{}\r\n",
+                b"2\r\n{}X\r\n0\r\n\r\n",
+                b"2;a=b\r\n{}\r\n0\r\n\r\n",
+                b"2\r\n{}\r\n",
+                b"\r\n\r\n",
+            )
         )
         return Hostile("chunks", head + body, ends=self._random.random() < 0.8)
 
@@ -111,7 +120,10 @@ class Maker:
         if choice == 2:
             long = Good(good.method, good.path + "?" + "q" * self._random.choice((5_000, 200_000)), good.body)
             return Hostile("large head", self._head(long))
-        return Hostile("large head", f"GET / HTTP/1.1\r\nauthorization: Bearer {'k' * 20_000}\r\nconnection: close\r\n\r\n".encode())
+        return Hostile(
+            "large head",
+            f"GET / HTTP/1.1\r\nauthorization: Bearer {'k' * 20_000}\r\nconnection: close\r\n\r\n".encode(),
+        )
 
     def _characters(self, good: Good) -> Hostile:
         bad = self._random.choice((b"\xff\xfe", b"\xc3\x28", b"\x00", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80"))
@@ -121,7 +133,10 @@ class Maker:
         if choice == 1:
             return Hostile("characters", self._head(good).replace(b" HTTP/1.1", bad + b" HTTP/1.1", 1))
         if choice == 2:
-            return Hostile("characters", self._head(good).replace(b"host: x", b"host: x\r\nx-request-id: " + bad + b"\r\nidempotency-key: " + bad, 1))
+            return Hostile(
+                "characters",
+                self._head(good).replace(b"host: x", b"host: x\r\nx-request-id: " + bad + b"\r\nidempotency-key: " + bad, 1),
+            )
         escaped = "".join(f"%{byte:02x}" for byte in bad)
         return Hostile("characters", self._head(Good(good.method, f"{good.path}{escaped}?limit={escaped}", good.body)))
 
@@ -146,12 +161,29 @@ class Maker:
 
     def _slow(self, good: Good) -> Hostile:
         body = self._body(good)
-        return Hostile("slow body", self._head(good, length=len(body) + self._random.randint(1, 1000)) + body, ends=self._random.random() < 0.8)
+        return Hostile(
+            "slow body",
+            self._head(good, length=len(body) + self._random.randint(1, 1000)) + body,
+            ends=self._random.random() < 0.8,
+        )
 
     def _lengths(self, good: Good) -> Hostile:
-        found = self._random.choice(("-1", "1e3", "99999999999999999999", "0x10", "2, 3", "2\r\ncontent-length: 3", "2\r\ntransfer-encoding: chunked"))
+        found = self._random.choice(
+            (
+                "-1",
+                "1e3",
+                "99999999999999999999",
+                "0x10",
+                "2, 3",
+                "2\r\ncontent-length: 3",
+                "2\r\ntransfer-encoding: chunked",
+            )
+        )
         head = self._head(good, "content-type: application/json", f"content-length: {found}")
         return Hostile("lengths", head + b"{}", ends=True)
+
+    def _untouched(self, good: Good) -> Hostile:
+        return Hostile("nothing", self._whole(good, self._body(good)))
 
     def _changed(self, good: Good) -> Hostile:
         record = json.loads(self._body(good))
@@ -174,12 +206,18 @@ class Maker:
         return self._random.choice(WEIRD)
 
     def _addressed(self, good: Good) -> Hostile:
-        method = self._random.choice(("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "POST"))
+        method = self._random.choice(
+            ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "POST")
+        )
         path = self._random.choice(
             (good.path, good.path + "/", "/" + good.path, good.path.replace("/", "//", 2), "*", "", "http://evil/x", good.path + "?a=1&a=2",
              good.path + "/%2e%2e/%2e%2e/etc/passwd", good.path + "?" + "&".join(f"a{n}=1" for n in range(40)), "/health/ready", "/metrics")
         )  # fmt: skip
-        return Hostile("addresses", self._head(Good(method, path), *(("content-length: 0",) if method in ("PUT", "PATCH") else ())), ends=True)
+        return Hostile(
+            "addresses",
+            self._head(Good(method, path), *(("content-length: 0",) if method in ("PUT", "PATCH") else ())),
+            ends=True,
+        )
 
     def _cut(self, good: Good) -> Hostile:
         sent = self._whole(good, self._body(good))
@@ -225,7 +263,11 @@ def _json_problem(code: int, body: Bytes) -> str | None:
         record = json.loads(body)
     except ValueError:
         return "no JSON"
-    return "an error without its form" if code >= 400 and not (isinstance(record, dict) and (set(record) & {"error", "live", "ready"})) else None
+    return (
+        "an error without its form"
+        if code >= 400 and not (isinstance(record, dict) and (set(record) & {"error", "live", "ready"}))
+        else None
+    )
 
 
 async def sweep(port: int, maker: Maker, count: int, at_once: int = 32) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -15,6 +16,7 @@ from starlette.applications import Starlette
 
 from lode.app import listening
 from lode.app.admin.contracts import BASE
+from lode.app.books.contracts import Store
 from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.listening import Server, listen
@@ -23,7 +25,7 @@ from lode.testing.protocol import Sample
 from lode.testing.shop import Shop
 from tests.flows.hostile import Good, Maker
 from tests.flows.toy import Toy
-from tests.unit.app.admin.world import PLAN, AdminWorld
+from tests.unit.app.admin.world import PLAN, AdminWorld, post
 
 ROW = {"age": 39, "job": "clerk", "born": None, "member": True, "photo": None}
 _ONE = "/organisations/acme"
@@ -70,12 +72,12 @@ class Targets:
 
 
 @contextmanager
-def targets(folder: Path) -> Iterator[Targets]:
-    """Servers that give up slow clients after a second, so that a test need not wait longer."""
+def targets(folder: Path, store: Store | None = None) -> Iterator[Targets]:
+    """Servers that give up slow clients after a second, so that a test need not wait longer. store: other books of the admin API."""
     before, listening.HEAD_S = listening.HEAD_S, _BODY_S
     with ExitStack() as stack:
         stack.callback(setattr, listening, "HEAD_S", before)
-        found = Targets(tuple(stack.enter_context(make(folder)) for make in (_admin, _rows, _words)))
+        found = Targets(tuple(stack.enter_context(make(folder)) for make in (lambda folder: _admin(folder, store), _rows, _words)))
         for name in ("lode.app", "uvicorn.error"):
             logging.getLogger(name).addHandler(found.faults)
             stack.callback(logging.getLogger(name).removeHandler, found.faults)
@@ -99,38 +101,67 @@ def _running(app: Starlette, options: Any) -> Iterator[int]:
 
 
 @contextmanager
-def _admin(folder: Path) -> Iterator[Target]:
+def _admin(folder: Path, store: Store | None) -> Iterator[Target]:
     from lode.app.admin.service import AdminOptions
 
     (folder / "admin").mkdir()
-    world = AdminWorld(folder / "admin")
+    world = AdminWorld(folder / "admin", store)
     key = world.operator()
     project, made = world.project("one"), world.key("acme")
+    number = asyncio.run(_billed(world, key))
     options = AdminOptions(port=0, body_timeout_s=_BODY_S)
     with world.store, _running(world.app(body_timeout_s=_BODY_S), options) as port:
-        yield Target("admin", port, key, _admin_goods(project, made["id"]))
+        yield Target("admin", port, key, _admin_goods(project, made["id"], number))
 
 
-def _admin_goods(project: str, key: str) -> tuple[Good, ...]:
+async def _billed(world: AdminWorld, key: str) -> str:
+    """Credit, a plan, and an invoice of acme; its number."""
+    app = world.app()
+    await post(app, "/plans", key, {"plan": {**PLAN, "fees": [{"name": "base", "amount": "500.00"}]}})
+    await post(app, f"{_ONE}/subscriptions", key, {"plan": "team"})
+    await post(app, f"{_ONE}/credit", key, {"amount": "500.00"})
+    world.later(24 * 40)
+    return str((await post(app, f"{_ONE}/bill", key, {}))["issued"][0]["number"])
+
+
+def _admin_goods(project: str, key: str, number: str) -> tuple[Good, ...]:
     """Bodies for the operations that have one, and the readings."""
+    bill = f"{_ONE}/invoices/{number}"
     posts: dict[str, Any] = {
         "/organisations": {"organisation": "initech", "currency": "EUR", "name": "Initech", "country": "DE", "address": ["1 St"]},
-        f"{_ONE}/projects": {"name": "two"}, f"{_ONE}/accounts": {"name": "ci", "role": "admin"}, f"{_ONE}/suspend": {"reason": "x"},
-        f"{_ONE}/members": {"email": "jo@acme.org", "role": "owner"}, f"{_ONE}/keys": {"name": "k", "project": project, "expires": "90d"},
-        f"{_ONE}/keys/{key}/rotate": {"overlap": "1h"}, f"{_ONE}/limits": {"subject": f"key/{key}", "limits": ["5 requests/second"]},
-        "/limits": {"subject": "model/big", "limits": ["5 rows/day"]}, "/operators": {"email": "a@b.org", "operator": "support"},
-        "/plans": {"plan": {**PLAN, "name": "other"}}, "/plans/default": {"plan": "team", "version": 1},
-        "/plans/team/estimate": {"units": {"rows": 1000}, "model": "any"}, "/coupons": {"code": "A1", "percent": "5", "until": "30d"},
-        f"{_ONE}/subscriptions": {"plan": "team", "since": "1d", "trial_days": 3}, f"{_ONE}/subscriptions/change": {"plan": "team", "when": "now"},
-        f"{_ONE}/subscriptions/cancel": {"when": "period_end", "reason": "x"}, f"{_ONE}/bill": {"period": "2027-01", "grace_days": 1},
-        "/bill": {"grace_days": 0, "interim": True}, f"{_ONE}/invoices/2027-000001/notes": {"line": 1, "amount": "1.00", "reason": "x"},
-        f"{_ONE}/invoices/2027-000001/void": {"reason": "x", "to": "cash"}, f"{_ONE}/invoices/2027-000001/payments": {"amount": "1", "reference": "b"},
-        f"{_ONE}/credit": {"amount": "5.00", "expires": "90d", "priority": 5, "reference": "r"}, f"{_ONE}/credit/goodwill": {"amount": "1", "reason": "x"},
-        f"{_ONE}/credit/refund": {"amount": "1.00", "reason": "x", "grant": "grt_1"}, "/simulate": {"plan": "team", "start": "2027-01-01"},
+        f"{_ONE}/projects": {"name": "two"},
+        f"{_ONE}/accounts": {"name": "ci", "role": "admin"},
+        f"{_ONE}/suspend": {"reason": "x"},
+        f"{_ONE}/members": {"email": "jo@acme.org", "role": "owner"},
+        f"{_ONE}/keys": {"name": "k", "project": project, "expires": "90d"},
+        f"{_ONE}/keys/{key}/rotate": {"overlap": "1h"},
+        f"{_ONE}/limits": {"subject": f"key/{key}", "limits": ["5 requests/second"]},
+        "/limits": {"subject": "model/big", "limits": ["5 rows/day"]},
+        "/operators": {"email": "a@b.org", "operator": "support"},
+        "/plans": {"plan": {**PLAN, "name": "other"}},
+        "/plans/default": {"plan": "team", "version": 1},
+        "/plans/team/estimate": {"units": {"rows": 1000}, "model": "any"},
+        "/coupons": {"code": "A1", "percent": "5", "until": "30d"},
+        f"{_ONE}/subscriptions": {"plan": "team", "since": "1d", "trial_days": 3},
+        f"{_ONE}/subscriptions/change": {"plan": "team", "when": "now"},
+        f"{_ONE}/subscriptions/cancel": {"when": "period_end", "reason": "x"},
+        f"{_ONE}/bill": {"period": "2027-01", "grace_days": 1},
+        "/bill": {"grace_days": 0, "interim": True},
+        f"{bill}/notes": {"line": 1, "amount": "1.00", "reason": "x"},
+        f"{bill}/void": {"reason": "x", "to": "cash"},
+        f"{bill}/replace": {},
+        f"{bill}/payments": {"amount": "1", "reference": "b"},
+        f"{_ONE}/credit": {"amount": "5.00", "expires": "90d", "priority": 5, "reference": "r"},
+        f"{_ONE}/credit/goodwill": {"amount": "1", "reason": "x"},
+        f"{_ONE}/credit/refund": {"amount": "1.00", "reason": "x", "grant": ""},
+        "/simulate": {"plan": "team", "start": "2027-01-01"},
         "/audit/verify": {"chain": True},
     }  # fmt: skip
-    gets = ("/organisations", _ONE, f"{_ONE}/members", f"{_ONE}/keys", "/usage?by=customer&from=2026-11-01", f"{_ONE}/usage?by=day", "/margin?by=model",
-            "/audit?kind=key&limit=5", f"{_ONE}/audit", "/plans/team?version=1", f"{_ONE}/draft?period=2027-01", "/models/big/worth", "/invoices")  # fmt: skip
+    everywhere = (
+        "/organisations /usage?by=customer&from=2026-11-01 /margin?by=model /audit?kind=key&limit=5 /plans/team?version=1 /books"
+    )
+    there = "/members /keys /usage?by=day /audit /draft?period=2027-01 /credit /plan /subscriptions /limits"
+    gets = (*everywhere.split(), "/models/big/worth", "/invoices", bill, _ONE, *(_ONE + path for path in there.split()))
     return (
         *(Good("POST", BASE + path, body) for path, body in posts.items()),
         Good("PATCH", BASE + _ONE, {"name": "Acme", "address": ["a"]}),
@@ -146,7 +177,11 @@ def _rows(folder: Path) -> Iterator[Target]:
     shop = Shop(folder / "rows")
     key = shop.customer(key={"scopes": ["predict", "outcomes"]})
     options = ServeOptions(port=0, timeout_s=_BODY_S, max_body_bytes=262144)
-    inputs = [{"name": name, "shape": [1], "datatype": "BYTES" if name != "age" else "FP64", "data": [value]} for name, value in ROW.items() if value]
+    inputs = [
+        {"name": name, "shape": [1], "datatype": "BYTES" if name != "age" else "FP64", "data": [value]}
+        for name, value in ROW.items()
+        if value
+    ]
     goods = (
         Good("POST", "/v1/models/sample:predict", {"rows": [ROW, ROW]}),
         Good("POST", "/v2/models/sample/infer", {"id": "4", "inputs": inputs[:2]}),
@@ -162,11 +197,19 @@ def _words(folder: Path) -> Iterator[Target]:
     shop, model = Shop(folder / "words"), Toy(context=64)
     key = shop.customer()
     options = LanguageServeOptions(port=0, cache=8_000_000, timeout_s=_BODY_S, max_body_bytes=262144)
-    chat = {"model": "toy", "messages": [{"role": "user", "content": "Tell me."}], "max_tokens": 2, "temperature": 0.5, "seed": 1, "stream": False}
+    chat = {
+        "model": "toy",
+        "messages": [{"role": "user", "content": "Tell me."}],
+        "max_tokens": 2,
+        "temperature": 0.5,
+        "seed": 1,
+        "stream": False,
+    }
+    schema = {"name": "a", "schema": {"type": "object"}}
     goods = (
         Good("POST", "/v1/chat/completions", chat),
         Good("POST", "/v1/chat/completions", {**chat, "stream": True, "stop": ["x"], "n": 2, "logprobs": True, "top_logprobs": 2}),
-        Good("POST", "/v1/chat/completions", {**chat, "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}}),
+        Good("POST", "/v1/chat/completions", {**chat, "response_format": {"type": "json_schema", "json_schema": schema}}),
         Good("POST", "/v1/completions", {"model": "toy", "prompt": "abc", "max_tokens": 2, "logit_bias": {"5": -100}, "echo": True}),
         Good("POST", "/v1/embeddings", {"model": "toy", "input": ["abc", "d"], "encoding_format": "float"}),
         Good("GET", "/v1/models"), Good("GET", "/v1/models/toy"),

@@ -70,6 +70,9 @@ WRONG = [
     ("jo", "Correct horse"),
     ("jo", "correct horse\0"),
     ("jo", "x" * 100_000),
+    ("jo", "\u00ad"),  # prepared for the wire (RFC 4013) nothing is left of it: an empty password
+    ("jo", "\ufe00\u2060"),
+    ("jo", "correct horse\x07"),
     ("", "correct horse"),
     ("nobody", "correct horse"),
     ("j*", "correct horse"),

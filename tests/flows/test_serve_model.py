@@ -112,7 +112,7 @@ def test_a_model_that_fails_its_parity_check_is_not_served(finished: Run, tmp_pa
     ],
 )
 def test_a_wrong_start_is_a_message_and_exit_code_2(finished: Run, words: list[str], said: str) -> None:
-    done = lode("serve", *words, "--runs", finished.runs)
+    done = lode("serve", *words, "--port", "0", "--runs", finished.runs)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -53,7 +53,7 @@ class _Tables:
         elif document.kind == keys.KIND:
             before = self.documents.get(name)
             for secret in before.body["secrets"] if before else ():
-                del self.digests[bytes.fromhex(secret["hmac"])]
+                self.digests.pop(bytes.fromhex(secret["hmac"]), None)
             for secret in document.body["secrets"]:
                 self.digests[bytes.fromhex(secret["hmac"])] = (document.id, secret["until_us"])
         self.documents[name] = document

@@ -43,14 +43,10 @@ def create(
     checks.known_keys(fields, _FIELDS, "key")
     scopes = checks.some_of(["predict"] if fields.get("scopes") is None else fields["scopes"], ALL_SCOPES, "scopes")
     body = {
-        "name": checks.optional_name(fields.get("name"), "name"),
-        "scopes": list(scopes),
-        "models": list(checks.models(fields.get("models"))),
+        "name": checks.optional_name(fields.get("name"), "name"), "scopes": list(scopes),
+        "models": list(checks.models(fields.get("models"))), "status": "active", "reason": "", "created_us": now_us(),
         "expires_us": checks.instant_us(fields.get("expires"), "expires", now_us()),
-        "status": "active",
-        "reason": "",
-        "created_us": now_us(),
-    }
+    }  # fmt: skip
     made = key or make_key()
 
     def work(session: Session) -> dict[str, Any]:
@@ -62,12 +58,12 @@ def create(
         _scopes_fit(scopes, role)
         if principal is not None:
             require_equipping(principal, slug, role, scopes)
-        owner = {"project": project, "account": account.id if account else ""}
         secret = _secret(made, pepper, now_us())
         known = _same_secret(session, slug, secret["hmac"]) if key else None
         if known is not None:
             return {**shown(known, now_us()), "key": made}  # another process was faster with the same file
-        new = Document(KIND, f"key_{secrets.token_hex(8)}", slug, {**body, **owner, "secrets": [secret]})
+        owner = {"project": project, "account": account.id if account else "", "secrets": [secret]}
+        new = Document(KIND, f"key_{secrets.token_hex(8)}", slug, body | owner)
         return {**_write(session, new, actor, "key.create", now_us()), "key": made}
 
     return store.transact(work)
@@ -119,7 +115,8 @@ def revoke(store: Store, actor: str, organisation: str, id: str, reason: str = "
         document = members.owned(session, KIND, organisation, id)
         if document.body["status"] == "revoked":
             return shown(document, now_us())
-        body = {**document.body, "status": "revoked", "reason": why, "secrets": [], "retired": _retired(document, document.body["secrets"])}
+        retired = _retired(document, document.body["secrets"])
+        body = {**document.body, "status": "revoked", "reason": why, "secrets": [], "retired": retired}
         return _write(session, Document(KIND, document.id, document.organisation, body), actor, "key.revoke", now_us())
 
     return store.transact(work)

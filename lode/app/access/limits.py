@@ -121,7 +121,9 @@ def show_limits(store: Store, organisation: str | None = None) -> dict[str, Any]
 def _inside(session: Session, subject: str, organisation: str) -> tuple[str, str]:
     word, _, id = subject.partition("/")
     if word not in ("key", "project"):
-        raise BillingError(f"subject: found {checks.quoted(subject)}, wanted key/ID or project/ID. Ask the operator for other limits.")
+        raise BillingError(
+            f"subject: found {checks.quoted(subject)}, wanted key/ID or project/ID. Ask the operator for other limits."
+        )
     members.owned(session, word, organisation, id)
     return owner_of(session, subject)
 

@@ -62,9 +62,9 @@ def set_user(
     """Change what a person is; unknown addresses become known by it, as an invitation.
 
     fields: email (or id), name, and one of: organisation and role; operator; login. An empty role takes it away. login: "forget"
-    (the next one with this verified address ties it anew), "refuse", "allow", "end"; all of them end every open session. principal: who asks; None for the
-    operator's own command line. Errors: BillingError for unknown words; ConflictError where the last owner of an organisation would go;
-    RequestError 403 for a role beyond the principal's own.
+    (the next one with this verified address ties it anew), "refuse", "allow", "end"; all of them end every open session. principal: who
+    asks; None for the operator's own command line. Errors: BillingError for unknown words; ConflictError where the last owner of an
+    organisation would go; RequestError 403 for a role beyond the principal's own.
     """
     checks.known_keys(fields, ("email", "id", "name", "organisation", "role", "operator", "login"), "user")
     given = [word for word in ("role", "operator", "login") if word in fields]

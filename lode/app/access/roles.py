@@ -49,7 +49,7 @@ TENANT: Mapping[str, frozenset[str]] = {
 PLATFORM: Mapping[str, frozenset[str]] = {
     "operator": _words(_READ, _BUILD, _PEOPLE, _PLATFORM_READ, _PLATFORM_MONEY, _PLATFORM_RUN),
     "finance": _words(_READ, "organisation.change", _PLATFORM_READ, _PLATFORM_MONEY),
-    "support": _words(_READ, "organisation.list key.revoke key.rotate limit.change organisation.suspend model.read"),
+    "support": _words(_READ, "organisation.list key.revoke limit.change organisation.suspend model.read"),
     "auditor": _words(_READ, _PLATFORM_READ, "audit.read"),
 }
 """Role on the platform -> what it may do, in every organisation."""
@@ -151,7 +151,9 @@ def require_equipping(principal: Principal, organisation: str, role: str, scopes
 
     Calls of models are no administration: who may make keys may make keys for calls. Errors: RequestError 403.
     """
-    granted = _words(*(" ".join(ALL_SCOPES[scope]) for scope in scopes)) & (TENANT.get(role, frozenset()) | PLATFORM.get(role, frozenset()))
+    granted = _words(*(" ".join(ALL_SCOPES[scope]) for scope in scopes)) & (
+        TENANT.get(role, frozenset()) | PLATFORM.get(role, frozenset())
+    )
     mine = {action for action in granted if principal.may(action, organisation)}
     more = granted - mine - _words(_CALL, "usage.read organisation.leave")
     if more:

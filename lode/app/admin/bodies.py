@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -84,6 +85,8 @@ def _check(value: Any, depth: int) -> None:
     elif isinstance(value, list):
         for item in value:
             _check(item, depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(422, "invalid_request", "found a number that is too large.")
     elif isinstance(value, int) and abs(value) >= 2**63:
         raise RequestError(422, "invalid_request", "found a whole number of more than 63 bits. Write a smaller one.")
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from lode.app.access import checks
 from lode.app.admin.contracts import Body, Call, Operation, given
 from lode.app.books import journal
-from lode.app.invoices import closing, notes, overview, payments, wallet
+from lode.app.invoices import closing, notes, overview, payments, replacing, wallet
 from lode.app.invoices.documents import CREDIT_NOTE, INVOICE
 from lode.app.prices import coupons, estimate, plans, subscriptions
 from lode.core.errors import NotFoundError
@@ -262,6 +262,11 @@ def _void(call: Call) -> dict[str, Any]:
     return notes.void(platform.store, call.actor, platform.seller(), number, body.reason, now_us=platform.now_us, to=body.to)
 
 
+def _replace(call: Call) -> dict[str, Any]:
+    platform, number = call.platform, _number(call, INVOICE)
+    return replacing.replace(platform.store, call.actor, platform.seller(), number, now_us=platform.now_us)
+
+
 def _pay(call: Call) -> dict[str, Any]:
     body, platform, number = call.body, call.platform, _number(call, INVOICE)
     return payments.pay(platform.store, call.actor, number, body.amount, now_us=platform.now_us, reference=body.reference)
@@ -325,6 +330,7 @@ OPERATIONS = (
     Operation("GET", f"{_ONE}/invoices/{{invoice}}", "invoice.read", "An invoice or a credit note, whole", _invoice, _BILLS),
     Operation("POST", f"{_ONE}/invoices/{{invoice}}/notes", "invoice.change", "Credit part of a line", _note, _BILLS, NewNote, status=201),
     Operation("POST", f"{_ONE}/invoices/{{invoice}}/void", "invoice.change", "Credit all of it", _void, _BILLS, Voiding, status=201),
+    Operation("POST", f"{_ONE}/invoices/{{invoice}}/replace", "invoice.issue", "Write a voided one anew", _replace, _BILLS, status=201),
     Operation("POST", f"{_ONE}/invoices/{{invoice}}/payments", "invoice.change", "Book a payment", _pay, _BILLS, Payment, status=201),
     Operation("GET", f"{_ONE}/credit", "credit.read", "What is left of prepaid credit", _credit, _CREDIT),
     Operation("POST", f"{_ONE}/credit", "credit.change", "Prepaid credit that was paid for", _top_up, _CREDIT, TopUp, status=201),

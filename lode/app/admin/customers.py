@@ -143,7 +143,9 @@ def _add_project(call: Call) -> dict[str, Any]:
 
 
 def _close_project(call: Call) -> dict[str, Any]:
-    return members.close_project(call.platform.store, call.actor, call.organisation, call.path["project"], now_us=call.platform.now_us)
+    return members.close_project(
+        call.platform.store, call.actor, call.organisation, call.path["project"], now_us=call.platform.now_us
+    )
 
 
 def _add_account(call: Call) -> dict[str, Any]:
@@ -155,7 +157,9 @@ def _add_account(call: Call) -> dict[str, Any]:
 
 
 def _close_account(call: Call) -> dict[str, Any]:
-    return members.close_account(call.platform.store, call.actor, call.organisation, call.path["account"], now_us=call.platform.now_us)
+    return members.close_account(
+        call.platform.store, call.actor, call.organisation, call.path["account"], now_us=call.platform.now_us
+    )
 
 
 def _set_member(call: Call) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lode.app.economics import readings
 from lode.app.economics.compute import hour_price, model_facts
 from lode.app.economics.margin import Terms, margin
 from lode.app.economics.retained import customers_over_time
-from lode.app.invoices import usage
+from lode.app.invoices import events, usage
 from lode.app.invoices.documents import REFERENCE
 from lode.app.prices import plans
 from lode.core.errors import BillingError
@@ -52,6 +52,10 @@ def _usage(call: Call) -> dict[str, Any]:
     return usage.totals(call.platform.store, what, by)
 
 
+def _quarantine(call: Call) -> dict[str, Any]:
+    return events.quarantined(call.platform.store, "")
+
+
 def _terms(call: Call) -> Terms:
     price, currency = call.query.get("price_per_hour"), call.query.get("currency")
     hour = hour_price(price, currency) if price else None
@@ -64,7 +68,10 @@ def _span(call: Call) -> readings.Window:
 
 def _margin(call: Call) -> dict[str, Any]:
     terms, span, store = _terms(call), _span(call), call.platform.store
-    return {**margin(store, terms, span, _words(call, "customer,model")), "customers": customers_over_time(store, terms, span, None)}
+    return {
+        **margin(store, terms, span, _words(call, "customer,model")),
+        "customers": customers_over_time(store, terms, span, None),
+    }
 
 
 def _worth(call: Call) -> dict[str, Any]:
@@ -94,7 +101,7 @@ def _wanted(call: Call, organisation: str) -> Wanted:
     after, before = query.get("from"), query.get("to")
     return Wanted(
         organisation, query.get("actor", ""), query.get("kind", ""), at(after, "from") if after else None,
-        at(before, "to", end=True) if before else None, call.number("limit", 100, _MOST_ENTRIES),
+        at(before, "to") if before else None, call.number("limit", 100, _MOST_ENTRIES),
     )  # fmt: skip
 
 
@@ -162,6 +169,7 @@ _BY = "customer, project, key, model, plan, provider, day; with commas"
 OPERATIONS = (
     Operation("GET", "/usage", "usage.read", "What all customers used", _all_usage, _USAGE, query={**_TIMES, "by": _BY}),
     Operation("GET", f"{_ONE}/usage", "usage.read", "What it used", _usage, _USAGE, query={**_TIMES, "by": ", ".join(_TENANT_BY)}),
+    Operation("GET", "/quarantine", "usage.export", "Events that could not be billed, and why", _quarantine, _USAGE),
     Operation("GET", "/margin", "margin.read", "What customers and models bring and cost", _margin, _MONEY,
               query={**_COSTS, "by": "customer, project, model, day; with commas"}),
     Operation("GET", "/models/{model}/worth", "worth.read", "What a model is worth", _worth, _MONEY,

@@ -94,7 +94,7 @@ class _Making:
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise BackupError(f"{ascii(str(path))}: its name is no UTF-8, so it could not be brought back. Rename it.") from None
+            raise BackupError(f"{str(path)!a}: its name is no UTF-8, so it could not be brought back. Rename it.") from None
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
             self._add(self._copied(path) if cutting.is_database(path) else path, name, mode)

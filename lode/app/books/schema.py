@@ -42,7 +42,7 @@ _FIRST: tuple[str, ...] = (
     "CREATE INDEX usage_organisation ON usage (organisation, at_us)",
     "CREATE INDEX usage_at ON usage (at_us)",
     "CREATE INDEX usage_subscription ON usage (subscription, period)",
-    # Not in the journal (only its hash is): what was answered, for a client that asks again with the same request id.
+    # Not in the journal: what was answered, for a client that asks again with the same request id.
     """CREATE TABLE answers (
         organisation TEXT NOT NULL, request_id TEXT NOT NULL, until_us BIGINT NOT NULL, status INTEGER NOT NULL, headers TEXT NOT NULL,
         body BLOB NOT NULL, PRIMARY KEY (organisation, request_id))""",

@@ -32,7 +32,7 @@ _BROKEN = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 # page_size: of new books; seven entries fit into a page, where of 4096 bytes three do and the rest is waste.
 _WRITER = (
     "page_size=8192", "journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "trusted_schema=OFF", "cache_size=-65536",
-    "journal_size_limit=67108864",
+    "journal_size_limit=67108864", "temp_store=MEMORY",
 )  # fmt: skip
 _ENDS = """SELECT head.sequence, head.hash, journal.sequence, journal.hash FROM head
     LEFT JOIN journal ON journal.sequence = (SELECT max(sequence) FROM journal)"""

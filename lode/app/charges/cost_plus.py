@@ -45,6 +45,12 @@ class CostPlus(Charge):
             options.add(("provider_currency",), f'found "{provider_currency[:40]}", allowed: three capital letters. Write "USD".')
         options.done()
         self._factor = (1 + share) * rate / money.UNIT
+        self._cost_currency = provider_currency or ""
+
+    @property
+    def cost_currency(self) -> str:
+        """A cost in any other currency would be billed at a rate that nobody wrote."""
+        return self._cost_currency
 
     @property
     def units(self) -> tuple[str, ...]:

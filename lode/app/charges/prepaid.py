@@ -37,6 +37,10 @@ class Prepaid(Charge):
         options = Options()
         self._price = options.amount(price, "price")
         self.credit = self._price if credit is None else options.amount(credit, "credit")
+        if not self._price:
+            options.add(
+                ("price",), "found 0, allowed: more than 0: what nobody pays for is no line of a bill. Use `lode credit goodwill`."
+            )
         options.done()
         self._once = every == "once"
         self.expires_days = expires_days

@@ -185,7 +185,10 @@ class Counted:
         if total.estimated:
             found.append(f"{total.estimated} provider costs are estimated: the provider gave no usage figures.")
         if self.terms.rates:
-            given = ", ".join(f"1 {currency} = {_plain(rate).rstrip('0').rstrip('.')} {self.currency}" for currency, rate in self.terms.rates.items())
+            given = ", ".join(
+                f"1 {currency} = {_plain(rate).rstrip('0').rstrip('.')} {self.currency}"
+                for currency, rate in self.terms.rates.items()
+            )
             found.append(f"Converted at rates that you gave: {given}.")
         return found
 

@@ -27,6 +27,7 @@ MAX_ROWS = 2_000
 _KEYS = ("row", "outcome", "rule", "amounts", "happened", "corrects")
 _EARLIEST_US, _LATEST_US = 0, 32_503_680_000_000_000  # the years 1970 to 2999
 _LARGEST = 10**15
+_PROBABILITY = ".probability."
 
 
 class UnknownRequestError(BillingError):
@@ -131,11 +132,23 @@ def _act(actor: str, organisation: str, request_id: str, told: Told, said: Said 
         return Act(KIND, actor, organisation, reference, fingerprint, facts=before)
     if told.row >= said.rows:
         raise BillingError(f"outcomes: found row {told.row}, the request had {said.rows}, counted from 0. Correct it.")
+    _check_class(told.outcome, said)
     facts = {
         "request_id": request_id, "model": said.model, "version": said.version, "decided_us": said.at_us, "said": said.row(told.row),
         **asked,
     }  # fmt: skip
     return Act(KIND, actor, organisation, reference, fingerprint, facts=facts)
+
+
+def _check_class(outcome: Any, said: Said) -> None:
+    """Refuses a class that the model does not know: misspelt, it would count as "not the one to act upon"."""
+    if not isinstance(outcome, str):
+        return
+    classes = sorted({name.partition(_PROBABILITY)[2] for name in said.columns if _PROBABILITY in name})
+    if len(classes) > 1 and outcome not in classes:
+        raise BillingError(
+            f"outcomes: found {_shown(outcome)}, allowed: {listed(classes)}.{near_miss(outcome, classes)} Correct it."
+        )
 
 
 def journal_entry(session: Session, organisation: str, reference: str) -> dict[str, Any] | None:

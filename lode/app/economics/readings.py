@@ -61,7 +61,8 @@ class Window:
 def window(start: str | None, end: str | None, now_us: int) -> Window:
     """Dates as written (`2026-11-01`, UTC); `end` is the first day that is not in it. Default: the last 30 days up to now.
 
-    Errors: BillingError for what is no date, and for an end that is not after the start.
+    It ends now at the latest: of a month that is not over nobody knows who left. Errors: BillingError for what is no date, a start that
+    lies ahead, and an end that is not after the start.
     """
     end_us = now_us if end is None else _date_us(end, "--to")
     start_us = end_us - 30 * DAY_US if start is None else _date_us(start, "--from")
@@ -69,7 +70,9 @@ def window(start: str | None, end: str | None, now_us: int) -> Window:
         raise BillingError(
             f"--to: found {end or 'now'}, wanted a day after --from {start}. --to is the first day that is left out."
         )
-    return Window(start_us, end_us)
+    if start_us >= now_us:
+        raise BillingError(f"--from: found {start or end}, which has not begun, wanted an earlier day. Correct it.")
+    return Window(start_us, min(end_us, now_us))
 
 
 def _date_us(text: str, where: str) -> int:

@@ -21,7 +21,7 @@ from lode.app.books.contracts import Session
 from lode.app.economics import outcomes
 from lode.app.economics.readings import DAY_US, Window
 from lode.core import money
-from lode.core.errors import BillingError, NotFoundError, listed, near_miss
+from lode.core.errors import NotFoundError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.value.contracts import Outcomes, Policy
@@ -70,10 +70,13 @@ def version_of(runs: Path, name: str, version: int | None) -> int:
     folders = {path.name for path in runs.glob("artifacts/*") if path.is_dir()}
     found = [path for path in runs.glob("artifacts/*/*/artifact.json") if path.parent.parent.name == name]
     versions = sorted(int(path.parent.name) for path in found if path.parent.name.isdigit())
-    if not versions or (version is not None and version not in versions):
-        which = name if version is None else f"{name} version {version}"
+    if not versions:
         allowed = listed(sorted(folders)) or "none yet"
-        raise NotFoundError(f"{runs}: found no model {which}, allowed: {allowed}.{near_miss(name, folders)} See `lode artifacts`.")
+        raise NotFoundError(f"{runs}: found no model {name}, allowed: {allowed}.{near_miss(name, folders)} See `lode artifacts`.")
+    if version is not None and version not in versions:
+        raise NotFoundError(
+            f"{runs}: found no version {version} of {name}, allowed: {listed(map(str, versions))}. See `lode artifacts`."
+        )
     return version or versions[-1]
 
 

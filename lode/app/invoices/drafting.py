@@ -177,14 +177,13 @@ def _given(draft: Draft, scope: Scope, cut: Cut, part: Part, made: Sequence[Line
 
 def _coupons(session: Session, draft: Draft, scope: Scope, billed: Mapping[str, int]) -> None:
     """What coupons take off each period's bill so far, less what they took."""
-    starts_us = sorted({cut.period.whole_start_us for group in scope.groups for cut in group.cuts})
     for group in scope.groups:
         nets = [f"net|{cut.name}|" for cut in group.cuts]
         if not any(draft.counters.get(name) for name in nets):
             continue
         last = group.cuts[-1]
         total = sum(billed.get(name, 0) + draft.counters.get(name, 0) for name in nets)
-        for code, taken in terms.discounts(session, group, starts_us, total):
+        for code, taken in terms.discounts(session, group, scope.groups, total):
             # a later cut has the same coupon: what all cuts of the period hold of it counts
             names = [f"billed|{cut.name}|coupon.{code}" for cut in group.cuts]
             exact = -money.coins(taken, scope.currency) - sum(billed.get(name, 0) for name in names)

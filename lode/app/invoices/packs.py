@@ -36,7 +36,9 @@ def sold(
         paid, reason = min(credit, price), f"{cut.plan.id}, {name}"
         grants.append(wallet.Grant(id, organisation, paid, paid, now_us, priority, expires_us, reason=reason).document())
         if credit > price:  # nobody paid for it: used after what was paid, and never paid out
-            more = wallet.Grant(f"{id}{_MORE}", organisation, credit - price, credit - price, now_us, priority, expires_us, True, reason)
+            more = wallet.Grant(
+                f"{id}{_MORE}", organisation, credit - price, credit - price, now_us, priority, expires_us, True, reason
+            )
             grants.append(more.document())
         moves.append((accounts.waived(currency), accounts.prepaid(organisation), max(credit - price, 0)))
         moves.append((accounts.prepaid(organisation), accounts.revenue(currency), max(price - credit, 0)))
@@ -61,9 +63,7 @@ def taken_back(found: Sequence[wallet.Grant], lines: Sequence[tuple[Line, int]])
 def changed(found: Sequence[wallet.Grant], amounts: Mapping[str, int], sign: int) -> list[wallet.Grant]:
     """The grants with more (sign 1) or less (-1) in them."""
     more = {id: sign * amount for id, amount in amounts.items()}
-    return [
-        replace(grant, amount=grant.amount + more.get(grant.id, 0), left=grant.left + more.get(grant.id, 0)) for grant in found
-    ]
+    return [replace(grant, amount=grant.amount + more.get(grant.id, 0), left=grant.left + more.get(grant.id, 0)) for grant in found]
 
 
 def moves(organisation: str, currency: str, taken: Mapping[str, int]) -> list[tuple[str, str, int]]:

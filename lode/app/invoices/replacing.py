@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lode.app.books import accounts, journal
-from lode.app.books.contracts import Act, Document, Session, Store
+from lode.app.books.contracts import Act, Document, Session, Store, Transfer
 from lode.app.invoices import customers, making, numbers, packs, tax, wallet
 from lode.app.invoices.documents import CREDIT_NOTE, INVOICE, REFERENCE, issued, lines_of, moved, seal
 from lode.app.invoices.seller import Seller
@@ -46,16 +46,8 @@ def replace(store: Store, actor: str, seller: Seller, number: str, *, now_us: Ca
             }
         )  # fmt: skip
         owner, currency = customer.id, customer.currency
-        # the mirror of the notes that credited the old one
         taken = _taken(session, old)
-        again_sold = [(debit, credit, -amount) for debit, credit, amount in packs.moves(owner, currency, taken)]
-        moves = moved(
-            [
-                (accounts.receivable(owner), accounts.revenue(currency), done.gross - done.tax),
-                (accounts.receivable(owner), accounts.tax(currency), done.tax),
-                *again_sold,
-            ]
-        )
+        moves = _mirrored(owner, currency, done, taken)
         grants = packs.changed(wallet.grants(session, owner), taken, 1) if taken else []
         documents = (Document(INVOICE, new_number, owner, body), *(grant.document() for grant in grants))
         act = Act("invoice.replace", actor, owner, reference, number, transfers=moves, documents=documents, counters=counters)
@@ -63,6 +55,19 @@ def replace(store: Store, actor: str, seller: Seller, number: str, *, now_us: Ca
         return body
 
     return store.transact(work)
+
+
+def _mirrored(owner: str, currency: str, done: tax.Taxed, taken: dict[str, int]) -> tuple[Transfer, ...]:
+    """The other way round of the notes that credited the old invoice."""
+    receivable = accounts.receivable(owner)
+    again_sold = [(debit, credit, -amount) for debit, credit, amount in packs.moves(owner, currency, taken)]
+    return moved(
+        [
+            (receivable, accounts.revenue(currency), done.gross - done.tax),
+            (receivable, accounts.tax(currency), done.tax),
+            *again_sold,
+        ]
+    )
 
 
 def _taken(session: Session, old: Document) -> dict[str, int]:

@@ -88,12 +88,12 @@ def head(session: Session) -> int:
     return int(session.rows("SELECT sequence FROM head")[0][0])
 
 
-def parts(session: Session, organisation: str, currency: str, after: int = 0) -> list[Part]:
-    """Every (subscription, period) of an organisation with entries, oldest first. after: 0 for all time."""
+def parts(session: Session, organisation: str, currency: str) -> list[Part]:
+    """Every (subscription, period) of an organisation with entries, oldest first."""
     rated = session.rows(
         "SELECT subscription, period, COUNT(*), exact_sum(amount) FROM usage "
-        "WHERE organisation = ? AND kind = 'customer' AND sequence > ? GROUP BY subscription, period",
-        (organisation, after),
+        "WHERE organisation = ? AND kind = 'customer' GROUP BY subscription, period",
+        (organisation,),
     )
     sources = _sources(session, organisation, currency)
     counted = _counters(session, {subscription for subscription, *_ in rated})

@@ -147,6 +147,9 @@ def of(found: Mapping[str, Any], where: str) -> Seller:
         for name in ("invoice_number", "credit_note_number")
         if name in found
     }
+    series = {**numbers.TEMPLATES, **{name.removesuffix("_number"): named[name] for name in named if name.endswith("_number")}}
+    if series["invoice"] == series["credit_note"]:
+        raise BillingError(f'{where}: found "{series["invoice"]}" for invoices and credit notes, wanted two. Begin one with CN-.')
     due_days = found.get("due_days", 14)
     if not 0 <= due_days <= 365:
         raise BillingError(f"{where}:due_days: found {due_days}, allowed: 0 to 365. Correct it.")

@@ -58,7 +58,9 @@ class Taxed:
         return lines if self.inclusive else lines + self.tax
 
 
-def taxed(lines: Sequence[Line], seller: Seller, customer: Mapping[str, Any], currency: str, day: datetime.date, zone: str) -> Taxed:
+def taxed(
+    lines: Sequence[Line], seller: Seller, customer: Mapping[str, Any], currency: str, day: datetime.date, zone: str
+) -> Taxed:
     """The lines of a document for a customer, each at the rate of its own last day: a document holds late usage and fees in advance, too.
 
     day: the latest that counts (of usage so far), fees in advance apart; zone: whose days. Prepaid credit is not taxed when it is sold
@@ -87,7 +89,9 @@ def taxed(lines: Sequence[Line], seller: Seller, customer: Mapping[str, Any], cu
         rates[name] = rate
     if is_reverse:
         bases = {name: sum(line.amount for line in named if line.tax == name) for name in rates}
-        return Taxed(tuple(named), tuple(Tax(name, "0", base, 0, seller.reverse_charge_note) for name, base in bases.items()), False)
+        return Taxed(
+            tuple(named), tuple(Tax(name, "0", base, 0, seller.reverse_charge_note) for name, base in bases.items()), False
+        )
     return Taxed(tuple(named), tuple(_row(name, rate, named, seller, currency) for name, rate in rates.items()), inclusive)
 
 

@@ -71,16 +71,20 @@ class Group:
 
 def groups(session: Session, organisation: str, now_us: int) -> list[Group]:
     """Every period of a customer's contracts that has begun, oldest first."""
-    found: dict[tuple[str, int, int], list[Cut]] = {}
+    found: list[list[Cut]] = []
+    last: dict[str, list[Cut]] = {}
     roots: dict[str, str] = {}
     for subscription in subscriptions.all_of(session, organisation):
         # a change of plan stays on one invoice; a contract that begins anew in the same month is another
         root = roots[subscription.id] = roots.get(subscription.previous, subscription.id)
         plan = plans.found(session, subscription.plan, subscription.version)
         for period in subscription.periods(now_us + 1):
-            found.setdefault((root, period.whole_start_us, period.whole_end_us), []).append(Cut(subscription, plan, period))
-    made = [Group(tuple(sorted(cuts, key=lambda cut: cut.period.start_us))) for cuts in found.values()]
-    return sorted(made, key=lambda group: group.start_us)
+            # who goes from years to months and back to years has two parts of the same year, and what was between is closed
+            if root not in last or not last[root][-1].period.is_of_one(period):
+                last[root] = []
+                found.append(last[root])
+            last[root].append(Cut(subscription, plan, period))
+    return sorted((Group(tuple(cuts)) for cuts in found), key=lambda group: group.start_us)
 
 
 def advance(cut: Cut) -> list[PriceLine]:
@@ -112,13 +116,17 @@ def billed_name(cut: Cut, line: PriceLine) -> str:
     return f"billed|{cut.name}|{line.kind}.{line.name}"
 
 
-def discounts(session: Session, group: Group, starts_us: Sequence[int], total: int) -> Iterable[tuple[str, int]]:
-    """(code, 10^-12 to take off `total`) of each coupon that counts for a group, one after the other."""
+def discounts(session: Session, group: Group, groups: Sequence[Group], total: int) -> Iterable[tuple[str, int]]:
+    """(code, 10^-12 to take off `total`) of each coupon that counts for a group, one after the other. groups: all of the customer."""
     last = group.cuts[-1]
     for entry in last.subscription.coupons:
         coupon = coupons.found(session, entry["coupon"])
-        paid = [cut.period for cut in group.cuts if not cut.period.trial]
-        if paid and coupons.applies(coupon, entry, starts_us, paid[-1]):
+        earlier = [
+            other.cuts[-1].period
+            for other in groups
+            if other.start_us < group.start_us and entry in other.cuts[-1].subscription.coupons
+        ]
+        if coupons.applies(coupon, entry, earlier, last.period):
             taken = coupons.discount(coupon, total)
             total -= taken
             yield coupon.code, taken

@@ -86,7 +86,15 @@ def totals(store: Store, what: Asked, by: Sequence[str], *, billed: Mapping[str,
         quarantined = _quarantined(session, what)
         unpriced = _unpriced(session, what)
         capture = {name: _capture(session, what, name, text) for name, text in (billed or {}).items()}
-    return {"totals": rows, "by": list(by), "books": checks, "quarantined": quarantined, "unpriced": unpriced, "capture": capture, **_ratios(checks)}
+    return {
+        "totals": rows,
+        "by": list(by),
+        "books": checks,
+        "quarantined": quarantined,
+        "unpriced": unpriced,
+        "capture": capture,
+        **_ratios(checks),
+    }
 
 
 def _grouped(session: Session, what: Asked, by: Sequence[str]) -> list[dict[str, Any]]:

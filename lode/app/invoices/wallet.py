@@ -208,9 +208,7 @@ def refund(
         if pico != money.coins(pico, customer.currency):
             raise BillingError(f"amount: found {amount}, wanted whole coins of {customer.currency}. Round it.")
         paid = [
-            item
-            for item in grants(session, organisation)
-            if not item.given and grant in ("", item.id) and not _is_over(item, now)
+            item for item in grants(session, organisation) if not item.given and grant in ("", item.id) and not _is_over(item, now)
         ]
         chosen = paid[-1] if paid else None
         left = chosen.left if chosen else 0
@@ -229,7 +227,13 @@ def refund(
             Act("credit.refund", actor, organisation, transfers=(move,), documents=documents, facts={"reason": reason}),
             now,
         )
-        return {"organisation": organisation, "grant": chosen.id, "refunded": money.plain(pico), **_balance(session, organisation)}
+        return {
+            "organisation": organisation,
+            "grant": chosen.id,
+            "refunded": money.plain(pico),
+            "currency": customer.currency,
+            **_balance(session, organisation),
+        }
 
     return store.transact(work)
 

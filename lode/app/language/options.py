@@ -28,6 +28,7 @@ class LanguageServeOptions:
         plan: name of a plan in plans/NAME.toml beside the file; customers without a plan get it.
         books: where keys, usage and money are kept: a file, relative to this one, or postgresql://USER@HOST:PORT/DATABASE (default:
             books.sqlite in runs).
+        checkpoints: folder, relative to the file, or url that gets a signed checkpoint of the books every ten minutes (default: none).
         kept_hours: hours for which an answer is given again to who sends the same Idempotency-Key.
         kept_bytes: size of an answer that is kept for that.
         budget_wait_s: seconds that a request waits where other requests hold what is left of its budget.
@@ -47,6 +48,7 @@ class LanguageServeOptions:
     compute: dict[str, str] | None = None
     plan: str | None = None
     books: str | None = None
+    checkpoints: str | None = None
     kept_hours: Annotated[float, Range(0)] = 24.0
     kept_bytes: Annotated[int, Range(0)] = 1048576
     budget_wait_s: Annotated[float, Range(0)] = 10.0

@@ -51,7 +51,7 @@ class BooksHold(Hold):
     __slots__ = ("buckets", "claims", "epoch", "is_closed", "since_s")
 
     def __init__(self, caller: Caller, asked: Asked, replay: Kept | None = None):
-        super().__init__(caller, asked, replay)
+        self.caller, self.asked, self.replay = caller, asked, replay
         self.buckets: Sequence[tuple[Bucket, int]] = ()
         self.claims: tuple[Claim, ...] = ()
         self.epoch = 0

@@ -86,7 +86,7 @@ def _own_key(store: Store, pepper: bytes, given: str | None, tell: Tell) -> None
             secret["hmac"] for document in journal.documents(session, keys.KIND) for secret in document.body.get("secrets", ())
         }
     if given is None and digests:
-        tell("Keys are in the books (`lode keys list`). A new one: `lode keys create`.")
+        tell("Keys are in the books (`lode keys list`). A new one: `lode keys create CUSTOMER`.")
         return
     if given is not None and hmac_of(pepper, given).hex() in digests:
         return

@@ -63,7 +63,7 @@ class Rater:
             period = span.label
             charges, counters, amount = tariff.rate(self._counters, {**billed, "provider_cost": usage.cost}, span)
             waived = amount if span.trial else self._beyond(item, amount)
-        taken = tuple(_count(share, billed, amount - waived) for share in item.shares)
+        taken = tuple([_count(share, billed, amount - waived) for share in item.shares])
         for name, count in counters.items():
             self._counters[name] = self._counters.get(name, 0) + count
         for share, count in zip(item.shares, taken, strict=True):

@@ -80,6 +80,11 @@ class Charge(ABC):
         return None
 
     @property
+    def cost_currency(self) -> str:
+        """Currency in which `provider_cost` must come; "" for the plan's."""
+        return ""
+
+    @property
     def falls(self) -> bool:
         """Whether one more unit can lower the sum."""
         return False

@@ -104,18 +104,13 @@ def discount(coupon: Coupon, total: int) -> int:
     return min(total, coupon.amount or int(total * coupon.percent))
 
 
-def applies(coupon: Coupon, entry: Mapping[str, Any], starts_us: Sequence[int], period: Period) -> bool:
+def applies(coupon: Coupon, entry: Mapping[str, Any], earlier: Sequence[Period], period: Period) -> bool:
     """Whether a coupon of a subscription counts for a period.
 
-    entry: of `Subscription.coupons`. starts_us: when each calendar period of the contract began (`whole_start_us`), the trial's too.
+    entry: of `Subscription.coupons`. earlier: the periods of that contract that began before: what comes later changes nothing.
     """
-    if period.trial or period.end_us <= entry["since_us"]:
-        return False
-    before = {start for start in starts_us if entry["since_us"] <= start < period.whole_start_us}
-    first = max((start for start in starts_us if start <= entry["since_us"]), default=None)
-    if first is not None and first < period.whole_start_us:
-        before.add(first)
-    return coupon.periods is None or len(before) < coupon.periods
+    used = [item for item in (*earlier, period) if not item.trial and item.end_us > entry["since_us"]]
+    return period in used and (coupon.periods is None or len(used) <= coupon.periods)
 
 
 def _body(

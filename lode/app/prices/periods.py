@@ -36,6 +36,10 @@ class Period:
     whole_end_us: int
     trial: bool = False
 
+    def is_of_one(self, other: Period) -> bool:
+        """Whether both are cut from the same period of the calendar."""
+        return (self.whole_start_us, self.whole_end_us) == (other.whole_start_us, other.whole_end_us)
+
     def cut(self, start_us: int, end_us: int, *, trial: bool = False) -> Period:
         """The part of it within [start_us, end_us)."""
         start, end = max(self.start_us, start_us), min(self.end_us, end_us)

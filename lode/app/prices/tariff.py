@@ -50,6 +50,8 @@ class _Priced:
         self.opening = pico(item.charge.opening())
         self.cap = None if item.cap is None else max(0, item.cap - self.opening)
         self.carried = {unit: carried.get(part, 0) for unit, part in zip(self.units, parts(item.name, self.units), strict=True)}
+        if self.cap is not None and any(self.carried.values()):
+            self.whole = None  # what is carried counts towards the cap
 
 
 class _Names(NamedTuple):
@@ -87,9 +89,14 @@ class Tariff:
             period = self._period = self.subscription.period(at_us)
         return period
 
+    def takes(self, cost_currency: str) -> bool:
+        """Whether provider costs of this currency can be priced: every charge that reads them is for it."""
+        readers = [item.charge for item in self._priced if "provider_cost" in item.units]
+        return all((charge.cost_currency or self.currency) == cost_currency for charge in readers)
+
     def most(self, units_most: Units) -> int:
         """What a request with at most these units can cost, 10^-12 units, whatever was used before."""
-        asked = tuple(units_most.get(unit, 0) for unit in self._units)
+        asked = tuple([units_most.get(unit, 0) for unit in self._units])
         known = self._most.get(asked)
         if known is None:
             if len(self._most) >= _REMEMBERED:

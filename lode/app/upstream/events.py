@@ -105,9 +105,7 @@ class Events:
             usage = chunk.pop("usage", None)
             if usage is not None and not choices:
                 return b""
-        return b"data: " + written(chunk, self.counted()) + b"
-
-"
+        return b"data: " + written(chunk, self.counted()) + b"\n\n"
 
     def _choice(self, choice: Mapping[str, Any]) -> None:
         self._answer_bytes += text_bytes(choice.get("delta") or choice.get("text") or "")

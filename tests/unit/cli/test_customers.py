@@ -33,6 +33,8 @@ def parsed(say: Say, *words: str) -> Any:
 
 
 def test_from_a_customer_to_a_key_and_back(say: Say) -> None:
+    assert "found no books here. `lode customers add`" in say("customers", "list", code=2)
+    say("customers", "user", "op@us.example", "--operator", "operator")
     assert "no customers yet" in say("customers", "list") and "no keys" in say("keys", "list")
     say("customers", "add", "acme", "--name", "Acme GmbH", "--currency", "EUR", "--address", "Weg 1", "--address", "Berlin")
     project = parsed(say, "customers", "project", "acme", "web")["id"]
@@ -41,6 +43,7 @@ def test_from_a_customer_to_a_key_and_back(say: Say) -> None:
     assert "shown only now: lode_" in shown and "Authorization: Bearer" in shown
     listed = say("keys", "list", "acme")
     assert made["id"] in listed and made["key"] not in listed and listed.count("active") == 2
+    assert f"{made['key'][:9]}..." in listed, "a key that was found somewhere is known by its beginning"
     rotated = say("keys", "rotate", made["id"], "--overlap", "1h")
     assert f"The old one ({made['key'][:9]}...) works until" in rotated
     say("keys", "revoke", made["id"], "--reason", "leaked")
@@ -70,15 +73,25 @@ def test_people_accounts_and_limits(say: Say) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("keys",), "ACTION"),
-        (("keys", "creat", "acme"), "creat"),
-        (("keys", "create", "acme", "--scop", "x"), "--scop"),
+        (("keys",), "for ACTION, allowed: create, list, rotate, revoke, limit."),
+        (
+            ("keys", "creat", "acme"),
+            'found "creat" for ACTION, allowed: create, list, rotate, revoke, limit. Did you mean "create"?',
+        ),
+        (
+            ("keys", "create", "acme", "--scop", "x"),
+            'which it does not take. Did you mean "--scope"? See `lode keys create --help`',
+        ),
+        (("keys", "limit", "key/key_1"), 'found "key/key_1", which does not exist'),
+        (("keys", "limit", "--none"), "lode keys limit SUBJECT --none"),
         (("keys", "create", "nobody"), "does not exist"),
         (("keys", "rotate", "key_1"), "See `lode keys list`"),
         (("keys", "limit", "nothing", "5 rows/day"), "wanted key/ID"),
         (("customers", "add", "acme"), "--currency"),
         (("customers", "add", "acme", "--currency", "XXX"), "ISO 4217"),
-        (("customers", "project", "acme"), "visible characters"),
+        (("customers", "project", "acme"), "found no TITLE"),
+        (("customers", "user", "jo@acme.example", "--role", "owner"), "found --role without --organisation"),
+        (("customers", "list", "--books", "."), "found a folder, wanted the file of the books"),
         (("customers", "user", "jo@acme.example"), "--role"),
         (("customers", "access"), "no section oidc or ldap"),
     ],
@@ -89,13 +102,27 @@ def test_mistakes_are_said(say: Say, words: tuple[str, ...], text: str) -> None:
     assert text in say(*words, code=2)
 
 
+def test_no_action_at_all_names_the_actions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys"]) == 2
+    assert capsys.readouterr().err.startswith("lode keys: found no ACTION, which is needed; ACTION is one of create, list, rotate,")
+
+
+def test_a_misspelt_model_is_warned_of(say: Say, tmp_path: Path) -> None:
+    say("customers", "add", "acme", "--currency", "EUR")
+    (tmp_path / "runs" / "artifacts" / "card-default").mkdir(parents=True)
+    assert "warning" not in say("keys", "create", "acme", "--model", "card-default")
+    assert 'warning: no model "card-defualt" is in' in say("keys", "create", "acme", "--model", "card-defualt")
+
+
 def test_json_is_understood_before_and_after_the_action(say: Say) -> None:
+    say("customers", "add", "acme", "--currency", "EUR")
     assert json.loads(say("keys", "list", "--json")) == json.loads(say("keys", "--json", "list")) == {"keys": []}
 
 
 def test_nothing_heavy_is_loaded(tmp_path: Path) -> None:
     code = (
         "import sys; from lode.cli.main import main; "
+        f"assert main(['customers', 'add', 'acme', '--currency', 'EUR', '--runs', {str(tmp_path)!r}]) == 0; "
         f"assert main(['keys', 'list', '--runs', {str(tmp_path)!r}]) == main(['customers', 'list', '--runs', {str(tmp_path)!r}]) == 0; "
         "heavy = {'torch', 'polars', 'numpy', 'starlette', 'authlib', 'aiohttp', 'ldap3', 'cryptography'} & set(sys.modules); "
         "assert not heavy, heavy"

@@ -1,4 +1,4 @@
-"""What somebody tries who wants in: keys that come back, names that look alike, guesses at once, cookies of others, things that are no text."""
+"""What somebody tries who wants in: keys that come back, names that look alike, guesses at once, things that are no text."""
 
 from __future__ import annotations
 

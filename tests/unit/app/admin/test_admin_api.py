@@ -1,4 +1,4 @@
-"""The admin API as a program uses it: a customer from its first key to its paid invoice; nobody rises above their own role; faults in HTTP's words."""
+"""The admin API as a program uses it: from the first key to the paid invoice; nobody rises above their role; faults in HTTP's words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ def test_a_customer_from_the_first_key_to_the_paid_invoice(world: AdminWorld) ->
         assert (await post(app, "/plans/team/estimate", root, {"units": {"rows": 1000}}))["total"] == "12"
         await post(app, "/plans/default", root, {"plan": "team"})
         await post(app, "/coupons", root, {"code": "HALF", "percent": "50", "periods": 1})
-        await post(app, "/organisations", root, {"organisation": "initech", "currency": "EUR", "name": "Initech", "country": "DE"})
+        await post(
+            app,
+            "/organisations",
+            root,
+            {"organisation": "initech", "currency": "EUR", "name": "Initech", "country": "DE"},
+        )
         await post(app, ONE, root, {"address": ["Main St 1"]}, "PATCH")
         assert (await get(app, f"{ONE}/plan", root))["plan"]["name"] == "team"
         project = (await post(app, f"{ONE}/projects", root, {"name": "search"}))["id"]
@@ -49,7 +54,17 @@ def test_a_customer_from_the_first_key_to_the_paid_invoice(world: AdminWorld) ->
         await post(app, f"{ONE}/invoices/{number}/notes", root, {"line": 1, "amount": "1.00", "reason": "late"})
         paid = await post(app, f"{ONE}/invoices/{number}/payments", root, {"reference": "bank-2"})
         assert paid["open"] == "0" and (await get(app, "/invoices", root))["invoices"]
-        for path in ("/usage", f"{ONE}/usage", "/margin", f"{ONE}/audit", f"{ONE}/members", "/books", "/coupons", "/operators"):
+        for path in (
+            "/usage",
+            f"{ONE}/usage",
+            "/margin",
+            f"{ONE}/audit",
+            f"{ONE}/members",
+            "/books",
+            "/coupons",
+            "/operators",
+            "/quarantine",
+        ):
             assert await get(app, path, root)
         entries = (await get(app, "/audit", root, "kind=key&limit=10"))["entries"]
         assert entries[-1]["actor"].startswith("key:") and b"hmac" not in orjson.dumps(entries)
@@ -108,7 +123,9 @@ def test_a_developer_does_not_become_more_than_that(world: AdminWorld, path: str
     if record.get("account"):
         record = {**record, "account": admin}
     app, before = world.app(), world.head()
-    answer = asyncio.run(ask(app, "POST", f"{BASE}/organisations/acme{path.replace('KEY', key['id'])}", headers, orjson.dumps(record)))
+    answer = asyncio.run(
+        ask(app, "POST", f"{BASE}/organisations/acme{path.replace('KEY', key['id'])}", headers, orjson.dumps(record))
+    )
     assert answer.status in (403, 422) and world.head() == before, answer.body
 
 
@@ -174,6 +191,7 @@ def test_only_an_own_organisation_has_accounts_with_a_role_on_the_platform(world
         (b'{"name": ' + b"[" * 50 + b"]" * 50 + b"}", 400, "nested"),
         (b'\xff\xfe{"name"', 400, "UTF-8"),
         (b"9" * 5000, 400, "no JSON"),
+        (b'{"name": 1e999}', 422, "too large"),
         (b'{"nam": "a"}', 422, 'Did you mean "name"?'),
         (b'{"name": 5}', 422, "name: Expected `str`, got `int`"),
         (b'{"name": "a\\u0000b"}', 422, "control character"),
@@ -252,7 +270,9 @@ def test_books_that_are_away_are_503_with_a_time_to_wait(world: AdminWorld) -> N
     assert (answer.status, answer.headers[b"retry-after"]) == (503, b"7") and b"secret-host" not in answer.body
 
 
-def test_more_than_can_wait_is_429_and_a_defect_is_500_without_its_trace(world: AdminWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_can_wait_is_429_and_a_defect_is_500_without_its_trace(
+    world: AdminWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, app = world.operator(), world.app(threads=1, waiting=2)
 
     async def many() -> list[Answer]:
@@ -283,7 +303,14 @@ def test_a_body_that_comes_too_slowly_is_given_up(world: AdminWorld) -> None:
             sent.append(message)
 
         headers = [(b"authorization", f"Bearer {root}".encode()), (b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "path": f"{BASE}/bill", "query_string": b"", "headers": headers, "root_path": ""}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": f"{BASE}/bill",
+            "query_string": b"",
+            "headers": headers,
+            "root_path": "",
+        }
         await app(scope, receive, send)
         return int(sent[0]["status"])
 

@@ -1,4 +1,4 @@
-"""Who may do what over HTTP (T11): every operation x every role x own and other customer x every credential, expected from `roles.py` alone."""
+"""Who may do what over HTTP (T11): operation x role x own and other customer x credential, expected from `roles.py` alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from lode.app.admin.service import DESCRIPTION, OPERATIONS, Dispatch
 from tests.unit.app.admin.world import ROLES, AdminWorld, Credential, ask, post
 
 PUBLIC = {"/health/live", "/health/ready", DESCRIPTION}
-CANARIES = ("x'OR'1'='1", "x';DROP/**/TABLE/**/journal;--", 'x"OR""="', "x)UNION/**/SELECT/**/1--", "%27%20OR%201=1", "..", "\x00")
+CANARIES = (
+    "x'OR'1'='1",
+    "x';DROP/**/TABLE/**/journal;--",
+    'x"OR""="',
+    "x)UNION/**/SELECT/**/1--",
+    "%27%20OR%201=1",
+    "..",
+    "\x00",
+)
 
 
 def expected(principal: Principal | None, operation: Operation, organisation: str) -> int:
@@ -28,7 +36,8 @@ def expected(principal: Principal | None, operation: Operation, organisation: st
 
 
 def place(operation: Operation, organisation: str, **others: str) -> str:
-    values = {"organisation": organisation, "key": "key_1", "project": "prj_1", "account": "svc_1", "invoice": "1", "plan": "team", "model": "big"}
+    names = {"key": "key_1", "project": "prj_1", "account": "svc_1", "invoice": "1", "plan": "team", "model": "big"}
+    values = {"organisation": organisation, **names}
     return BASE + operation.path.format(**{**values, **others})
 
 
@@ -41,7 +50,11 @@ def test_every_operation_answers_each_role_as_the_table_says(world: AdminWorld, 
         headers = credential.headers
         found = (await ask(app, operation.method, place(operation, organisation), headers, b"no json", "unknown=1")).status
         wanted = expected(credential.principal, operation, organisation)
-        return None if found == wanted else f"{credential.name} {operation.method} {operation.path} of {organisation}: {found}, not {wanted}"
+        return (
+            None
+            if found == wanted
+            else f"{credential.name} {operation.method} {operation.path} of {organisation}: {found}, not {wanted}"
+        )
 
     async def main() -> list[str]:
         cases = [
@@ -84,9 +97,7 @@ def test_every_route_is_an_operation_with_an_action_of_the_table_or_known_to_be_
 def test_what_belongs_to_another_customer_does_not_exist(world: AdminWorld) -> None:
     operator = world.operator()
     owner = next(item for item in world.credentials("owner", "globex") if item.name == "key")
-    theirs = {
-        "key": str(world.key("acme")["id"]), "project": world.project("theirs", "acme"), "account": world.account("theirs", "service", "acme"),
-    }  # fmt: skip
+    theirs = {"key": str(world.key("acme")["id"]), "project": world.project("theirs"), "account": world.account("theirs")}
     theirs["invoice"] = billed(world, operator)
     inside = [item for item in OPERATIONS if item.parts[:1] == ("organisation",) and len(item.parts) == 2]
     assert {item.parts[1] for item in inside} == set(theirs)
@@ -99,7 +110,8 @@ def test_what_belongs_to_another_customer_does_not_exist(world: AdminWorld) -> N
             answer = asyncio.run(ask(app, operation.method, place(operation, "globex", **theirs), who, body))
             wanted = (404, 403) if for_owner and operation.action not in TENANT["owner"] else (404,)
             assert answer.status in wanted, (operation.path, answer.body)
-    subject = asyncio.run(ask(app, "POST", f"{BASE}/organisations/globex/limits", operator, b'{"subject": "key/%s", "limits": []}' % theirs["key"].encode()))
+    record = b'{"subject": "key/%s", "limits": []}' % theirs["key"].encode()
+    subject = asyncio.run(ask(app, "POST", f"{BASE}/organisations/globex/limits", operator, record))
     assert subject.status == 404
     assert world.head() == before
 

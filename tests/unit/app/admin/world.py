@@ -16,6 +16,7 @@ from lode.app.access.options import Access
 from lode.app.access.roles import PLATFORM, TENANT, Principal, scopes_of
 from lode.app.admin.contracts import Platform
 from lode.app.admin.service import AdminOptions, create_admin_app
+from lode.app.books.contracts import Store
 from lode.app.invoices import seller
 from tests.unit.app.access.world import World
 
@@ -54,15 +55,17 @@ class Credential:
 class AdminWorld(World):
     """World, with an app."""
 
-    def __init__(self, folder: Path):
-        super().__init__(folder)
+    def __init__(self, folder: Path, store: Store | None = None):
+        super().__init__(folder, store)
         (folder / "seller.toml").write_text(SELLER)
         for slug in ("acme", "globex"):
             self.customer(slug)
         self.customer("own", kind="own")
 
     def app(self, **options: Any) -> Any:
-        platform = Platform(self.store, None, self.folder, self.pepper, self.now_us, lambda: seller.read(self.folder / "seller.toml"))
+        platform = Platform(
+            self.store, None, self.folder, self.pepper, self.now_us, lambda: seller.read(self.folder / "seller.toml")
+        )
         return create_admin_app(platform, Access(), AdminOptions(**options))
 
     def operator(self) -> str:

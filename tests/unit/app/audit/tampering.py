@@ -127,7 +127,7 @@ def trigger_added(db: sqlite3.Connection, rng: random.Random) -> None:
 def key_doubled(db: sqlite3.Connection, rng: random.Random) -> None:
     """A document whose key stands there twice: which one counts is the reader's choice."""
     id = f"customer-{rng.randrange(20)}"
-    db.execute("UPDATE documents SET body = '{\"currency\":\"USD\",' || substr(body, 2) WHERE id = ?", (id,))
+    db.execute("UPDATE documents SET body = ? || substr(body, 2) WHERE id = ?", ('{"currency":"USD",', id))
 
 
 def tail_cut_clean(db: sqlite3.Connection, rng: random.Random) -> None:

@@ -188,7 +188,10 @@ def test_the_commands_load_no_torch() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("public_key", "zz"), ("public_key", 5), ("public_key", "00"), ("signature", 5), ("sequence", 1e300), ("made_us", 10**19), ("hash", [1])],
+    [
+        *[("public_key", value) for value in ("zz", 5, "00", [])],
+        *[("signature", 5), ("sequence", 1e300), ("made_us", 10**19), ("hash", [1])],
+    ],
 )
 def test_a_checkpoint_of_the_wrong_kind_is_told_not_stumbled_over(runs: Path, field: str, value: Any) -> None:
     text = command.make(runs, None, None, 1)["text"]
@@ -198,6 +201,8 @@ def test_a_checkpoint_of_the_wrong_kind_is_told_not_stumbled_over(runs: Path, fi
             checkpoint.parse(wrong, "here", trusted)
 
 
-def test_the_last_day_has_an_end_too() -> None:
-    with pytest.raises(AuditError, match="wanted a date"):
-        entries.at("0001-01-01T00:00:00+23:59", "--to")
+def test_a_day_begins_at_midnight_of_utc() -> None:
+    assert entries.at("1970-01-02", "--to") == 86_400_000_000
+    for text in ("2026-02-29", "soon", "9999-12-31x"):
+        with pytest.raises(AuditError, match="wanted a date"):
+            entries.at(text, "--to")

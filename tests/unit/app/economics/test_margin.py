@@ -98,7 +98,7 @@ def test_currencies_are_never_mixed_without_a_rate(world: World) -> None:
     with pytest.raises(BillingError, match=r"found amounts in USD and a report in EUR.*--rate USD=0.92"):
         margin(world.store, dollars, SPAN)
     found = margin(world.store, Terms(price=HourPrice(EUR, "USD", "test"), rates={"USD": Fraction("0.9")}), SPAN)
-    assert found["total"]["compute_cost"] == "0.9" and "1 USD = 0.900000 EUR" in found["notes"][-1]
+    assert found["total"]["compute_cost"] == "0.9" and "1 USD = 0.9 EUR" in found["notes"][-1]
 
 
 def test_idle_machines_are_reported_apart(world: World) -> None:
@@ -185,7 +185,11 @@ def test_prices_of_an_hour_are_read_and_refused() -> None:
 
 
 def test_windows_are_days_in_utc() -> None:
-    assert window("2026-11-01", "2026-12-01", 0) == SPAN
+    assert window("2026-11-01", "2026-12-01", SPAN.end_us + 5) == SPAN
+    early = window("2026-11-01", "2027-03-01", START_US + 5)
+    assert early == Window(START_US, START_US + 5), "months that are not over count nobody as lost"
+    with pytest.raises(BillingError, match="--from: found 2027-01-01, which has not begun"):
+        window("2027-01-01", "2027-03-01", START_US)
     for start, end in (("2026-13-01", None), ("2026-11-02", "2026-11-02"), ("2026-12-01", "2026-11-01")):
         with pytest.raises(BillingError, match="wanted a day"):
             window(start, end, START_US)

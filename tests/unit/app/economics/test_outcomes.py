@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from lode.app.answering import Desk
 from lode.app.books import predictions
 from lode.app.contracts import Caller, RequestError
-from lode.app.economics.outcomes import UnknownRequestError
+from lode.app.economics.outcomes import UnknownRequestError, read
 from lode.app.economics.valued import gather, valued
 from lode.app.metering.open_gate import OpenGate
 from lode.app.monitor import RowMonitor
@@ -48,6 +48,17 @@ def test_an_outcome_is_joined_to_what_was_decided(world: World) -> None:
     first, second, third = rows(world)
     assert (first.action, first.prediction, first.truth, first.rule, first.told_us) == (1.0, 0.9, 1.0, 0, world.time_us)
     assert (second.action, second.truth) == (0.0, None) and (third.action, third.truth) == (1.0, 0.0)
+
+
+def test_a_misspelt_class_is_no_outcome(world: World) -> None:
+    """It would count as the other class, and the value of the model would be wrong."""
+    asked(world)
+    columns = {"tumour.probability.benign": [0.1], "tumour.probability.malignant": [0.9], "tumour.decision": [True]}
+    kept = ("acme", "r9", "credit", 1, world.time_us, predictions.kept(columns, 1))
+    world.store.transact(lambda session: predictions.insert(session, [kept]))
+    with pytest.raises(BillingError, match=r"found 'malign', allowed: benign, malignant\. Did you mean .malignant."):
+        world.tell("acme", "r9", {"row": 0, "outcome": "malign"})
+    assert world.tell("acme", "r9", {"row": 0, "outcome": "malignant"})["recorded"] == 1
 
 
 def test_the_same_again_is_nothing_new_and_another_is_a_conflict(world: World) -> None:
@@ -186,3 +197,12 @@ def test_too_many_reports_at_once_are_told_to_wait(world: World) -> None:
     assert {answer.status_code for answer in answers} == {200, 429}
     assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 429)
     assert sum(answer.json()["recorded"] for answer in answers if answer.status_code == 200) == 1
+
+
+def test_outcomes_that_are_nested_deeply_are_told_not_stumbled_over() -> None:
+    deep = orjson.loads("[" * 1000 + "]" * 1000)
+    parts: list[dict[str, Any]] = [{"outcome": deep}, {"row": deep}, {"amounts": deep}, {"amounts": {"a": deep}}]
+    for item in (deep, *({"outcome": 1, **part} for part in parts)):
+        with pytest.raises(BillingError) as caught:
+            read([item])
+        assert len(str(caught.value)) < 300

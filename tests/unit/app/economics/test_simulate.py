@@ -110,6 +110,12 @@ def test_another_currency_is_refused_and_requests_without_a_plan_are_counted(wor
     world.settle("acme", "b", rows=1)
     with pytest.raises(BillingError, match="found a plan in USD, but acme pays in EUR"):
         simulate(world.store, Plan.of({**FLAT, "name": "dollars", "currency": "USD"}), SPAN)
+    world.customer("liberty", {**FLAT, "name": "dollars", "currency": "USD"}, currency="USD")
+    world.settle("liberty", "c", rows=1)
+    world.settle("free", "d", rows=1, status=500)
+    found = simulate(world.store, Plan.of(FLAT), SPAN)
+    assert found["other_currencies"] == {"liberty": "USD"} and [line["customer"] for line in found["customers"]] == ["acme"]
+    assert found["without_plan"] == 1, "what failed would have cost nothing anyway"
 
 
 def test_a_plan_with_other_periods(world: World) -> None:

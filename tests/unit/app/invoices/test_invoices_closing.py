@@ -253,7 +253,8 @@ def test_events_from_elsewhere_are_billed_once_or_held_where_everybody_sees_them
     assert [(row["request_id"], row["why"]) for row in held] == [
         ("old", "older than 35 days"), ("a", "this id was used for another request"), ("new", "more than 5 minutes ahead of our clock"),
     ]  # fmt: skip
-    assert usage.totals(world.store, usage.asked("", "", ""), ["customer"])["quarantined"] == 3
+    told = usage.totals(world.store, usage.asked("", "", ""), ["customer"])
+    assert told["quarantined"] == 3 and told["unpriced"] == {}
     world.turn("2026-12-21")  # what was ahead is not any more
     assert events.record(world.store, "cli", [event("new", "2026-12-21")], now_us=world.clock)[0][0] == "accepted"
     assert len(events.quarantined(world.store)["held"]) == 2

@@ -78,7 +78,7 @@ def test_the_same_reference_is_the_same_note(tmp_path: Path) -> None:
     body = invoice(world)
     first = note(world, body["number"], 1, "0.4", reference="ticket-7")
     assert note(world, body["number"], 1, "0.4", reference="ticket-7") == first
-    with pytest.raises(ConflictError, match=r"note\|ticket-7: this reference was used"):
+    with pytest.raises(ConflictError, match='found "ticket-7", which was used before'):
         note(world, body["number"], 1, "0.5", reference="ticket-7")
     assert world.balance("customer/acme/receivable") == "0.6"
 
@@ -158,6 +158,16 @@ def test_prepaid_credit_pays_usage_and_refunds_go_back_to_the_same_grant(tmp_pat
     assert world.balance("cash/EUR") == "0.5" and world.balance("customer/acme/prepaid") == "0"
     with pytest.raises(BillingError, match="allowed: up to 0 EUR"):
         wallet.refund(world.store, "cli", "acme", "0.01", "more", now_us=world.clock)
+
+
+def test_the_same_command_again_is_the_same_top_up(tmp_path: Path) -> None:
+    """ "--expires 90d" of a second try, seconds later, is another instant: no second grant, and no conflict."""
+    world = made(tmp_path)
+    first = wallet.add(world.store, "cli", "acme", "5", now_us=world.clock, expires_us=world.now + 10**9, reference="bank-1")
+    again = wallet.add(world.store, "cli", "acme", "5", now_us=world.clock, expires_us=world.now + 10**9 + 7, reference="bank-1")
+    assert again == first and first["balance"] == "5"
+    with pytest.raises(ConflictError, match='reference: found "bank-1", which was used before'):
+        wallet.add(world.store, "cli", "acme", "6", now_us=world.clock, reference="bank-1")
 
 
 def test_priority_comes_before_expiry_and_what_expires_is_breakage(tmp_path: Path) -> None:
@@ -272,6 +282,7 @@ def test_tax_is_rounded_per_line_or_per_document_as_the_table_says(tmp_path: Pat
         ('name = "Seller"', "", '"name" is missing'), ("payment", 'invoice_number = "{number}"\npayment', "wanted letters"),
         ("payment", 'invoice_number = "{year}/{number}"\npayment', "wanted letters"),
         ("payment", "due_days = 400\npayment", "allowed: 0 to 365"),
+        ("payment", 'credit_note_number = "{year}-{number:06d}"\npayment', "for invoices and credit notes, wanted two"),
         ("from = 2021-01-01", 'from = "2021"', "wanted a date"), ("[tax]", '[tax]\nprices = "gross"', "allowed: exclusive, inclusive"),
     ],
 )  # fmt: skip

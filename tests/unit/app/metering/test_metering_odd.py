@@ -15,10 +15,10 @@ from lode.app.access import organisations
 from lode.app.books import accounts, journal
 from lode.app.books.contracts import Act, Session, Transfer
 from lode.app.contracts import Asked, Usage
+from lode.app.invoices import wallet
 from lode.app.metering.gate import BooksGate
 from lode.app.metering.terms import Terms
 from lode.app.metering.watch import _Seen
-from lode.app.invoices import wallet
 from lode.app.prices import subscriptions
 from lode.core.errors import BooksError
 from lode.core.money import UNIT
@@ -199,11 +199,11 @@ def test_credit_that_another_process_takes_away_is_noticed_before_the_next_commi
     shop = Shop(tmp_path)
     key = shop.customer(payment="prepaid")
     store, now = shop.store, shop.now_us
-    wallet.top_up(store, "test", "acme", "1.00", now_us=now)
+    wallet.add(store, "test", "acme", "1.00", now_us=now)
 
     async def conversation(gate: BooksGate) -> list[Any]:
         found = [await request(gate, key, "a")]
-        await asyncio.to_thread(wallet.refund, store, "test", "acme", "0.97", now_us=now)
+        await asyncio.to_thread(wallet.refund, store, "test", "acme", "0.97", "gone", now_us=now)
         async with asyncio.timeout(5):
             while next(iter(gate._allowances._known.values())).used is not None:
                 await asyncio.sleep(0.01)

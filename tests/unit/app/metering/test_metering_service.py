@@ -14,12 +14,13 @@ import pytest
 
 import lode.app
 from lode.app.answering import Answering, Describe
+from lode.app.audit import command
 from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.metered import Metered
 from lode.app.metering.gate import GateOptions
 from lode.app.metering.opening import Where, opened
-from lode.app.service import ServeOptions, create_app
+from lode.app.service import ServeOptions, _gate, create_app
 from lode.core.errors import ServeError
 from lode.testing.protocol import Sample
 from lode.testing.shop import Shop
@@ -149,3 +150,12 @@ def test_the_plan_beside_the_file_becomes_the_plan_of_customers_without_one(tmp_
         _, store = opened(Where(runs=tmp_path, plan=path), "sample", GateOptions(), lambda line: None)
         store.close()
     assert shop._has_plan("acme")
+
+
+def test_a_server_puts_signed_checkpoints_where_the_file_says(tmp_path: Path) -> None:
+    said: list[str] = []
+    options = ServeOptions(checkpoints="elsewhere")
+    with _gate("sample", options, tmp_path / "runs", False, None, None, None, said.append):
+        pass
+    result = command.check(tmp_path / "runs", None, [str(tmp_path / "elsewhere")], None)
+    assert result["checkpoints"] and len(said) == 1

@@ -252,8 +252,8 @@ def test_coupons(with_plans: Store, clock: Clock) -> None:
     assert coupons.discount(spring, 50 * money.UNIT) == 10 * money.UNIT and coupons.discount(ten, 7 * money.UNIT) == 7 * money.UNIT
     assert coupons.discount(spring, -5) == 0
     periods = item.periods(us("2026-06-01T00:00:00"))
-    starts = [period.whole_start_us for period in periods]
-    assert [coupons.applies(spring, item.coupons[0], starts, period) for period in periods] == [True, True, False, False, False]
+    counts = [coupons.applies(spring, item.coupons[0], periods[:place], period) for place, period in enumerate(periods)]
+    assert counts == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -270,3 +270,46 @@ def test_coupons_that_cannot_be_meant(store: Store, clock: Clock, rest: dict[str
         coupons.add(store, "cli", "X", **rest, now_us=clock)  # type: ignore[arg-type]
     with pytest.raises(BillingError, match="allowed: A-Z"):
         coupons.add(store, "cli", "spring!", percent="5", now_us=clock)
+
+
+def added(store: Store, clock: Clock, name: str, **more: object) -> None:
+    record = {"name": name, "version": 1, "currency": "EUR", "anchor": "1", "counters": "carry", **more}
+    plans.add_record(store, "cli", record, now_us=clock)
+
+
+def test_a_change_that_waits_is_dropped_without_cutting_the_period(with_plans: Store, clock: Clock) -> None:
+    subscriptions.subscribe(with_plans, "cli", "acme", "large", now_us=clock)
+    before = spans(with_plans)
+    subscriptions.change(with_plans, "cli", "acme", "small", when="period_end", now_us=clock)
+    assert len(held(with_plans)) == 2
+    assert subscriptions.change(with_plans, "cli", "acme", "large", now_us=clock)["until"] is None
+    assert spans(with_plans) == before
+    with pytest.raises(ConflictError, match="already"):
+        subscriptions.change(with_plans, "cli", "acme", "large", now_us=clock)
+
+
+def test_a_fee_that_is_not_divided_by_time_is_not_given_back_by_time(with_plans: Store, clock: Clock) -> None:
+    added(with_plans, clock, "once", fees=[{"name": "base", "amount": "30", "prorated": False}, {"name": "more", "amount": "3"}])
+    subscriptions.subscribe(with_plans, "cli", "acme", "once", now_us=clock)
+    (item,) = held(with_plans)
+    with with_plans.view() as session:
+        plan = plans.found(session, "once")
+    credits = lines.unused(plan, lines.in_advance(plan, item, clock.now), clock.now + 1)
+    assert [line.name for line in credits] == ["more"]
+
+
+def test_only_what_counts_the_same_is_carried_and_counts_towards_a_cap(with_plans: Store, clock: Clock) -> None:
+    rows = {"name": "a", "type": "standard", "unit": "rows", "price": "1", "cap": "5"}
+    added(with_plans, clock, "one", charges=[rows, {"name": "b", "type": "standard", "unit": "rows", "price": "1"}])
+    added(with_plans, clock, "two", charges=[rows, {"name": "b", "type": "standard", "price": "1"}])
+    subscriptions.subscribe(with_plans, "cli", "acme", "one", now_us=clock)
+    (first,) = held(with_plans)
+    used = {f"quantity|{first.id}|{first.first_label}|{name}": 4 for name in "ab"}
+    with_plans.transact(lambda session: journal.append(session, [Act("usage.settle", "test", "acme", counters=used)], clock()))
+    clock.now += 1_000_000
+    subscriptions.change(with_plans, "cli", "acme", "two", when="now", now_us=clock)
+    assert dict(held(with_plans)[1].carried) == {"a": 4}
+    with with_plans.view() as session:
+        tariff = subscriptions.tariff_at(session, "acme", "m", clock.now)
+    assert tariff is not None
+    assert tariff.rate({}, {"requests": 1, "rows": 3}, tariff.period(clock.now)).charges == {"a": money.UNIT, "b": money.UNIT}
