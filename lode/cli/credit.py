@@ -50,6 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     pay.add_argument("invoice", metavar="INVOICE")
     pay.add_argument("amount", nargs="?", default="", metavar="AMOUNT", help="default: all that is open")
     pay.add_argument("--reference", default="", metavar="TEXT", help="of the bank; the same again is the same payment")
+    pay.add_argument("--from-balance", action="store_true", help="no money came: use what credit notes left with you")
     refund = made.add("refund", _refund, "pay unused prepaid credit back")
     refund.add_argument("organisation", metavar="CUSTOMER")
     refund.add_argument("amount", metavar="AMOUNT")
@@ -112,7 +113,15 @@ def _pay(args: argparse.Namespace) -> dict[str, Any]:
     from lode.app.invoices import payments
 
     with opened(args) as store:
-        return payments.pay(store, actions.ACTOR, args.invoice, args.amount, now_us=actions.clock_us, reference=args.reference)
+        return payments.pay(
+            store,
+            actions.ACTOR,
+            args.invoice,
+            args.amount,
+            now_us=actions.clock_us,
+            reference=args.reference,
+            from_balance=args.from_balance,
+        )
 
 
 def _refund(args: argparse.Namespace) -> dict[str, Any]:
@@ -163,7 +172,8 @@ def _grants(result: dict[str, Any]) -> str:
         )
         for row in result["grants"]
     ]  # fmt: skip
-    return f"{actions.columns([heading, *rows])}\nbalance {actions.amount(result['balance'], result['currency'])}"
+    kept = "" if result["kept"] == "0" else f"\nkept from credit notes {actions.amount(result['kept'], result['currency'])}"
+    return f"{actions.columns([heading, *rows])}\nbalance {actions.amount(result['balance'], result['currency'])}{kept}"
 
 
 def _noted(result: dict[str, Any]) -> str:

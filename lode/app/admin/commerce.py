@@ -107,10 +107,12 @@ class Voiding(Body):
 
 
 class Payment(Body):
-    """amount: all that is open where it is left out. reference: of the bank; the same again is the same payment."""
+    """amount: all that is open where it is left out. reference: of the bank; the same again is the same payment. from_balance: no money
+    came, what credit notes left is used."""
 
     amount: str = ""
     reference: str = ""
+    from_balance: bool = False
 
 
 class TopUp(Body):
@@ -269,7 +271,15 @@ def _replace(call: Call) -> dict[str, Any]:
 
 def _pay(call: Call) -> dict[str, Any]:
     body, platform, number = call.body, call.platform, _number(call, INVOICE)
-    return payments.pay(platform.store, call.actor, number, body.amount, now_us=platform.now_us, reference=body.reference)
+    return payments.pay(
+        platform.store,
+        call.actor,
+        number,
+        body.amount,
+        now_us=platform.now_us,
+        reference=body.reference,
+        from_balance=body.from_balance,
+    )
 
 
 def _credit(call: Call) -> dict[str, Any]:

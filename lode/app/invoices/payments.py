@@ -10,18 +10,21 @@ from lode.app.books import accounts
 from lode.app.books.contracts import Act, Document, Session, Store, Transfer
 from lode.app.invoices import wallet
 from lode.app.invoices.documents import REFERENCE, issued
-from lode.app.invoices.standing import PAYMENT, standing
+from lode.app.invoices.standing import PAYMENT, kept, standing
 from lode.core import money
 from lode.core.errors import BillingError
 
 
-def pay(store: Store, actor: str, invoice: str, amount: str, *, now_us: Callable[[], int], reference: str = "") -> dict[str, Any]:
+def pay(
+    store: Store, actor: str, invoice: str, amount: str, *, now_us: Callable[[], int], reference: str = "", from_balance: bool = False
+) -> dict[str, Any]:  # fmt: skip
     """Book a payment. amount: "" for all that is open. reference: of the bank; the same again is the same payment.
 
-    Errors: BillingError beyond what is open (the rest may be a top-up), ConflictError.
+    from_balance: no money came; what credit notes left with us is used ("" for as much of it as there is).
+    Errors: BillingError beyond what is open (the rest may be a top-up) or kept, ConflictError.
     """
     pico = money.parse(amount, "amount", least=1) if amount else None
-    fingerprint = f"{invoice}|{amount}"
+    fingerprint = f"{invoice}|{amount}{'|balance' if from_balance else ''}"
 
     def work(session: Session) -> dict[str, Any]:
         found = issued(session, invoice)
@@ -29,20 +32,28 @@ def pay(store: Store, actor: str, invoice: str, amount: str, *, now_us: Callable
         if reference and (again := wallet.earlier(session, owner, f"{REFERENCE}payment|{reference}", fingerprint)):
             return again.act.documents[0].body
         is_open = standing(session, found).open
-        paid = is_open if pico is None else pico
+        balance = kept(session, owner) if from_balance else is_open
+        paid = min(is_open, balance) if pico is None else pico
         if not 0 < paid <= is_open or paid != money.coins(paid, currency):
             raise BillingError(
                 f"amount: found {money.plain(paid)}, allowed: whole coins up to {money.plain(max(is_open, 0))} {currency}, "
                 f"which is open of "
                 f"{invoice}. What came beyond it can be prepaid credit: lode credit add {owner} AMOUNT."
             )
+        if paid > balance:
+            raise BillingError(
+                f"amount: found {money.plain(paid)}, allowed: up to {money.plain(balance)} {currency}, which is kept for {owner}."
+            )
         body = {
             "payment": f"pay_{secrets.token_hex(8)}", "invoice": invoice, "organisation": owner, "amount": money.plain(paid),
             "currency": currency, "reference": reference, "at_us": now_us(), "open": money.plain(is_open - paid),
+            "from": "balance" if from_balance else "cash",
         }  # fmt: skip
         act = Act(
             "payment.receive", actor, owner, reference=f"{REFERENCE}payment|{reference}" if reference else "",
-            fingerprint=fingerprint if reference else "", transfers=(Transfer(accounts.cash(currency), accounts.receivable(owner), paid),),
+            fingerprint=fingerprint if reference else "",
+            # From the balance nothing moves: both stand in the same account.
+            transfers=() if from_balance else (Transfer(accounts.cash(currency), accounts.receivable(owner), paid),),
             documents=(Document(PAYMENT, str(body["payment"]), owner, body),),
         )  # fmt: skip
         wallet.written(session, act, now_us())

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lode.app.books import journal
+from lode.app.books import accounts, journal
 from lode.app.books.contracts import Document, Session
-from lode.app.invoices.documents import CREDIT_NOTE, amount_of
+from lode.app.invoices.documents import CREDIT_NOTE, INVOICE, amount_of
 from lode.core import money
 
 PAYMENT = "payment"
@@ -66,6 +66,12 @@ def standing(session: Session, invoice: Document) -> Standing:
         if payment.body["invoice"] == invoice.id
     )
     return Standing(amount_of(invoice.body, "due"), credited, settled, paid, returned, lines, taxes)
+
+
+def kept(session: Session, organisation: str) -> int:
+    """What a customer has with us beside prepaid credit: money of credit notes on what was paid already."""
+    is_open = sum(standing(session, invoice).open for invoice in journal.documents(session, INVOICE, organisation))
+    return is_open - journal.balance(session, accounts.receivable(organisation))
 
 
 def summary(session: Session, invoice: Document) -> dict[str, Any]:

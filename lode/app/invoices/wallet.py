@@ -15,6 +15,7 @@ from lode.app.books import accounts, journal, records
 from lode.app.books.contracts import Act, Document, Entry, Session, Store, Transfer
 from lode.app.invoices import customers
 from lode.app.invoices.documents import REFERENCE
+from lode.app.invoices.standing import kept
 from lode.core import money
 from lode.core.errors import BillingError, ConflictError
 
@@ -257,11 +258,12 @@ def returned(found: Sequence[Grant], amount: int, now_us: int) -> list[Grant]:
 
 
 def listed(store: Store, organisation: str) -> dict[str, Any]:
-    """A customer's grants, with what is left."""
+    """A customer's grants, with what is left; `kept`: what credit notes on paid invoices left with us."""
     with store.view() as session:
         customer = customers.found(session, organisation)
         rows = [grant.shown() for grant in grants(session, organisation)]
-        return {"organisation": organisation, "currency": customer.currency, "grants": rows, **_balance(session, organisation)}
+        more = {**_balance(session, organisation), "kept": money.plain(kept(session, organisation))}
+        return {"organisation": organisation, "currency": customer.currency, "grants": rows, **more}
 
 
 def _balance(session: Session, organisation: str) -> dict[str, str]:

@@ -221,6 +221,26 @@ def test_payments_close_an_invoice_and_no_more(tmp_path: Path) -> None:
     assert (done["settled"], world.balance("cash/EUR")) == ("0", "0.5") and world.sum() == 0
 
 
+def test_what_a_note_left_on_a_paid_invoice_pays_the_next_one(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    first = invoice(world)
+    payments.pay(world.store, "cli", first["number"], "", now_us=world.clock)
+    note(world, first["number"], 1, "0.5")
+    assert wallet.listed(world.store, "acme")["kept"] == "0.5"
+    world.use(100)
+    world.turn("2027-01-02")
+    (second,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    with pytest.raises(BillingError, match=r"up to 0.5 EUR, which is kept for acme"):
+        payments.pay(world.store, "cli", second["number"], "0.6", now_us=world.clock, from_balance=True)
+    paid = payments.pay(world.store, "cli", second["number"], "", now_us=world.clock, from_balance=True)
+    assert (paid["amount"], paid["from"]) == ("0.5", "balance")
+    assert wallet.listed(world.store, "acme")["kept"] == "0"
+    rest = money.parse(second["due"], "due") - money.parse("0.5", "amount")
+    assert money.parse(world.balance("customer/acme/receivable"), "balance") == rest and world.sum() == 0
+    with pytest.raises(BillingError, match="allowed"):
+        payments.pay(world.store, "cli", second["number"], "", now_us=world.clock, from_balance=True)
+
+
 def test_a_plan_that_sells_credit_grants_it_with_its_invoice(tmp_path: Path) -> None:
     pack = '[[charges]]\nname = "pack"\ntype = "prepaid"\nprice = "10"\ncredit = "12"\nexpires_days = 60\n'
     world = made(tmp_path, PLAN + STANDARD + pack)
