@@ -6,6 +6,7 @@ READ FIRST in this folder. A request: `Directory` (who, in memory) -> `Answers` 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,8 +27,10 @@ from lode.app.metering.rating import MONEY
 from lode.app.metering.terms import Terms
 from lode.app.metering.watch import Watch
 from lode.app.metering.writer import Writer
+from lode.app.prices.tariff import Tariff
 from lode.core.errors import BooksError, ConflictError
 
+_LOG = logging.getLogger("lode.app")
 _BEARER = b"Bearer "
 _AT_LEAST = {"compute_us": 1, "answer_bytes": 1}
 """Known when a request ends only: it is let in where anything is left, and what it took counts from then on."""
@@ -167,6 +170,8 @@ class BooksGate(Gate):
         at_us = self._now_us()
         hold, profile = BooksHold(caller, asked), self._profiles.of(caller, asked.model, at_us)
         units = {**_AT_LEAST, "cached_tokens": asked.most.get("input_tokens", 0), **asked.most, "requests": 1}
+        if asked.cost_currency:
+            await self._check_currency(caller, asked, at_us)
         hold.buckets = self._rates.take(profile.rates, units)
         if profile.quotas:
             is_held = False
@@ -190,11 +195,29 @@ class BooksGate(Gate):
 
     async def _most(self, caller: Caller, asked: Asked, units: Mapping[str, int], at_us: int) -> int:
         """The most that a request can cost."""
+        tariff = await self._tariff(caller, asked, at_us)
+        return 0 if tariff is None else tariff.most({**units, "provider_cost": asked.cost_most})
+
+    async def _check_currency(self, caller: Caller, asked: Asked, at_us: int) -> None:
+        """A provider's cost in a currency that the plan does not read would be billed at a rate that nobody wrote."""
+        try:
+            tariff = await self._tariff(caller, asked, at_us)
+        except BooksError as error:
+            raise _away(error) from None
+        if tariff is not None and not tariff.takes(asked.cost_currency):
+            plan, currency = tariff.plan.id, asked.cost_currency
+            _LOG.error(
+                "plan %s prices no provider's cost in %s: write exchange and provider_currency, in a new version", plan, currency
+            )
+            text = "this model has no price for you yet. Ask the operator of this service."
+            raise RequestError(503, "price_missing", text, headers=[(b"retry-after", b"60")])
+
+    async def _tariff(self, caller: Caller, asked: Asked, at_us: int) -> Tariff | None:
+        if caller.kind != "customer":
+            return None
         name = (caller.organisation, asked.model)
         is_known, tariff = self._terms.seen(name, at_us)
-        if not is_known:
-            tariff = await self._watch.tariff(self._terms, name, at_us)
-        return 0 if tariff is None or caller.kind != "customer" else tariff.most({**units, "provider_cost": asked.cost_most})
+        return tariff if is_known else await self._watch.tariff(self._terms, name, at_us)
 
     def _finish(self, orders: Sequence[Order], results: Sequence[Result | None]) -> None:
         """A commit came back. Settlements first, as the writer did them: readings of the same commit have seen them."""

@@ -14,7 +14,7 @@ import pytest
 from lode.app.access import organisations
 from lode.app.books import accounts, journal
 from lode.app.books.contracts import Act, Session, Transfer
-from lode.app.contracts import Asked, Usage
+from lode.app.contracts import Asked, RequestError, Usage
 from lode.app.invoices import wallet
 from lode.app.metering.gate import BooksGate
 from lode.app.metering.terms import Terms
@@ -230,3 +230,26 @@ def test_a_gate_that_sees_the_books_no_more_lets_nobody_in(tmp_path: Path, caplo
 
     assert run(shop, conversation) == [200, 503]
     assert "not looked at any more" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [({}, 503), ({"provider_currency": "USD", "exchange": "0.9"}, 200), ({"provider_currency": "CHF"}, 503)]
+)
+def test_a_providers_cost_in_a_currency_that_the_plan_does_not_read_is_not_billed_one_to_one(
+    tmp_path: Path, written: dict[str, str], expected: int
+) -> None:
+    shop = Shop(tmp_path, plan=plan({"name": "far", "type": "cost_plus", "markup": "0.5", **written}))
+    key = shop.customer()
+
+    async def conversation(gate: BooksGate) -> int:
+        caller = await gate.authorize(bearer(key))
+        try:
+            hold = await gate.reserve(caller, Asked("a", "sample", {"rows": 1}, cost_most=UNIT, cost_currency="USD"))
+        except RequestError as failure:
+            return failure.status
+        used = Usage("a", "sample", 1, 200, ROWS, 0.1, cost=UNIT, cost_currency="USD", provider="far")
+        await gate.settle(hold, used)
+        return 200
+
+    assert run(shop, conversation) == expected
+    assert shop.balance(accounts.accrued("acme")) == (UNIT * 135 // 100 if expected == 200 else 0)

@@ -124,7 +124,7 @@ def test_the_first_start_makes_one_key_and_a_given_one_is_let_in(tmp_path: Path)
             keys = session.rows("SELECT id FROM documents WHERE kind = 'key'")
     assert len(keys) == 2
     shown = [line for line in said if line.startswith("Key, shown only now: lode_")]
-    assert len(shown) == 1 and any("`lode keys create`" in line for line in said)
+    assert len(shown) == 1 and any("`lode keys create CUSTOMER`" in line for line in said)
     caller = asyncio.run(gate.authorize({b"authorization": b"bearer " + path.read_bytes().strip()}))
     assert (caller.organisation, caller.kind) == ("own", "own")
 
