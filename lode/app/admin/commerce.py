@@ -107,8 +107,10 @@ class Voiding(Body):
 
 
 class Payment(Body):
-    """amount: all that is open where it is left out. reference: of the bank; the same again is the same payment. from_balance: no money
-    came, what credit notes left is used."""
+    """amount: all that is open where it is left out. reference: of the bank; the same again is the same payment.
+
+    from_balance: no money came, what credit notes left is used.
+    """
 
     amount: str = ""
     reference: str = ""

@@ -21,6 +21,7 @@ LARGEST = 256
 """Orders of one group: what a commit of ours takes stays below some 30 ms."""
 MOST_WAITING = 8192
 _MOST_TURNS = 8
+"""Of the loop, for which a group waits at most while more come."""
 
 
 class Groups(Generic[O, R]):

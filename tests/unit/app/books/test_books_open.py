@@ -28,9 +28,11 @@ def _books(path: Path, count: int = 3) -> Path:
 def test_the_command_line_opens_the_books_in_runs_or_those_it_names(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     add_books(parser)
-    with opened(parser.parse_args(["--runs", str(tmp_path / "runs")])) as store:
+    with pytest.raises(BooksError, match=r"books\.sqlite"):  # reading makes none: in a wrong folder nobody would seem to have used anything
+        opened(parser.parse_args(["--runs", str(tmp_path / "runs")]))
+    with opened(parser.parse_args(["--runs", str(tmp_path / "runs")]), make=True) as store:
         assert store.where == str(tmp_path / "runs" / "books.sqlite")
-    with opened(parser.parse_args(["--books", str(tmp_path / "deep" / "b")])) as store:
+    with opened(parser.parse_args(["--books", str(tmp_path / "deep" / "b")]), make=True) as store:
         assert store.where == str(tmp_path / "deep" / "b")
     assert stat.S_IMODE((tmp_path / "deep" / "b").stat().st_mode) == 0o600
 

@@ -233,7 +233,8 @@ def test_a_gate_that_sees_the_books_no_more_lets_nobody_in(tmp_path: Path, caplo
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"), [({}, 503), ({"provider_currency": "USD", "exchange": "0.9"}, 200), ({"provider_currency": "CHF"}, 503)]
+    ("written", "expected"),
+    [({}, 503), ({"provider_currency": "USD", "exchange": "0.9"}, 200), ({"provider_currency": "CHF"}, 503)],
 )
 def test_a_providers_cost_in_a_currency_that_the_plan_does_not_read_is_not_billed_one_to_one(
     tmp_path: Path, written: dict[str, str], expected: int
