@@ -28,7 +28,9 @@ def _books(path: Path, count: int = 3) -> Path:
 def test_the_command_line_opens_the_books_in_runs_or_those_it_names(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     add_books(parser)
-    with pytest.raises(BooksError, match=r"books\.sqlite"):  # reading makes none: in a wrong folder nobody would seem to have used anything
+    with pytest.raises(
+        BooksError, match=r"books\.sqlite"
+    ):  # reading makes none: in a wrong folder nobody would seem to have used anything
         opened(parser.parse_args(["--runs", str(tmp_path / "runs")]))
     with opened(parser.parse_args(["--runs", str(tmp_path / "runs")]), make=True) as store:
         assert store.where == str(tmp_path / "runs" / "books.sqlite")
