@@ -191,8 +191,10 @@ def rate_all(
     for used in events:
         before = {name: counters[name] for name in tariff.names(period) if name in counters}
         rated = tariff.rate(before, used, period)
-        if rated.amount > tariff.most(used):
-            wrong.append(f"reserved {tariff.most(used)}, costs {rated.amount}")
+        exact, known = (tariff.bound(used, period.label, before, later=later) for later in (False, True))
+        unseen = tariff.most(used, period.label)
+        if not rated.amount <= exact <= known <= unseen:
+            wrong.append(f"reserved {exact} where others wait, {known} else, {unseen} unseen; costs {rated.amount}")
         wrong += [f"{name} fell by {-cost}" for name, cost in rated.charges.items() if cost < 0 and name not in falls]
         for name, change in rated.counters.items():
             counters[name] = counters.get(name, 0) + change

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from lode.app.contracts import Caller, Endpoint, Gate, RequestError, Status
 from lode.app.monitor import CONTENT_TYPE, Monitor
+from lode.core.tracing import frames
 
 _LOG = logging.getLogger("lode.app")
 JSON = b"application/json"
@@ -71,7 +72,7 @@ class Desk:
         self.draining = False
         self.active = 0
         self.answered = 0
-        self._start = f"{os.urandom(4).hex()}-"
+        self._start = f"{os.urandom(4).hex()}-".encode()
         self._numbers = itertools.count(1)
 
     @property
@@ -85,7 +86,7 @@ class Desk:
         """The client's own id where it is short printable ASCII, else a new one."""
         if given and len(given) <= 128 and given.isascii() and given.decode("ascii").isprintable():
             return given
-        return f"{self._start}{next(self._numbers):x}".encode()
+        return b"%s%x" % (self._start, next(self._numbers))
 
     async def admitted(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who calls. Errors: RequestError 401 and 403; 503 once the server was told to stop."""
@@ -117,7 +118,7 @@ class Answering(ABC):
             # The one broad catch: what we did wrong costs one request, is logged with its id, is a 500 to the client.
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, RequestError):
-                    _LOG.exception("request %s failed", request_id.decode())
+                    _LOG.error("request %s failed\n%s", request_id.decode(), frames(error))
                 failure = error if isinstance(error, RequestError) else _internal()
                 if begun is None:
                     status, body, extra = self.failed(failure, request_id)
@@ -126,7 +127,9 @@ class Answering(ABC):
             desk.monitor.request(self.endpoint.path, status, time.perf_counter() - started)
             desk.answered += 1
             if status != 499 and isinstance(body, bytes):
-                await _send(send, status, body, [*extra, *self._last(request_id)])
+                extra = [*extra, *self._last(request_id), (b"content-length", b"%d" % len(body))]
+                await send({"type": "http.response.start", "status": status, "headers": extra})
+                await send({"type": "http.response.body", "body": body})
         finally:
             desk.active -= 1
 
@@ -150,7 +153,7 @@ class Answering(ABC):
     def _note(self, failure: RequestError, request_id: bytes) -> None:
         """Count a failure, and log what is our fault."""
         if failure.__cause__ is not None:
-            _LOG.error("request %s failed", request_id.decode(), exc_info=failure.__cause__)
+            _LOG.error("request %s failed\n%s", request_id.decode(), frames(failure.__cause__))
         self.desk.monitor.rejected(failure.type)
         if failure.status >= 500:
             failure.message = f"{failure.message} Request id {request_id.decode()}."
@@ -200,21 +203,7 @@ async def until_gone(receive: Receive) -> None:
 
 async def body_of(desk: Desk, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     """The whole JSON body. Errors: RequestError 415, 413 (once it is known to be too large), 408 (too slow), 499."""
-    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if media_type != JSON:
-        found = media_type.decode("latin-1") or "nothing"
-        raise RequestError(415, "unsupported_media_type", f'Content-Type: found "{found}", application/json is wanted.')
-    if b"content-encoding" in headers or b"inference-header-content-length" in headers:
-        raise RequestError(415, "unsupported_media_type", "the body is compressed or has a binary part. Send plain JSON.")
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length[:20]) > desk.max_body_bytes:
-        raise _too_large(desk.max_body_bytes)
-    # The first part too: a client that sends its head and then nothing must not hold a request open for ever.
-    return await _within(desk.body_timeout_s, _parts(receive, desk.max_body_bytes))
-
-
-async def _within(timeout_s: float, parts: Coroutine[Any, Any, bytes]) -> bytes:
-    """What `asyncio.timeout` does, in a third of its time: nearly every body is there already. Errors: RequestError 408."""
+    _check_head(headers, desk.max_body_bytes)
     task, is_late = asyncio.current_task(), False
     assert task is not None
 
@@ -222,37 +211,51 @@ async def _within(timeout_s: float, parts: Coroutine[Any, Any, bytes]) -> bytes:
         nonlocal is_late
         is_late = task.cancel()
 
-    handle = asyncio.get_running_loop().call_later(timeout_s, end)
+    # What `asyncio.timeout` does, in a third of its time: nearly every body is there already. It is for the first part too: a client
+    # that sends its head and then nothing must not hold a request open for ever.
+    handle = asyncio.get_running_loop().call_later(desk.body_timeout_s, end)
     try:
-        return await parts
+        part, has_more = _part(await receive())
+        if not has_more:
+            return part if len(part) <= desk.max_body_bytes else _refuse(desk.max_body_bytes)
+        return await _joined(bytearray(part), receive, desk.max_body_bytes)
     except asyncio.CancelledError:
         if is_late and task.uncancel() == 0:
-            raise RequestError(408, "slow_request", f"the body did not arrive within {timeout_s:g} s.") from None
+            raise RequestError(408, "slow_request", f"the body did not arrive within {desk.body_timeout_s:g} s.") from None
         raise
     finally:
         handle.cancel()
 
 
-async def _parts(receive: Receive, limit: int) -> bytes:
-    """The parts of a body joined; most bodies come in one. Errors: RequestError 413, 499."""
-    message = await _part(receive)
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        return body if len(body) <= limit else _refuse(limit)
-    long_body = bytearray(body)
-    while message.get("more_body", False):
-        if len(long_body) > limit:
+def _check_head(headers: Mapping[bytes, bytes], limit: int) -> None:
+    """Errors: RequestError 415, 413."""
+    media_type = headers.get(b"content-type", b"")
+    if media_type != JSON and media_type.partition(b";")[0].strip().lower() != JSON:
+        found = media_type.partition(b";")[0].strip().lower().decode("latin-1") or "nothing"
+        raise RequestError(415, "unsupported_media_type", f'Content-Type: found "{found}", application/json is wanted.')
+    if b"content-encoding" in headers or b"inference-header-content-length" in headers:
+        raise RequestError(415, "unsupported_media_type", "the body is compressed or has a binary part. Send plain JSON.")
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length[:20]) > limit:
+        raise _too_large(limit)
+
+
+async def _joined(body: bytearray, receive: Receive, limit: int) -> bytes:
+    """A body that comes in several parts, from its first one on. Errors: RequestError 413, 499."""
+    has_more = True
+    while has_more:
+        if len(body) > limit:
             raise _too_large(limit)
-        message = await _part(receive)
-        long_body += message.get("body", b"")
-    return bytes(long_body) if len(long_body) <= limit else _refuse(limit)
+        part, has_more = _part(await receive())
+        body += part
+    return bytes(body) if len(body) <= limit else _refuse(limit)
 
 
-async def _part(receive: Receive) -> MutableMapping[str, Any]:
-    message = await receive()
+def _part(message: Mapping[str, Any]) -> tuple[bytes, bool]:
+    """A part of a body, and whether more follow. Errors: RequestError 499."""
     if message["type"] == "http.disconnect":
         raise RequestError(499, "client_gone", "the client hung up before its request was complete.")
-    return message
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def _internal() -> RequestError:
@@ -265,9 +268,3 @@ def _too_large(limit: int) -> RequestError:
 
 def _refuse(limit: int) -> bytes:
     raise _too_large(limit)
-
-
-async def _send(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})

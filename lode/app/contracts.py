@@ -160,6 +160,10 @@ class Protocol(ABC):
         """What it answers, and where."""
 
     @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """The paths of its OpenAPI description (`lode/app/describing.py` has the parts)."""
+
+    @abstractmethod
     def decode(self, body: bytes) -> Cells:
         """The rows of a request body.
 

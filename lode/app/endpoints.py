@@ -10,7 +10,7 @@ import asyncio
 
 from starlette.types import Receive
 
-from lode.app.answering import JSON, Desk, Reply, until_gone
+from lode.app.answering import JSON, Describe, Desk, Reply, until_gone
 from lode.app.batching import Batcher
 from lode.app.books import predictions
 from lode.app.contracts import Caller, Cells, Endpoint, Gate, Protocol, RequestError, Servable
@@ -68,3 +68,14 @@ class Predict(Metered[Cells]):
         body = self.protocol.encode(order.content, answer)
         self.service.rows.predicted(answer.num_rows, answer.unseen)
         return 200, body, [(b"content-type", JSON)]
+
+
+class Told(Describe):
+    """A route of a protocol that predicts nothing; its errors, too, are in the protocol's form."""
+
+    def __init__(self, service: Service, endpoint: Endpoint, protocol: Protocol):
+        super().__init__(service, endpoint)
+        self.protocol = protocol
+
+    def encode_error(self, failure: RequestError) -> bytes:
+        return self.protocol.encode_error(failure)

@@ -1,20 +1,18 @@
-"""A socket, and uvicorn on it: how every service of ours listens, bounds what a client may send before its body, and stops."""
+"""A socket, and uvicorn on it: how every service of ours listens and stops. What a client sends first: `lode/app/connection.py`."""
 
 from __future__ import annotations
 
 import gc
 import socket
 import time
-from asyncio import TimerHandle, Transport
 from types import FrameType
 from typing import Protocol
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lode.app.answering import Desk
-from lode.app.connection import Joining
+from lode.app.connection import Connection
 from lode.core.errors import ServeError
 
 _BACKLOG = 2048
@@ -23,9 +21,6 @@ _COLLECT_AFTER = 20_000
 _IDLE_S = 75
 """A kept connection is closed after so long without a request: later than load balancers (60 s) close theirs, so that none sends a
 request into one that is being closed."""
-MAX_HEAD_BYTES = 65536
-HEAD_S = 20.0
-"""Bytes of a request's head (its line and headers), and seconds within which it must have come: uvicorn bounds neither."""
 
 
 class Listening(Protocol):
@@ -42,6 +37,8 @@ class Listening(Protocol):
 def listen(options: Listening) -> socket.socket:
     """A listening socket, so that a taken port is an error of ours before anything else happens."""
     where = f"--host {options.host} --port {options.port}"
+    if not 0 <= options.port <= 65535:  # getaddrinfo takes what is left of it: 99999 would listen on 34463
+        raise ServeError(f"{where}: found {options.port}, allowed: 0 to 65535; 0 takes a free one. Choose another --port.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -75,7 +72,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: Starlette, options: Listening):
         config = uvicorn.Config(
             app,
-            http=BoundedHead,
+            http=Connection,
             lifespan="on",
             ws="none",
             access_log=False,
@@ -107,56 +104,3 @@ class Server(uvicorn.Server):
         elif self._deadline is not None and self._service.active == 0:
             self.should_exit = True
         return await super().on_tick(counter)
-
-
-class BoundedHead(HttpToolsProtocol):
-    """A connection whose heads are bounded in bytes and in time."""
-
-    _bytes = 0
-    _in_head = True
-    _late: TimerHandle | None = None
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(Joining(transport, self.loop))  # type: ignore[arg-type]
-        self._expect()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._known()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        self._bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._bytes > MAX_HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if not self._in_head:
-            self._expect()
-
-    def on_headers_complete(self) -> None:
-        self._known()
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._bytes = 0
-
-    def _expect(self) -> None:
-        self._in_head, self._bytes = True, 0
-        self._late = self.loop.call_later(HEAD_S, self._refuse, b"408 Request Timeout")
-
-    def _known(self) -> None:
-        self._in_head = False
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-
-    def _refuse(self, status: bytes) -> None:
-        """Say so, and hang up. Answers to earlier requests of this connection may be under way: then only hang up."""
-        if self.transport.is_closing():
-            return
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        self.transport.close()

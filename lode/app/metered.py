@@ -116,7 +116,7 @@ class Metered(Answering, Generic[T]):
         """Errors: RequestError 400 for an Idempotency-Key that is none."""
         given, most = headers.get(b"idempotency-key"), {**order.most, "request_bytes": len(body)}
         if given is None:
-            id = f"{self._ids}{next(self._numbers):x}"
+            id = f"{self._ids}{next(self._numbers):08x}"  # in the order in which an index grows at one end
             return Asked(id, order.model, most, False, "", order.cost_most, order.cost_currency)
         if not given or len(given) > _LONGEST_KEY or not given.isascii() or not given.decode("ascii").isprintable():
             text = f"Idempotency-Key: found {len(given)} bytes, wanted 1 to {_LONGEST_KEY} printable ASCII characters. Send another one."

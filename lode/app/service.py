@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from lode.app import describing
 from lode.app.answering import Describe
 from lode.app.batching import Batcher
 from lode.app.books.contracts import Store
 from lode.app.contracts import Gate, Protocol, Servable
-from lode.app.endpoints import Predict, Service
+from lode.app.endpoints import Predict, Service, Told
 from lode.app.engine import Engine
 from lode.app.language.options import LanguageServeOptions
 from lode.app.listening import listen as listen
@@ -91,17 +92,20 @@ def create_app(model: Servable, options: ServeOptions, gate: Gate) -> Starlette:
     service = _service(model, options, gate)
     predict: list[Route] = []
     describe = own_routes(service)
-    registry = REGISTRIES["protocol"]
+    registry, paths = REGISTRIES["protocol"], dict[str, Any]()
     for word in registry.names():
         protocol: Protocol = registry.create(Component(word), model, options.max_rows)
+        paths |= protocol.described()
         for endpoint in protocol.routes():
             if endpoint.describe is None:
                 predict.append(route(Predict(service, endpoint, protocol)))
             else:
-                describe.append(route(Describe(service, endpoint)))
+                describe.append(route(Told(service, endpoint, protocol)))
 
     if gate.books is not None:
         predict.append(route(Outcomes(service, gate.books, lambda: time.time_ns() // 1000)))
+        paths |= describing.outcomes()
+    describe.append(route(Describe(service, describing.endpoint(model.name, model.version, paths))))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ import argparse
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from lode.app.economics.compute import number, rates_of
 from lode.cli.options import runs_folder
 from lode.core.errors import BillingError
 
@@ -34,22 +35,17 @@ def terms_of(args: argparse.Namespace) -> Terms:
     from lode.app.economics.compute import hour_price, model_facts
     from lode.app.economics.margin import Terms
 
-    rates = dict(_rate(written) for written in args.rate)
+    rates = rates_of(args.rate)
     spread, months = _spread(args.spread)
     hours = number(args.machine_hours, "--machine-hours") if args.machine_hours else None
-    floor = getattr(args, "floor", "0")
+    floor = number(getattr(args, "floor", "0"), "--floor")
+    if floor > 1:
+        raise BillingError(f'--floor: found "{args.floor}", wanted a share from 0 to 1, such as 0.5. Write it so.')
     return Terms(
         price=hour_price(args.price_per_hour, args.currency) if args.price_per_hour else None, models=model_facts(runs_folder(args)),
-        currency=args.currency or "", rates=rates, spread=spread, spread_months=months, floor=number(floor, "--floor"),
+        currency=args.currency or "", rates=rates, spread=spread, spread_months=months, floor=floor,
         machine_us=None if hours is None else int(hours * 3_600_000_000),
     )  # fmt: skip
-
-
-def _rate(written: str) -> tuple[str, Fraction]:
-    code, sign, rate = written.partition("=")
-    if not sign or len(code) != 3:
-        raise BillingError(f'--rate: found "{written}", wanted CODE=RATE, such as USD=0.92. Write it so.')
-    return code, number(rate, "--rate", above=True)
 
 
 def _spread(written: str | None) -> tuple[int | None, int | None]:
@@ -59,17 +55,6 @@ def _spread(written: str | None) -> tuple[int | None, int | None]:
     if not count.isascii() or not count.isdigit() or not int(count):
         raise BillingError(f'--spread: found "{written}", wanted requests such as 100000, or months such as 12mo. Write it so.')
     return (None, int(count)) if written.endswith("mo") else (int(count), None)
-
-
-def number(written: str, where: str, *, above: bool = False) -> Fraction:
-    """A plain number, exactly. Errors: BillingError."""
-    try:
-        value = Fraction(written) if len(written) <= 40 and "/" not in written and "e" not in written.lower() else Fraction(-1)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(-1)
-    if value < 0 or (above and not value):
-        raise BillingError(f'{where}: found "{written}", wanted a number {"above 0" if above else "from 0 on"}. Write it so.')
-    return value
 
 
 def amount(written: str, where: str) -> Fraction:

@@ -16,9 +16,9 @@ def margin(found: dict[str, Any]) -> str:
     head = [*by, *(name.replace("_", " ") for name in _FIGURES), ""]
     text = [f"{_span(found)}, {currency}", *_table(head, rows, len(by))]
     if found["losing"]:
-        names = ", ".join(f"{item['customer']} ({figure(item['gross_profit'])})" for item in found["losing"])
+        names = ", ".join(f"{item['customer']} ({figure(item['gross_profit'])} {currency})" for item in found["losing"])
         text.append(f"Customers that lose money: {names}.")
-    text += [*_idle(found["idle"], currency), *_unit(found["unit"], currency), *_customers(found["customers"])]
+    text += [*_idle(found["idle"], currency), *_unit(found["unit"], currency), *_customers(found["customers"], currency)]
     if "posted" in found:
         sums = ", ".join(f"{value} {code}" for code, value in found["posted"]["posted"].items()) or "nothing new"
         text.append(f"Posted to the ledger: {sums}.")
@@ -82,6 +82,8 @@ def _unit(unit: dict[str, Any] | None, currency: str) -> list[str]:
     if unit is None:
         return []
     price, cost, even = (figure(unit[name]) for name in ("price", "variable_cost", "break_even_price"))
+    if even == "0":  # no cost is known: the notes say why
+        return []
     volume = unit["break_even_volume"]
     where = (
         "at no volume, since it costs more than it brings"
@@ -91,7 +93,7 @@ def _unit(unit: dict[str, Any] | None, currency: str) -> list[str]:
     return [f"A request brings {price} {currency} and costs {cost}; break-even at a price of {even}, or {where}."]
 
 
-def _customers(found: dict[str, Any] | None) -> list[str]:
+def _customers(found: dict[str, Any] | None, currency: str) -> list[str]:
     if found is None:
         return []
     text = []
@@ -103,7 +105,7 @@ def _customers(found: dict[str, Any] | None) -> list[str]:
     value = found["lifetime_value"]
     if value is not None:
         low, high = figure(value["low"]), figure(value["high"])
-        text.append(f"Lifetime value {figure(value['ltv'])} (95 % interval {low} to {high}).")
+        text.append(f"Lifetime value of a customer {figure(value['ltv'])} {currency} (95 % interval {low} to {high}).")
     return text
 
 

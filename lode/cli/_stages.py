@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from lode.cli.options import add_runs, add_spec, runs_folder
+from lode.cli.options import add_runs, add_spec, check_spec, runs_folder
 from lode.cli.progress import ProgressBar
 
 
@@ -17,6 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, until: Any) -> dict[str, Any]:
     """Do the stages up to `until`."""
+    check_spec(args)
     from lode.pipeline.run import run as run_stages
 
     with ProgressBar(silent=args.json) as progress:

@@ -2,7 +2,7 @@
 
 lode bill acme                      everything of acme that is due, oldest period first
 lode bill --all                     the same of every customer
-lode bill acme --draft              what the running period would come to; nothing is written
+lode bill acme --draft              what the running period would come to; nothing is issued
 lode bill --list; lode bill --show 2026-000123
 """
 
@@ -81,14 +81,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _written(args: argparse.Namespace, found: list[dict[str, Any]]) -> dict[str, Any]:
     """The documents as files; one result of all customers."""
-    from lode.app.invoices import files
+    from lode.app.invoices import files, seller
 
     folder = args.output or runs_folder(args) / FOLDER
+    file = args.seller or runs_folder(args) / SELLER
+    fonts = seller.read(file).fonts if file.exists() else ()  # to show a document again nobody needs to know who sells today
     issued, paths, warnings = [], [], []
     for row in found:
         warnings += row.get("warnings", [])
         for body in row["issued"]:
-            made, told = files.write(body, folder)
+            made, told = files.write(body, folder, fonts)
             issued.append(body)
             paths += made
             warnings += told
@@ -109,6 +111,8 @@ def show(result: dict[str, Any]) -> str:
     parts = [_shown(body) for body in result["issued"]] or ["nothing is due"]
     parts += [f"status: {row['status']}, open {row['open']}" for row in result.get("standing", {}).values()]
     parts += [f"expired: {row['amount']} {row['currency']} of {row['organisation']}" for row in result.get("expired", [])]
+    if result["files"]:
+        parts.append(f"documents: {Path(result['files'][0]).parent}")
     parts += [f"warning: {text}" for text in result["warnings"]]
     parts += [_identity(name, books) for name, books in result["books"].items()]
     return "\n".join(part for part in parts if part)

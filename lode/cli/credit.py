@@ -105,7 +105,7 @@ def _seller(args: argparse.Namespace) -> Any:
 def _written(args: argparse.Namespace, body: dict[str, Any]) -> dict[str, Any]:
     from lode.app.invoices import files
 
-    paths, warnings = files.write(body, args.output or runs_folder(args) / "invoices")
+    paths, warnings = files.write(body, args.output or runs_folder(args) / "invoices", _seller(args).fonts)
     return {**body, "files": paths, "warnings": warnings}
 
 
@@ -173,7 +173,8 @@ def _grants(result: dict[str, Any]) -> str:
         for row in result["grants"]
     ]  # fmt: skip
     kept = "" if result["kept"] == "0" else f"\nkept from credit notes {actions.amount(result['kept'], result['currency'])}"
-    return f"{actions.columns([heading, *rows])}\nbalance {actions.amount(result['balance'], result['currency'])}{kept}"
+    owed = "" if result["owed"] == "0" else f"\nowed {actions.amount(result['owed'], result['currency'])}"
+    return f"{actions.columns([heading, *rows])}\nbalance {actions.amount(result['balance'], result['currency'])}{owed}{kept}"
 
 
 def _noted(result: dict[str, Any]) -> str:

@@ -62,7 +62,7 @@ def _fields(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="TITLE", help="full name, as on invoices")
     parser.add_argument("--zone", help="time zone of its days and months (default: UTC)")
     parser.add_argument("--address", action="append", metavar="LINE", help="a line of the address on invoices; may be repeated")
-    parser.add_argument("--country", metavar="DE", help="two letters of ISO 3166, for taxes")
+    parser.add_argument("--country", metavar="DE", help="two letters of ISO 3166, for taxes; US-CA for a part of one")
     parser.add_argument("--tax-id", metavar="ID", help="its number at the tax office")
     parser.add_argument("--email", help="where invoices go")
     parser.add_argument("--payment", choices=("invoice", "prepaid"), help="prepaid: no calls without credit (default: invoice)")
@@ -103,10 +103,12 @@ def _list(args: argparse.Namespace) -> dict[str, Any]:
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:
     from lode.app.access import limits, members, organisations
+    from lode.app.prices import subscriptions
 
     with opened(args) as store:
         found = organisations.show(store, args.organisation)
-        return {**found, **members.inside(store, args.organisation), **limits.show_limits(store, args.organisation)}
+        inside = {**members.inside(store, args.organisation), **limits.show_limits(store, args.organisation)}
+        return {**found, **subscriptions.listed(store, args.organisation), **inside}
 
 
 def _status(args: argparse.Namespace) -> dict[str, Any]:
@@ -175,7 +177,17 @@ def show(result: dict[str, Any]) -> str:
         words = ("organisation", "status", "currency", "zone", "name")
         rows = [[item[word] for word in words] for item in result["organisations"]]
         return actions.columns([words, *rows]) if rows else "no customers yet. Add one: lode customers add NAME --currency EUR"
-    tables = {"projects", "accounts", "users", "limits"}
+    if "subscriptions" in result:
+        held = [
+            {
+                "plan": f"{item['plan']}@{item['version']}",
+                "from": f"since {item['since']}",
+                "to": f"until {item['until'] or 'cancelled'}",
+            }
+            for item in result["subscriptions"]
+        ]
+        result = {**result, "subscriptions": held}
+    tables = {"projects", "accounts", "users", "limits", "subscriptions"}
     text = actions.lines({key: _cell(value) for key, value in result.items() if key not in tables and key not in _HIDDEN})
     for key in sorted(tables & set(result)):
         rows = [[_cell(value) for name, value in item.items() if name not in (*_HIDDEN, "organisation")] for item in result[key]]

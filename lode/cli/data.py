@@ -21,12 +21,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lode.pipeline.quality import read, table
-
     found = snapshots.run(args)
     if found is not None:
         return found
     result = stages.run(args, "data")
+    from lode.pipeline.quality import read, table
+
     profile, findings = read(result["stages"]["data"]["folder"])
     result["quality"] = {"profile": profile, "findings": findings, "table": table(profile)}
     return result

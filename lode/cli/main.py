@@ -141,7 +141,27 @@ def _perform(verb: str, words: list[str]) -> int:
         args = parser.parse_args(words)
     except SystemExit as done:  # --help has printed
         return int(done.code or 0)
-    return _print_result(module, args)
+    with _books_blamed(args):
+        return _print_result(module, args)
+
+
+@contextlib.contextmanager
+def _books_blamed(args: argparse.Namespace) -> Iterator[None]:
+    """A command that stumbles over damaged books says what `lode audit verify` says of them; any other fault stays one of ours."""
+    try:
+        yield
+    except (LodeError, OSError):
+        raise
+    except Exception as error:
+        found = None
+        with contextlib.suppress(ModuleNotFoundError):  # signatures need a package
+            from lode.app.audit.command import damage
+            from lode.cli.options import runs_folder
+
+            found = damage(runs_folder(args), args.books) if "books" in args else None
+        if found is None:
+            raise
+        raise found from error
 
 
 def _print_result(module: ModuleType, args: argparse.Namespace) -> int:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lode.cli import _costing, _margin_words
 from lode.cli._actions import ACTOR, clock_us
 from lode.cli.options import add_books, opened
+
+if TYPE_CHECKING:
+    from lode.app.books.contracts import Store
+    from lode.app.prices.plan import Plan
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--from", dest="start", metavar="DAY", help="first day, UTC (default: 30 days before --to)")
     parser.add_argument("--to", dest="end", metavar="DAY", help="first day that is left out (default: now)")
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="what customers would have paid under this plan; changes nothing")
+    parser.add_argument(
+        "--plan", metavar="NAME", help="what customers would have paid under this plan, or FILE.toml; changes nothing"
+    )
     parser.add_argument(
         "--post", action="store_true", help="write the compute costs of the days that are over into the ledger, once"
     )
@@ -42,9 +48,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with opened(args) as store:
         if args.plan is not None:
             from lode.app.economics.simulate import simulate
-            from lode.app.prices.plan import read_plan
 
-            return {"simulated": simulate(store, read_plan(args.plan), span)}
+            return {"simulated": simulate(store, _plan(store, args.plan), span)}
         terms = _costing.terms_of(args)
         found = margin(store, terms, span, args.by.split(","))
         found["unit"] = units_of(found, _costing.amount(args.fixed, "--fixed"))
@@ -52,6 +57,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if args.post:
             found["posted"] = post(store, ACTOR, terms, span, now_us=clock_us)
     return found
+
+
+def _plan(store: Store, written: str) -> Plan:
+    """The newest version in the books, or a file that ends in .toml."""
+    from lode.app.prices import plan, plans
+
+    if written.endswith(".toml"):
+        return plan.read_plan(Path(written))
+    with store.view() as session:
+        return plans.found(session, written, None)
 
 
 def show(result: dict[str, Any]) -> str:

@@ -21,6 +21,13 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="look here first for the files that lode.yaml names")
 
 
+def check_spec(args: argparse.Namespace) -> None:
+    """A mistake in the file is told at once, not after the seconds that loading torch takes. Errors: SpecError."""
+    from lode.core.spec import load
+
+    load(args.spec, args.data)
+
+
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """`--runs DIR`: args.runs is a Path or None; `runs_folder` says where results lie."""
     parser.add_argument("--runs", type=Path, metavar="DIR", help="where results lie (default: runs, beside lode.yaml)")

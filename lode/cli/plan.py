@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lode.cli._plan_words import amount, count, money, span, table
-from lode.cli.options import add_runs, add_spec, runs_folder
+from lode.cli.options import add_runs, add_spec, check_spec, runs_folder
 from lode.cli.progress import ProgressBar
 
 
@@ -23,6 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.budget is None:
+        check_spec(args)
     from lode.pipeline.plan import plan
 
     with ProgressBar(silent=args.json) as progress:

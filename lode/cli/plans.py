@@ -4,6 +4,7 @@ lode plans check plans/team.toml
 lode plans price plans/team.toml --rows 250000
 lode plans add plans/team.toml
 lode plans subscribe acme team --zone Europe/Berlin --coupon SPRING
+lode plans correct team@1 --with team@2 --from 2026-10-01 --reason "a zero too many" --preview
 """
 
 from __future__ import annotations
@@ -35,6 +36,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     default = made.add("default", _default, "the plan that new customers begin with")
     default.add_argument("plan", metavar="NAME")
     default.add_argument("--version", type=int, metavar="N", help="default: the newest")
+    correct = made.add("correct", _correct, "a price was wrong: rate what was used anew, by a later version")
+    correct.add_argument("plan", metavar="PLAN@N", help="the version that was wrong")
+    correct.add_argument(
+        "--with", dest="right", required=True, metavar="PLAN@M", help="the later version that says what it should be"
+    )
+    correct.add_argument(
+        "--from",
+        dest="since",
+        default="",
+        metavar="DAY",
+        help="periods that begin on this day of the contract or later (default: all)",
+    )
+    correct.add_argument("--reason", required=True, metavar="TEXT", help="why; it stands in the journal")
+    correct.add_argument("--preview", action="store_true", help="what would change, by customer and period; nothing is written")
     _price_options(made)
     _customer_options(made)
     _coupon_options(made)
@@ -42,7 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _price_options(made: actions.Actions) -> None:
     price = made.add("price", _price, "what some usage would cost in one period")
-    price.add_argument("plan", metavar="NAME|FILE", help="a plan of the books, or a file that ends in .toml")
+    price.add_argument("plan", metavar="NAME", help="a plan of the books, or a file that ends in .toml")
     price.add_argument("--version", type=int, metavar="N", help="default: the newest")
     price.add_argument("--model", default="any", metavar="NAME", help="the model that is used (default: one that no charge names)")
     for name in _COUNTS:
@@ -127,6 +142,16 @@ def _default(args: argparse.Namespace) -> dict[str, Any]:
         return plans.set_default(store, actions.ACTOR, args.plan, args.version, now_us=actions.clock_us)
 
 
+def _correct(args: argparse.Namespace) -> dict[str, Any]:
+    from lode.app.invoices import rerating
+
+    asked = (args.plan, args.right, args.since, args.reason)
+    with opened(args) as store:
+        if args.preview:
+            return rerating.preview(store, *asked, now_us=actions.clock_us)
+        return rerating.correct(store, actions.ACTOR, *asked, now_us=actions.clock_us)
+
+
 def _price(args: argparse.Namespace) -> dict[str, Any]:
     from lode.app.prices import estimate, plan, plans
 
@@ -207,6 +232,8 @@ def _instant(text: str | None, where: str) -> int | None:
 def show(result: dict[str, Any]) -> str:
     """A table, or one thing line by line; warnings last."""
     warned = "".join(f"\nwarning: {text}" for text in result.get("warnings", ()))
+    if "corrected" in result:
+        return _corrected(result)
     if "lines" in result:
         return _priced(result) + warned
     if "checked" in result:
@@ -223,7 +250,7 @@ def show(result: dict[str, Any]) -> str:
         return (actions.columns(rows) if rows[1:] else "no plans. Add one: lode plans add plans/team.toml") + first
     if "subscriptions" in result:
         held = [
-            (item["subscription"], f"{item['plan']}@{item['version']}", item["since"], item["until"] or "", item["zone"])
+            (item["subscription"], _versions(item), item["since"], item["until"] or "", item["zone"])
             for item in result["subscriptions"]
         ]
         return actions.columns([("subscription", "plan", "since", "until", "zone"), *held]) if held else "no subscription"
@@ -232,6 +259,29 @@ def show(result: dict[str, Any]) -> str:
     if "plan" in result and "hash" in result:
         return _whole(result["plan"]) + f"\nhash  {result['hash']}" + warned
     return actions.lines(result)
+
+
+def _versions(item: dict[str, Any]) -> str:
+    """The plan of a contract, and what corrects its price."""
+    steps = [f"{item['plan']}@{step['by']}{' from ' * bool(step['since'])}{step['since']}" for step in item["corrections"]]
+    return ", corrected by ".join([f"{item['plan']}@{item['version']}", *steps])
+
+
+def _corrected(result: dict[str, Any]) -> str:
+    """What a correction changes, by customer and period."""
+    heading = ["customer", "period", "state", "before", "after", "difference"]
+    rows = [[row[name] for name in heading] for row in result["periods"]]
+    done = "is corrected by" if result["applied"] else "would be corrected by"
+    said = (
+        f"{result['corrected']} {done} {result['by']}: {len(rows)} periods, {result['difference']} {result['currency']} without tax"
+    )
+    table = [actions.columns([heading, *rows])] if rows else []
+    after = (
+        "Open periods are invoiced at the corrected price, billed ones have a line on the next invoice."
+        if rows
+        else "Nothing changes."
+    )
+    return "\n".join([*table, said, after])
 
 
 def _priced(result: dict[str, Any]) -> str:

@@ -65,7 +65,8 @@ def show(result: dict[str, Any]) -> str:
         lines.append(f"books to entry {books['sequence']:,} of {books['at']} ({books['hash'][:16]}){shipped}")
     if checked is not None:
         lines.append(
-            f"verified: {checked['entries']:,} entries chained and replayed, {checked['accounts']} accounts add up to 0, pages whole"
+            f"verified: {checked['entries']:,} entries chained and replayed, {checked['accounts']} accounts add up to 0, "
+            f"{checked['looked']}"
         )
     if result["live"] is not None:
         lines.append(_LIVE[result["live"]])

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lode.cli.options import add_runs, add_spec, runs_folder
+from lode.cli.options import add_runs, add_spec, check_spec, runs_folder
 from lode.cli.progress import ProgressBar
 from lode.core import packages
 from lode.core.errors import SpecError
@@ -31,6 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    check_spec(args)
     try:
         from lode.pipeline import study, tuned
     except ModuleNotFoundError as error:

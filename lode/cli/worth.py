@@ -12,7 +12,7 @@ from typing import Any
 from lode.cli import _costing
 from lode.cli._actions import ACTOR, clock_us
 from lode.cli.options import add_books, opened, runs_folder
-from lode.core.errors import BillingError
+from lode.core.errors import BillingError, reason
 
 _OUTCOMES = "outcomes"
 
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.name == _OUTCOMES:
         return _report(args)
     from lode.app.economics import readings, sealed
+    from lode.app.economics.compute import number
     from lode.app.economics.worth import Outlook, worth
 
     if args.file is not None:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if not 1 <= args.months <= 600:
         raise BillingError(f"--months: found {args.months}, wanted 1 to 600. Correct it.")
-    terms, outlook = _costing.terms_of(args), Outlook(months=args.months, discount=_costing.number(args.discount, "--discount"))
+    terms, outlook = _costing.terms_of(args), Outlook(months=args.months, discount=number(args.discount, "--discount"))
     with opened(args) as store:
         if args.close:
             body = sealed.close(store, ACTOR, runs_folder(args), args.name, args.close, terms, now_us=clock_us, outlook=outlook)
@@ -147,7 +148,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         )
                     yield place, record
     except (OSError, ValueError) as error:
-        raise BillingError(f"{path}: cannot be read ({error}). Give CSV (.csv) or JSON lines, in UTF-8.") from None
+        raise BillingError(f"{path}: cannot be read ({reason(error)}). Give CSV (.csv) or JSON lines, in UTF-8.") from None
 
 
 def _cell(key: str, value: Any) -> Any:

@@ -106,3 +106,8 @@ def listed(words: Iterable[str], limit: int = 8) -> str:
     names = list(words)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def reason(error: Exception) -> str:
+    """What the system said, without its number and the path that the message has already: "no such file or directory"."""
+    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -46,7 +46,8 @@ class Choices:
     """Everything the loop needs to know, nothing left open.
 
     patience 0: never stop early. last_epoch: where training ends though the schedule goes on, 0 for its end.
-    steps: updates in all, as asked for or as fit into the time given; 0 for all of `epochs`. judge_steps: updates of what the loop calls
+    steps: updates in all, as asked for or as fit into the time given; 0 for all of `epochs`. most_steps: as many may become of them
+    where the time given allows more or fewer than it seemed; 0 where they stay. judge_steps: updates of what the loop calls
     an epoch, at whose end it judges; 0 for a pass over the rows. judge_rows: of the stop rows so many, evenly spread, are read then; 0
     for all. final_rate: where the learning rate ends, as a share of its peak.
     accumulate: pieces of each batch. measure: which of the fields above a measurement should still replace.
@@ -78,6 +79,7 @@ class Choices:
     ema: float | None = None
     compile: bool = False
     steps: int = 0
+    most_steps: int = 0
     judge_steps: int = 0
     judge_rows: int = 0
     last_epoch: int = 0

@@ -27,7 +27,7 @@ from lode.model.contracts import Context, Fitted
 from lode.model.feed import Feed, Piece
 from lode.model.logs import Logs
 from lode.model.loop_state import LoopState
-from lode.model.measure import settle
+from lode.model.measure import Pace, settle
 from lode.model.optim import Optimizer, inner_weights
 from lode.model.parallel import Team
 from lode.model.parts import Parts
@@ -104,7 +104,7 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
         loop = _Loop(job, choices, training, context, started_s)
         loop.run()
     state = loop.state
-    done = {**asdict(choices), "measure": list(choices.measure), "steps": state.step, "accumulate": state.pieces}
+    done = {**asdict(choices), "measure": list(choices.measure), "steps": state.step, "most_steps": 0, "accumulate": state.pieces}
     done |= {} if job.meter is None else job.meter.total()
     return Fitted(state.best_epoch or state.epoch, tuple(state.history), done)
 
@@ -135,7 +135,7 @@ class _Loop:
         self.logs = Logs((training.log or ()) if self.team.is_first else (), context.log_folder)
         self.good: files.Checkpoint | None = None
         self.saved_s = time.monotonic()
-        self.started_s = self.saved_s if started_s is None else started_s
+        self.pace = Pace(context.deadline_s, choices.most_steps, self.saved_s if started_s is None else started_s)
 
     def run(self) -> None:
         """All that is left of the fit."""
@@ -165,6 +165,7 @@ class _Loop:
                 f"{self.context.folder}: found a checkpoint of another network ({error}), allowed is one of this file. "
                 "Delete it to train from the start."
             ) from error
+        self.pace.resume(self.state.spent_s, self.state.step)
 
     def train_epoch(self) -> None:
         """The rest of an epoch, a stretch of steps at a time."""
@@ -185,7 +186,9 @@ class _Loop:
                 continue
             self.look_at(losses, rows, order, start_s)
             if self.context.deadline_s is not None:
-                self.state.stopped = self.team.agrees(self.is_late)
+                self.state.stopped = self.team.agrees(self.pace.is_late)
+                self.state.spent_s = self.pace.spent_s
+                self.steps = self.state.steps = self.team.first_number(self.pace.steps(self.state.step, self.steps))
             if self.state.position < self.num_rows:
                 self.checkpoint_if_due()
 
@@ -201,16 +204,11 @@ class _Loop:
                 self.state.step += 1
                 self.state.position += counts[-1]
                 # A chunk may take long. Nothing comes after a deadline, so it may be left in its middle; a team leaves it together.
-                if self.team.is_alone and self.is_late:
+                if self.team.is_alone and self.pace.is_late:
                     return losses, counts
             if self.team.agrees(len(losses) >= _STRETCH_STEPS or time.monotonic() >= until_s):
                 break
         return losses, counts
-
-    @property
-    def is_late(self) -> bool:
-        """Whether the time that the fit has is over."""
-        return self.context.deadline_s is not None and time.monotonic() - self.started_s >= self.context.deadline_s
 
     def chunk(self, order: np.ndarray) -> Iterator[list[Any]]:
         """The next batches, each as a list of its pieces. Dropout and augmentation depend on where they are, not on what came before."""
@@ -332,6 +330,7 @@ class _Loop:
         self.parts.restore(found)
         self.best = found.part("best") or self.best
         self.state = LoopState(**found.record)
+        self.steps = self.state.steps or self.steps
 
     def checkpoint_if_due(self) -> None:
         """A file every `checkpoint_seconds`, and when time is up; where exactly has no influence on the result."""

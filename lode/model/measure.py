@@ -1,4 +1,4 @@
-"""A short measurement before a long fit: how many threads, whether to compile, how many steps fit into the time that is left.
+"""What a fit measures of itself: before it, threads, compiling and the steps that its time allows; during it, how many it allows still.
 
 What it finds is written to `choices.json` before it is used and can be pinned in the file; docs/decisions say why and when it measures.
 """
@@ -20,6 +20,9 @@ _STEPS, _ROUNDS = 5, 3
 # What the rules say stands unless it is clearly slower: a busy neighbour must not change the choice.
 _CLEARLY = 0.85
 _SPARE = 0.9
+"""Of the time given: the rest is for a last look and what comes after it."""
+_SETTLED = 0.05
+"""Share of the time given after which the fit's own pace says more than the measurement before it."""
 
 
 def settle(choices: Choices, context: Context, steps_per_epoch: int, try_steps: TrySteps) -> Choices:
@@ -37,9 +40,46 @@ def settle(choices: Choices, context: Context, steps_per_epoch: int, try_steps: 
         step_s = _median(try_steps(choices, _STEPS)[1:])
         left_s = context.deadline_s - (time.monotonic() - started_s)
         steps = max(1, math.floor(_SPARE * left_s / max(step_s, 1e-9)))
-        choices = replace(choices, steps=min(steps, choices.steps or steps_per_epoch * choices.epochs))
+        most = choices.steps or steps_per_epoch * choices.epochs
+        choices = replace(choices, steps=min(steps, most), most_steps=most)
     choices.write(context.folder)
     return choices
+
+
+class Pace:
+    """How a fit keeps to the time it has. A neighbour may come or go, and a learning rate that falls must reach its end in time.
+
+    most_steps: the fit's number of steps may become as large; 0 where it stays as it is. spent_s: of the time, by earlier tries.
+    """
+
+    def __init__(self, deadline_s: float | None, most_steps: int, started_s: float) -> None:
+        self.deadline_s = math.inf if deadline_s is None else deadline_s
+        self._most = most_steps
+        self._started_s, self._begun_s, self._begun_step = started_s, time.monotonic(), 0
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds since the fit started, those of earlier tries too."""
+        return time.monotonic() - self._started_s
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time is over."""
+        return self.spent_s >= self.deadline_s
+
+    def resume(self, spent_s: float, step: int) -> None:
+        """Go on from a step for which earlier tries took so long."""
+        self._started_s -= spent_s
+        self._begun_step = step
+
+    def steps(self, step: int, planned: int) -> int:
+        """How many the fit will have in all: `planned` until its own pace is known, then what is left of the time allows."""
+        took_s = time.monotonic() - self._begun_s
+        if not self._most or took_s < _SETTLED * self.deadline_s or step <= self._begun_step:
+            return planned
+        left_s = max(0.0, _SPARE * self.deadline_s - self.spent_s)
+        more = math.floor(left_s * (step - self._begun_step) / took_s)
+        return min(step + more, self._most)
 
 
 def _faster(rule: Choices, other: Choices, try_steps: TrySteps) -> Choices:

@@ -76,18 +76,23 @@ def check_portions_add_up(charge: Charge, seed: int) -> None:
 
 
 def check_the_reservation_suffices(charge: Charge, seed: int) -> None:
-    """`most` is at least what the usage costs, and any part of it, after anything; for period charges usage costs nothing."""
+    """`most` is at least what the usage costs, and any part of it, after what was used or (later) more; less where more is known.
+
+    For period charges usage costs nothing.
+    """
     generator = random.Random(seed)
     for _ in range(_CASES):
         before, usage = usage_of(charge, generator), usage_of(charge, generator)
         if charge.due == "period":
-            assert charge.most(usage) == 0
+            assert charge.most(before, usage) == 0
             continue
-        most = charge.most(usage)
+        known = {unit: generator.randint(0, count) for unit, count in before.items()}
+        most, exact = charge.most(known, usage), charge.most(before, usage, later=False)
+        assert exact <= charge.most(before, usage) <= most <= charge.most({}, usage), "more is known, and more is reserved"
         for part in (usage, {unit: generator.randint(0, count) for unit, count in usage.items()}):
             if "cached_tokens" in part:
                 part["cached_tokens"] = min(part["cached_tokens"], part["input_tokens"])
-            assert charge.amount(before, part) <= most, f"{part} after {before} costs more than the {most} reserved for {usage}"
+            assert charge.amount(before, part) <= exact, f"{part} after {before} costs more than the {exact} reserved for {usage}"
 
 
 def check_more_is_not_cheaper(charge: Charge, seed: int) -> None:

@@ -64,7 +64,7 @@ class Wrong(Charge):
             return Fraction(count**2)
         return Fraction(-count if self.fault == "negative" else count)
 
-    def most(self, usage: Units) -> Fraction:
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
         return Fraction(usage.get("rows", 0) - 1 if self.fault == "reservation" else 10**12 * usage.get("rows", 0))
 
     def whole(self) -> Any:

@@ -235,7 +235,7 @@ async def exchanged(port: int, hostile: Hostile) -> Bytes:
                 if hostile.ends:
                     writer.write_eof()
                 return await reader.read()
-            except ConnectionError:
+            except OSError:  # hung up on; also ENOTCONN, which is no ConnectionError
                 return b""
     finally:
         writer.close()

@@ -1,4 +1,6 @@
-"""What hostile requests are sent to: the admin API, a table model and a language model, on real sockets in threads of this process."""
+"""What hostile requests are sent to: the admin API, a table model, a language model and somebody else's models, on real sockets in
+threads of this process. Each has an OpenAPI description.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,20 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from lode.app import listening
+from lode.app import connection
 from lode.app.admin.contracts import BASE
 from lode.app.books.contracts import Store
 from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.listening import Server, listen
 from lode.app.service import ServeOptions, create_app
+from lode.app.upstream.options import UpstreamServeOptions
+from lode.pipeline.providers import Provider as Asking
+from lode.pipeline.upstream import UpstreamModel
 from lode.testing.protocol import Sample
+from lode.testing.provider import Provider
 from lode.testing.shop import Shop
+from lode.value import provider_prices
 from tests.flows.hostile import Good, Maker
 from tests.flows.toy import Toy
 from tests.unit.app.admin.world import PLAN, AdminWorld, post
@@ -34,12 +41,13 @@ _BODY_S = 1.0
 
 @dataclass
 class Target:
-    """One server. key: that lets in. goods: requests that it answers well."""
+    """One server. key: that lets in. goods: requests that it answers well. described: where its description is."""
 
     name: str
     port: int
     key: str
     goods: tuple[Good, ...]
+    described: str = "/openapi.json"
 
     @property
     def url(self) -> str:
@@ -74,10 +82,10 @@ class Targets:
 @contextmanager
 def targets(folder: Path, store: Store | None = None) -> Iterator[Targets]:
     """Servers that give up slow clients after a second, so that a test need not wait longer. store: other books of the admin API."""
-    before, listening.HEAD_S = listening.HEAD_S, _BODY_S
+    before, connection.HEAD_S = connection.HEAD_S, _BODY_S
     with ExitStack() as stack:
-        stack.callback(setattr, listening, "HEAD_S", before)
-        found = Targets(tuple(stack.enter_context(make(folder)) for make in (lambda folder: _admin(folder, store), _rows, _words)))
+        stack.callback(setattr, connection, "HEAD_S", before)
+        found = Targets(tuple(stack.enter_context(make(folder)) for make in (lambda folder: _admin(folder, store), *_MODELS)))
         for name in ("lode.app", "uvicorn.error"):
             logging.getLogger(name).addHandler(found.faults)
             stack.callback(logging.getLogger(name).removeHandler, found.faults)
@@ -111,7 +119,7 @@ def _admin(folder: Path, store: Store | None) -> Iterator[Target]:
     number = asyncio.run(_billed(world, key))
     options = AdminOptions(port=0, body_timeout_s=_BODY_S)
     with world.store, _running(world.app(body_timeout_s=_BODY_S), options) as port:
-        yield Target("admin", port, key, _admin_goods(project, made["id"], number))
+        yield Target("admin", port, key, _admin_goods(project, made["id"], number), "/admin/openapi.json")
 
 
 async def _billed(world: AdminWorld, key: str) -> str:
@@ -141,6 +149,7 @@ def _admin_goods(project: str, key: str, number: str) -> tuple[Good, ...]:
         "/plans": {"plan": {**PLAN, "name": "other"}},
         "/plans/default": {"plan": "team", "version": 1},
         "/plans/team/estimate": {"units": {"rows": 1000}, "model": "any"},
+        "/plans/team@1/correct": {"by": "team@2", "reason": "x", "since": "2027-01-01", "preview": True},
         "/coupons": {"code": "A1", "percent": "5", "until": "30d"},
         f"{_ONE}/subscriptions": {"plan": "team", "since": "1d", "trial_days": 3},
         f"{_ONE}/subscriptions/change": {"plan": "team", "when": "now"},
@@ -156,12 +165,24 @@ def _admin_goods(project: str, key: str, number: str) -> tuple[Good, ...]:
         f"{_ONE}/credit/refund": {"amount": "1.00", "reason": "x", "grant": ""},
         "/simulate": {"plan": "team", "start": "2027-01-01"},
         "/audit/verify": {"chain": True},
+        "/usage/events": {"events": [{"organisation": "acme", "request_id": "e", "at": "2027-02-20T12:00:00Z", "model": "m"}]},
+        "/margin/post": {"start": "2027-01-01", "end": "2027-02-01", "price_per_hour": "0.12 EUR"},
+        "/models/big/worth/close": {"month": "2027-01", "currency": "EUR"},
     }  # fmt: skip
     everywhere = (
         "/organisations /usage?by=customer&from=2026-11-01 /margin?by=model /audit?kind=key&limit=5 /plans/team?version=1 /books"
     )
-    there = "/members /keys /usage?by=day /audit /draft?period=2027-01 /credit /plan /subscriptions /limits"
-    gets = (*everywhere.split(), "/models/big/worth", "/invoices", bill, _ONE, *(_ONE + path for path in there.split()))
+    there = (
+        "/projects?limit=1 /members?next=x /keys /usage?by=day /audit /draft?period=2027-01 /credit /plan /subscriptions /limits"
+    )
+    files = (
+        f"{_ONE}/usage/export?format=parquet",
+        "/models/big/worth/page",
+        "/usage/export?format=focus",
+        f"{bill}/html",
+        f"{bill}/pdf",
+    )
+    gets = (*everywhere.split(), *files, "/models/big/worth", "/invoices", bill, _ONE, *(_ONE + path for path in there.split()))
     return (
         *(Good("POST", BASE + path, body) for path, body in posts.items()),
         Good("PATCH", BASE + _ONE, {"name": "Acme", "address": ["a"]}),
@@ -216,3 +237,58 @@ def _words(folder: Path) -> Iterator[Target]:
     )  # fmt: skip
     with shop.store, _running(create_language_app(model, options, shop.gate("toy")), options) as port:
         yield Target("words", port, key, goods)
+
+
+@contextmanager
+def _passed(folder: Path) -> Iterator[Target]:
+    chat = {"model": "assistant", "messages": [{"role": "user", "content": "Tell me."}], "max_tokens": 2}
+    goods = (
+        Good("POST", "/v1/chat/completions", chat), Good("POST", "/v1/chat/completions", {**chat, "stream": True}),
+        Good("POST", "/v1/completions", {"model": "assistant", "prompt": "abc", "max_tokens": 2}),
+        Good("POST", "/v1/embeddings", {"model": "assistant", "input": ["abc", "d"]}), Good("GET", "/v1/models"),
+    )  # fmt: skip
+    with _upstream(folder / "passed", False) as (port, key):
+        yield Target("passed", port, key, goods)
+
+
+@contextmanager
+def _passed_rows(folder: Path) -> Iterator[Target]:
+    path = "/v2/models/assistant"
+    inputs = [{"name": "x", "shape": [2], "datatype": "FP64", "data": [1.0, 2.0]}]
+    goods = (Good("POST", f"{path}/infer", {"inputs": inputs}), Good("GET", path), Good("GET", "/v2"))
+    with _upstream(folder / "passed_rows", True) as (port, key):
+        yield Target("passed rows", port, key, goods)
+
+
+@contextmanager
+def _upstream(folder: Path, rows: bool) -> Iterator[tuple[int, str]]:
+    """A model of a make-believe provider: port and key."""
+    from lode.app.upstream.service import create_upstream_app
+
+    shop, provider = Shop(folder), Provider().start()
+    (folder / "provider.key").write_text("sk-of-the-provider")
+    (folder / "provider.key").chmod(0o600)
+    protocol, address, name = ("open_inference", provider.rows_url, "scorer") if rows else ("openai", provider.url, "small-4")
+    asking = Asking(protocol, address, name, {"file": "provider.key"}, provider_prices.parse(_PRICES, "prices.toml"), _PRICES)
+    usual = {"timeout_s": 5.0, "retries": 1, "connections": 20, "max_tokens": 6, "max_tokens_word": "max_tokens"}
+    model = UpstreamModel((asking,), usual, name="assistant", version=3, hash="0" * 64)
+    options = UpstreamServeOptions(port=0, timeout_s=_BODY_S, max_body_bytes=262144)
+    key, app = shop.customer(), create_upstream_app(model, options, shop.gate("assistant"), (folder,))
+    try:
+        with shop.store, _running(app, options) as port:
+            yield port, key
+    finally:
+        provider.stop()
+
+
+_PRICES = """
+provider = "example"
+version = "2026-11-01"
+currency = "EUR"
+[models.small-4]
+input = "0.15"
+output = "0.60"
+[models.scorer]
+row = "0.002"
+"""
+_MODELS = (_rows, _words, _passed, _passed_rows)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from lode.app.audit import command as audit
@@ -15,7 +16,7 @@ from lode.app.backup.making import Source
 from lode.app.backup.repository import Repository
 from lode.app.books.open import open_books
 from lode.app.targets.open import open_target
-from lode.core.errors import AuditError, BackupError
+from lode.core.errors import AuditError, BackupError, LodeError
 from lode.data.storage.keys import file_key, new_key
 from tests.flows.books_server import books_server, new_database
 from tests.flows.servers import Server
@@ -61,3 +62,36 @@ def test_books_on_postgresql_come_back_in_a_database_and_in_a_file(server: Serve
     admin.close()
     with pytest.raises(AuditError, match="usage, entry 100: the row is not what its entry says"):
         audit.check(runs, there, [], None)
+
+
+def test_pages_and_indexes_of_postgresql_are_looked_at_or_it_is_said_that_they_were_not(server: Server, tmp_path: Path) -> None:
+    location = new_database(server)
+    store = open_books(location, tmp_path)
+    fill(store, 400)
+    store.close()
+    assert "pages and indexes were NOT looked at: CREATE EXTENSION amcheck" in audit.check(tmp_path, location, [], None)["compared"]
+    with psycopg.connect(location.replace("reader@", "admin@"), autocommit=True) as admin:
+        admin.execute("CREATE EXTENSION amcheck")
+        admin.execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO reader")
+        admin.execute("CHECKPOINT")
+        paths = [
+            row[0]
+            for name in ("journal_reference", "usage")
+            for row in admin.execute("SELECT pg_relation_filepath(%s::regclass)", (name,)).fetchall()
+        ]
+    assert audit.check(tmp_path, location, [], None)["compared"].endswith("indexes and tables are whole")
+    for path, place, told in ((paths[0], 8192 + 4000, "index"), (paths[1], 30, "usage")):
+        file = server.folder / "data" / path
+        content = file.read_bytes()
+        server.kill()
+        changed = bytearray(content)
+        changed[place : place + 64] = b"\xee" * 64
+        file.write_bytes(changed)
+        server.start()
+        with pytest.raises(LodeError) as found:
+            audit.check(tmp_path, location, [], None)
+        assert told in str(found.value) or "damaged" in str(found.value)
+        server.kill()
+        file.write_bytes(content)
+        server.start()
+    audit.check(tmp_path, location, [], None)

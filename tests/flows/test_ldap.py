@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import ldap3
 import pytest
 from starlette.applications import Starlette
 
 from lode.app.access.ldap import Ldap, group_key, identity_of
 from lode.app.access.options import Access, LdapOptions
 from lode.app.access.setup import set_up, tried
+from lode.app.admin.contracts import Platform
+from lode.app.admin.service import AdminOptions, create_admin_app
 from lode.app.contracts import RequestError
 from lode.core.errors import ServeError
 from tests.flows.ldap_server import READER, READER_PASSWORD, SUFFIX, LdapServer, group, person, slapd
@@ -144,6 +147,40 @@ def test_a_login_over_http(tmp_path: Path, options: LdapOptions) -> None:
     logins = [kind for kind, _ in world.acts()]
     assert logins == ["organisation.create", "user.login"] and b"correct horse" not in world.raw()
     world.store.close()
+
+
+def test_the_admin_api_is_opened_over_both_kinds_of_encryption_until_the_logout(
+    tmp_path: Path, server: LdapServer, options: LdapOptions
+) -> None:
+    world = World(tmp_path)
+    world.customer()
+
+    async def walk(address: str) -> None:
+        access = Access(ldap=replace(options, address=address), bind_password=READER_PASSWORD)
+        platform = Platform(world.store, None, tmp_path, world.pepper, world.now_us, lambda: pytest.fail("no seller is needed"))
+        transport = httpx.ASGITransport(app=create_admin_app(platform, access, AdminOptions()))
+        async with httpx.AsyncClient(transport=transport, base_url="https://lode.example") as browser:
+            done = await browser.post("/admin/login", json={"name": "jo", "password": "correct horse"})
+            kept, csrf = dict(browser.cookies), {"x-csrf-token": done.json()["csrf"]}
+            assert (await browser.get("/admin/v1/organisations/acme")).status_code == 200
+            out = await browser.post("/admin/logout", headers=csrf)
+            assert out.json() == {"logged_in": False, "provider": None}
+            browser.cookies.update(kept)
+            assert (await browser.get("/admin/v1/organisations/acme")).status_code == 401
+
+    for address in (server.secure, server.plain):
+        asyncio.run(walk(address))
+    world.store.close()
+
+
+def test_an_unknown_name_costs_the_server_what_a_wrong_password_does(options: LdapOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    ldap, bound = Ldap(options, READER_PASSWORD), []
+    bind = ldap3.Connection.bind
+    monkeypatch.setattr(ldap3.Connection, "bind", lambda self: bound.append(self.user) or bind(self))
+    for name in ("jo", "nobody", "*"):
+        assert ldap.authenticate(name, "wrong") is None
+        assert len(bound) == 2 and bound[0] == READER, name
+        bound.clear()
 
 
 async def _refused(browser: httpx.AsyncClient) -> None:

@@ -31,6 +31,7 @@ _COUNTRIES = (
     "TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW XI EL"
 )
 COUNTRIES = frozenset(_COUNTRIES.split())
+_PART = re.compile(r"(-[A-Z0-9]{1,3})?", re.ASCII)
 
 
 def quoted(value: Any) -> str:
@@ -113,11 +114,11 @@ def zone(value: Any, where: str = "zone") -> str:
 
 
 def country(value: Any, where: str = "country") -> str:
-    """Two capital letters (ISO 3166), or nothing."""
+    """Two capital letters (ISO 3166), or a part of a country (ISO 3166-2: US-CA), or nothing."""
     if value in (None, ""):
         return ""
-    if not isinstance(value, str) or value not in COUNTRIES:
-        raise BillingError(f"{where}: found {quoted(value)}, wanted two capital letters of ISO 3166. Write DE, US, JP, ...")
+    if not isinstance(value, str) or value[:2] not in COUNTRIES or not _PART.fullmatch(value[2:]):
+        raise BillingError(f"{where}: found {quoted(value)}, wanted two capital letters of ISO 3166. Write DE, JP, US-CA, ...")
     return str(value)
 
 

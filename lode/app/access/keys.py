@@ -12,8 +12,9 @@ from typing import Any
 from lode.app.access import checks, members, organisations
 from lode.app.access.credentials import hint_of, hmac_of, make_key, mark_of
 from lode.app.access.roles import ALL_SCOPES, Principal, require_equipping, scopes_of
-from lode.app.books import journal
+from lode.app.books import journal, pages
 from lode.app.books.contracts import Act, Document, Session, Store
+from lode.app.books.pages import ALL, Span
 from lode.core.errors import BillingError, ConflictError, NotFoundError
 
 KIND = "key"
@@ -122,12 +123,12 @@ def revoke(store: Store, actor: str, organisation: str, id: str, reason: str = "
     return store.transact(work)
 
 
-def list_keys(store: Store, organisation: str | None = None, *, now_us: Callable[[], int]) -> dict[str, Any]:
-    """Keys without their secrets. Errors: BillingError where there is no such organisation."""
+def list_keys(store: Store, organisation: str | None = None, span: Span = ALL, *, now_us: Callable[[], int]) -> dict[str, Any]:
+    """Keys without their secrets, by id. Errors: BillingError where there is no such organisation."""
     with store.view() as session:
         if organisation is not None:
             organisations.found(session, organisation)
-        return {"keys": [shown(item, now_us()) for item in journal.documents(session, KIND, organisation)]}
+        return {"keys": [shown(item, now_us()) for item in pages.documents(session, KIND, organisation, span)]}
 
 
 def organisation_of(store: Store, id: str) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lode.app.access import checks, members, organisations
-from lode.app.books import journal
+from lode.app.books import journal, pages
 from lode.app.books.contracts import Act, Document, Session, Store
+from lode.app.books.pages import ALL, Span
 from lode.app.contracts import Limit
 from lode.core import money
 from lode.core.errors import BillingError, NotFoundError
@@ -101,21 +102,24 @@ def set_limits(
     return store.transact(work)
 
 
-def show_limits(store: Store, organisation: str | None = None) -> dict[str, Any]:
-    """All limits, or one organisation's. Errors: BillingError where there is no such organisation."""
+def show_limits(store: Store, organisation: str | None = None, span: Span = ALL) -> dict[str, Any]:
+    """All limits, or one organisation's, by subject. Errors: BillingError where there is no such organisation."""
     with store.view() as session:
         if organisation is not None:
             organisations.found(session, organisation)
-        currencies = {item.id: item.body["currency"] for item in journal.documents(session, organisations.KIND)}
-        rows = [
+        found = pages.documents(session, KIND, organisation, span, lambda document: bool(document.body["limits"]))
+        owners = {document.organisation for document in found} - {""}
+        currencies = {owner: organisations.found(session, owner).currency for owner in owners}
+    return {
+        "limits": [
             {
                 "subject": document.id,
                 "organisation": document.organisation,
                 "limits": [text_of(limit, currencies.get(document.organisation, "")) for limit in of(document)],
             }
-            for document in journal.documents(session, KIND, organisation)
+            for document in found
         ]
-    return {"limits": [row for row in rows if row["limits"]]}
+    }
 
 
 def _inside(session: Session, subject: str, organisation: str) -> tuple[str, str]:

@@ -9,7 +9,8 @@ import asyncio
 import re
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -30,9 +31,9 @@ _NEXT = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,500}", re.ASCII)
 _HOME = "/admin"
 _CALLBACK = "/admin/callback"
 _LONGEST_BODY, _BODY_S = 4096, 10
-_FAILURES, _FAILURES_S, _MOST_NAMES = 5, 300, 10_000
-_AT_ONCE = 8
-"""Logins that talk to the other server at the same time."""
+_FAILURES, _FAILURES_S, _MOST_NAMES = 5, 300, 1000
+_AT_ONCE, _MOST_WAITING = 8, 64
+"""Logins that talk to the other server at the same time, and that do or wait for it."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -47,6 +48,7 @@ class Login:
         self._ldap = directory
         self._failures = Failures(authenticator.now_us)
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
 
     def routes(self) -> list[Route]:
         """To be mounted at the root."""
@@ -77,7 +79,7 @@ class Login:
         if written is None:
             raise RequestError(401, "login_refused", "this browser began no login, or too long ago. Begin at /admin/login.")
         pending = Pending(**written)
-        async with self._slots:
+        async with self._slot():
             identity = await self._oidc.finish(_query(request), pending)
         token = await self._opened(identity, headers, f"login/{pending.state}")
         gone = self._cookie(self._pending_cookie, "", 0)
@@ -89,7 +91,7 @@ class Login:
         if server is None or options is None:
             raise RequestError(404, "no_ldap", "there is no LDAP server. GET /admin/login leads to the identity provider.")
         name, password = await _credentials(request)
-        async with self._slots:
+        async with self._slot():
             # Counted before it is known, so that a hundred guesses at once are five too.
             self._failures.add(name)
             try:
@@ -105,12 +107,14 @@ class Login:
         return _json(200, {"logged_in": True, "csrf": sessions.csrf_of(token)}, self._session_cookie(token))
 
     async def logout(self, request: Request) -> Response:
-        """POST /admin/logout, with X-CSRF-Token."""
+        """POST /admin/logout, with X-CSRF-Token. Ours ends here and now; the provider's own where the browser goes to `provider`."""
         headers = _headers(request)
         await self._gate.signed_in("POST", headers)
         token, store = self._gate.token_in(headers), self._gate.store
-        await asyncio.to_thread(lambda: sessions.close_session(store, token, now_us=self._gate.now_us))
-        return _json(200, {"logged_in": False}, self._cookie(self._gate.cookie, "", 0))
+        issuer = await asyncio.to_thread(lambda: sessions.close_session(store, token, now_us=self._gate.now_us))
+        oidc = self._oidc
+        address = await oidc.end_address() if oidc is not None and issuer == oidc.options.issuer else ""
+        return _json(200, {"logged_in": False, "provider": address or None}, self._cookie(self._gate.cookie, "", 0))
 
     async def session(self, request: Request) -> Response:
         """GET /admin/session: who is logged in, and the word for X-CSRF-Token."""
@@ -118,6 +122,20 @@ class Login:
         who = found.principal
         body = {"actor": who.actor, "name": found.name, "email": found.email, "roles": dict(who.roles), "operator": who.operator}
         return _json(200, {**body, "csrf": found.csrf, "until": shown_time(found.until_us)})
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the logins under way. Errors: RequestError 429 where too many wait."""
+        if self._waiting >= _MOST_WAITING:
+            raise RequestError(
+                429, "queue_full", "too many logins are under way. Try again in 5 s.", headers=[(b"retry-after", b"5")]
+            )
+        self._waiting += 1
+        try:
+            async with self._slots:
+                yield
+        finally:
+            self._waiting -= 1
 
     @property
     def _pending_cookie(self) -> str:
@@ -139,7 +157,11 @@ class Login:
 
 
 class Failures:
-    """Wrong passwords by name: five in five minutes, then that name waits. Bounded: the oldest names are forgotten first."""
+    """Wrong passwords by name: five in five minutes, then that name waits.
+
+    Bounded without forgetting anybody: with a thousand names at once, names that come new wait, too. So somebody who tries many names
+    neither wins back the five guesses of one, nor gets more than five thousand in five minutes.
+    """
 
     def __init__(self, now_us: Callable[[], int]):
         self._now_us = now_us
@@ -147,21 +169,26 @@ class Failures:
 
     def add(self, name: str) -> None:
         """One more try. Errors: RequestError 429."""
-        recent = self._recent(name)
-        if len(recent) >= _FAILURES:
-            wait_s = max(1, _FAILURES_S - (self._now_us() - recent[0]) // 1_000_000)
+        recent, key = self._recent(name), _same(name)
+        oldest = next(iter(self._times), key)
+        if oldest != key and not self._recent(oldest):
+            del self._times[oldest]
+        is_full = key not in self._times and len(self._times) >= _MOST_NAMES
+        if is_full or len(recent) >= _FAILURES:
+            since = self._times[oldest][-1] if is_full else recent[0]
+            wait_s = max(1, _FAILURES_S - (self._now_us() - since) // 1_000_000)
             headers = ((b"retry-after", b"%d" % wait_s),)
             raise RequestError(429, "too_many_logins", f"too many wrong passwords. Try again in {wait_s} s.", headers=headers)
-
-        key = _same(name)
         self._times[key] = [*recent, self._now_us()]
         self._times.move_to_end(key)
-        if len(self._times) > _MOST_NAMES:
-            self._times.popitem(last=False)
 
     def forgive(self, name: str) -> None:
         """The last try was none, or the right one."""
-        self._times[_same(name)] = self._recent(name)[:-1]
+        left = self._recent(name)[:-1]
+        if left:
+            self._times[_same(name)] = left
+        else:
+            self._times.pop(_same(name), None)
 
     def _recent(self, name: str) -> list[int]:
         since = self._now_us() - _FAILURES_S * 1_000_000

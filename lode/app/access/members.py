@@ -8,8 +8,9 @@ from typing import Any
 
 from lode.app.access import checks, organisations
 from lode.app.access.roles import PLATFORM, TENANT, Principal, require_equipping, require_granting, scopes_of
-from lode.app.books import journal
+from lode.app.books import journal, pages
 from lode.app.books.contracts import Act, Document, Session, Store
+from lode.app.books.pages import ALL, Span
 from lode.core.errors import BillingError, ConflictError, NotFoundError
 
 PROJECT, ACCOUNT, USER = "project", "account", "user"
@@ -21,7 +22,7 @@ LOGIN: Mapping[str, dict[str, str]] = {
 }
 """What is done to a person's login. Each of them also ends all sessions that are open: whoever holds a stolen one is out."""
 _MOST = 10_000
-"""Projects, and service accounts, of one organisation."""
+"""Projects, service accounts, and people, of one organisation."""
 
 
 def add_project(store: Store, actor: str, organisation: str, name: str, *, now_us: Callable[[], int]) -> dict[str, Any]:
@@ -71,8 +72,9 @@ def set_user(
     if len(given) != 1:
         raise BillingError(f"user: found {len(given)} of role, operator and login, allowed: one. Say what to change.")
     word, value = given[0], fields[given[0]]
-    table = {"role": ("", *TENANT), "operator": ("", *PLATFORM), "login": LOGIN}[word]
-    checks.one_of(value, table, word)
+    table = {"role": TENANT, "operator": PLATFORM, "login": LOGIN}[word]
+    if value != "" or word == "login":
+        checks.one_of(value, table, word)
     name = checks.optional_name(fields.get("name"), "name")
 
     def work(session: Session) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def set_user(
             organisation = organisations.open_one(session, fields.get("organisation")).slug
             if principal is not None:
                 require_granting(principal, organisation, value, body["roles"].get(organisation, ""))
+            _check_membership(session, user, organisation, value)
             _keep_an_owner(session, user, organisation, value)
             others = {key: role for key, role in body["roles"].items() if key != organisation}
             body["roles"] = {**others, organisation: value} if value else others
@@ -131,24 +134,40 @@ def shown(document: Document) -> dict[str, Any]:
 
 def inside(store: Store, organisation: str) -> dict[str, Any]:
     """Projects, service accounts and people of an organisation. Errors: BillingError where there is none."""
+    return {**projects(store, organisation), **accounts(store, organisation), **people(store, organisation)}
+
+
+def projects(store: Store, organisation: str, span: Span = ALL) -> dict[str, Any]:
+    """Its projects, by id."""
+    return {"projects": _listed(store, PROJECT, organisation, span)}
+
+
+def accounts(store: Store, organisation: str, span: Span = ALL) -> dict[str, Any]:
+    """Its service accounts, by id."""
+    return {"accounts": _listed(store, ACCOUNT, organisation, span)}
+
+
+def people(store: Store, organisation: str, span: Span = ALL) -> dict[str, Any]:
+    """Who has a role in it, by id. Only that role: what somebody is elsewhere is nobody's business here."""
     with store.view() as session:
         slug = organisations.found(session, organisation).slug
-        people = [item for item in journal.documents(session, USER) if slug in item.body["roles"]]
-        return {
-            "projects": [shown(item) for item in journal.documents(session, PROJECT, slug)],
-            "accounts": [shown(item) for item in journal.documents(session, ACCOUNT, slug)],
-            # Only the role in this organisation: what somebody is elsewhere is nobody's business here.
-            "users": [
-                {"id": item.id, "email": item.body["email"], "name": item.body["name"], "role": item.body["roles"][slug]}
-                for item in people
-            ],
-        }
+        found = pages.documents(session, USER, span=span, keep=lambda item: slug in item.body["roles"])
+    users = [
+        {"id": item.id, "email": item.body["email"], "name": item.body["name"], "role": item.body["roles"][slug]} for item in found
+    ]
+    return {"users": users}
 
 
-def operators(store: Store) -> dict[str, Any]:
-    """People with a role on the platform."""
+def operators(store: Store, span: Span = ALL) -> dict[str, Any]:
+    """People with a role on the platform, by id."""
     with store.view() as session:
-        return {"users": [shown(item) for item in journal.documents(session, USER) if item.body["operator"]]}
+        found = pages.documents(session, USER, span=span, keep=lambda item: bool(item.body["operator"]))
+    return {"users": [shown(item) for item in found]}
+
+
+def _listed(store: Store, kind: str, organisation: str, span: Span) -> list[dict[str, Any]]:
+    with store.view() as session:
+        return [shown(item) for item in pages.documents(session, kind, organisations.found(session, organisation).slug, span)]
 
 
 def owned(session: Session, kind: str, organisation: str, id: Any) -> Document:
@@ -215,6 +234,16 @@ def _new_user(email: str, now_us: int) -> dict[str, Any]:
     return {
         "name": "", "email": email, "issuer": "", "subject": "", "roles": {}, "operator": "", "status": "active", "created_us": now_us,
     }  # fmt: skip
+
+
+def _check_membership(session: Session, user: Document, organisation: str, role: str) -> None:
+    """Nobody is written down for having no role, and an organisation has no more people than it can have of anything else."""
+    if user.body["roles"].get(organisation):
+        return
+    if not role:
+        raise NotFoundError(f"user: {checks.quoted(user.body['email'])} has no role in {organisation}. See `lode customers show`.")
+    if sum(organisation in item.body["roles"] for item in journal.documents(session, USER)) >= _MOST:
+        raise BillingError(f"user: {organisation} has {_MOST} people already, which is the most allowed. Take a role away first.")
 
 
 def _keep_an_owner(session: Session, user: Document, organisation: str, role: str) -> None:

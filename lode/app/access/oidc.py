@@ -1,7 +1,7 @@
 """Login with OpenID Connect: authorization code with PKCE (S256), state, nonce, pinned algorithms. No web server in it.
 
 What is asked and how tokens are made sure of is Authlib's and joserfc's; here stands what must come together. Specifications:
-OpenID Connect Core 1.0 (3.1.2, 3.1.3.7), RFC 7636, RFC 9207, RFC 8725.
+OpenID Connect Core 1.0 (3.1.2, 3.1.3.7), RP-Initiated Logout 1.0, RFC 7636, RFC 9207, RFC 8725.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
+from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
@@ -67,6 +68,7 @@ class _Provider:
     authorize: str
     token: str
     keys: str
+    end: str
     names_itself: bool
 
 
@@ -141,6 +143,16 @@ class Oidc:
         except JoseError as error:
             raise _refused(f"the identity provider's token is not accepted: {_why(error)}.") from None
         return self._identity(claims)
+
+    async def end_address(self) -> str:
+        """Where a browser ends its session at the provider, too; "" where the provider has no such place, or is away.
+
+        It is told the client only: the token that would name the person is not kept, so it may ask whether to log out.
+        """
+        with contextlib.suppress(RequestError):
+            provider = await self._metadata()
+            return add_params_to_uri(provider.end, [("client_id", self.options.client_id)]) if provider.end else ""
+        return ""
 
     async def machine(self, token: str) -> Identity:
         """Who sends a token of the provider as Bearer: for `oidc.audience`, which no token of a login has."""
@@ -240,7 +252,9 @@ class Oidc:
             raise _away("its keys cannot be read")
         # Symmetric keys have no business in a public list: with them, a public key could pass for a shared secret.
         usable = [
-            key for key in listed[:_MOST_KEYS] if isinstance(key, dict) and key.get("kty") in ("RSA", "EC") and "d" not in key
+            key
+            for key in listed[:_MOST_KEYS]
+            if isinstance(key, dict) and key.get("kty") in ("RSA", "EC") and "d" not in key and key.get("use", "sig") == "sig"
         ]
         keys = []
         for key in usable:
@@ -271,7 +285,9 @@ class Oidc:
         )
         if not (is_safe_address(authorize) and is_safe_address(token) and is_safe_address(keys)):
             raise _away("its description names an address that is not safe")
-        return _Provider(authorize, token, keys, found.get("authorization_response_iss_parameter_supported") is True)
+        end = text_claim(found, "end_session_endpoint", 2048)
+        end = end if is_safe_address(end) else ""
+        return _Provider(authorize, token, keys, end, found.get("authorization_response_iss_parameter_supported") is True)
 
     async def _fetch(
         self, method: str, address: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None

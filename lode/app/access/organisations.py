@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lode.app.access import checks
-from lode.app.books import journal
+from lode.app.books import journal, pages
 from lode.app.books.contracts import Act, Document, Session, Store
+from lode.app.books.pages import ALL, Span
 from lode.core import money
 from lode.core.errors import BillingError, ConflictError, NotFoundError, near_miss
 
@@ -144,10 +145,10 @@ def show(store: Store, slug: str) -> dict[str, Any]:
         return found(session, slug).shown()
 
 
-def listed(store: Store) -> dict[str, Any]:
-    """All organisations by slug."""
+def listed(store: Store, span: Span = ALL) -> dict[str, Any]:
+    """Organisations by slug."""
     with store.view() as session:
-        return {"organisations": [Organisation.of(item).shown() for item in journal.documents(session, KIND)]}
+        return {"organisations": [Organisation.of(item).shown() for item in pages.documents(session, KIND, span=span)]}
 
 
 def _set_status(store: Store, actor: str, slug: str, status: str, reason: str, now_us: Callable[[], int]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ _PEOPLE = "member.change organisation.change audit.read"
 # What only the operator of the platform does.
 _PLATFORM_READ = "organisation.list operator.read margin.read worth.read price.read audit.verify model.read books.check"
 _PLATFORM_MONEY = (
-    "organisation.terms plan.create plan.change subscription.change invoice.issue invoice.change credit.change tax.change price.change "
-    "outcome.write usage.export"
+    "organisation.terms plan.create plan.change plan.correct subscription.change invoice.issue invoice.change credit.change tax.change "
+    "price.change outcome.write usage.export usage.import worth.close cost.post"
 )
 _PLATFORM_RUN = (
     "organisation.create organisation.suspend organisation.close organisation.limit operator.change backup.run audit.checkpoint "

@@ -70,15 +70,17 @@ def open_session(
     return token
 
 
-def close_session(store: Store, token: str, *, now_us: Callable[[], int]) -> None:
-    """End it, in every process at once. One that is unknown or ended is no error."""
+def close_session(store: Store, token: str, *, now_us: Callable[[], int]) -> str:
+    """End it, in every process at once; who vouched for the person. "" for one that is unknown or ended, which is no error."""
 
-    def work(session: Session) -> None:
+    def work(session: Session) -> str:
         ended = _ended(session, token)
-        if ended:
-            journal.append(session, [Act("user.logout", f"user:{ended[0].body['user']}", documents=ended)], now_us())
+        if not ended:
+            return ""
+        journal.append(session, [Act("user.logout", f"user:{ended[0].body['user']}", documents=ended)], now_us())
+        return str(ended[0].body["issuer"])
 
-    store.transact(work)
+    return store.transact(work)
 
 
 def signed_in(session: Session, token: str, now_us: int) -> SignedIn:

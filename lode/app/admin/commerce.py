@@ -10,9 +10,9 @@ from msgspec import UNSET, UnsetType
 from lode.app.access import checks
 from lode.app.admin.contracts import Body, Call, Operation, given
 from lode.app.books import journal
-from lode.app.invoices import closing, notes, overview, payments, replacing, wallet
+from lode.app.invoices import closing, notes, overview, payments, replacing, rerating, wallet
 from lode.app.invoices.documents import CREDIT_NOTE, INVOICE
-from lode.app.prices import coupons, estimate, plans, subscriptions
+from lode.app.prices import corrections, coupons, estimate, plans, subscriptions
 from lode.core.errors import NotFoundError
 
 
@@ -27,6 +27,18 @@ class PlanNamed(Body):
 
     plan: str
     version: int | None = None
+
+
+class NewCorrection(Body):
+    """by: the later version that says what it should be, such as team@2. since: periods that begin then or later; all where left out.
+
+    preview: only say what would change.
+    """
+
+    by: str
+    reason: str
+    since: str = ""
+    preview: bool = False
 
 
 class Units(Body):
@@ -136,7 +148,7 @@ class Refund(Body):
 
 
 def _plans(call: Call) -> dict[str, Any]:
-    return plans.listed(call.platform.store)
+    return call.page.of(plans.listed(call.platform.store), "plans", lambda row: (row["plan"], row["version"]))
 
 
 def _plan(call: Call) -> dict[str, Any]:
@@ -151,6 +163,14 @@ def _default_plan(call: Call) -> dict[str, Any]:
     return plans.set_default(call.platform.store, call.actor, call.body.plan, call.body.version, now_us=call.platform.now_us)
 
 
+def _correct(call: Call) -> dict[str, Any]:
+    body, platform = call.body, call.platform
+    asked = (call.path["plan"], body.by, body.since, body.reason)
+    if body.preview:
+        return rerating.preview(platform.store, *asked, now_us=platform.now_us)
+    return rerating.correct(platform.store, call.actor, *asked, now_us=platform.now_us)
+
+
 def _estimate(call: Call) -> dict[str, Any]:
     body = call.body
     with call.platform.store.view() as session:
@@ -159,7 +179,7 @@ def _estimate(call: Call) -> dict[str, Any]:
 
 
 def _coupons(call: Call) -> dict[str, Any]:
-    return coupons.listed(call.platform.store)
+    return call.page.of(coupons.listed(call.platform.store, call.page.span), "coupons", lambda row: (row["coupon"],))
 
 
 def _add_coupon(call: Call) -> dict[str, Any]:
@@ -171,15 +191,17 @@ def _add_coupon(call: Call) -> dict[str, Any]:
 
 
 def _subscriptions(call: Call) -> dict[str, Any]:
-    return subscriptions.listed(call.platform.store, call.organisation)
+    found = subscriptions.listed(call.platform.store, call.organisation)
+    return call.page.of(found, "subscriptions", lambda row: (row["since"], row["subscription"]))
 
 
 def _held_plan(call: Call) -> dict[str, Any]:
     with call.platform.store.view() as session:
-        held = subscriptions.subscription_at(session, call.organisation, call.platform.now_us())
+        now = call.platform.now_us()
+        held = subscriptions.subscription_at(session, call.organisation, now)
         if held is None:
             raise NotFoundError(f"{call.organisation}: found no subscription that holds now.")
-        return plans.shown(plans.found(session, held.plan, held.version))
+        return plans.shown(corrections.plan_of(session, held, held.period(now).start_us))
 
 
 def _subscribe(call: Call) -> dict[str, Any]:
@@ -208,12 +230,12 @@ def _cancel(call: Call) -> dict[str, Any]:
 def _draft(call: Call) -> dict[str, Any]:
     platform = call.platform
     period = call.query.get("period", "")
-    return closing.draft(platform.store, call.organisation, platform.seller(), now_us=platform.now_us, period=period)
+    return closing.draft(platform.store, call.organisation, call.seller(), now_us=platform.now_us, period=period)
 
 
 def _bill(call: Call) -> dict[str, Any]:
     platform = call.platform
-    seller = platform.seller()
+    seller = call.seller()
     expired = wallet.expire(platform.store, call.actor, now_us=platform.now_us)
     found = closing.bill(
         platform.store, call.actor, call.organisation, seller, now_us=platform.now_us, **msgspec.structs.asdict(call.body)
@@ -223,7 +245,7 @@ def _bill(call: Call) -> dict[str, Any]:
 
 def _bill_all(call: Call) -> dict[str, Any]:
     platform, body = call.platform, call.body
-    seller = platform.seller()
+    seller = call.seller()
     expired = wallet.expire(platform.store, call.actor, now_us=platform.now_us)
     found = closing.bill_all(
         platform.store, call.actor, seller, now_us=platform.now_us, grace_days=body.grace_days, interim=body.interim
@@ -232,14 +254,18 @@ def _bill_all(call: Call) -> dict[str, Any]:
 
 
 def _all_invoices(call: Call) -> dict[str, Any]:
-    return overview.listed(call.platform.store)
+    return call.page.of(overview.listed(call.platform.store, "", call.page.span), "invoices", _by_number)
 
 
 def _invoices(call: Call) -> dict[str, Any]:
-    return overview.listed(call.platform.store, call.organisation)
+    return call.page.of(overview.listed(call.platform.store, call.organisation, call.page.span), "invoices", _by_number)
 
 
-def _number(call: Call, *kinds: str) -> str:
+def _by_number(row: dict[str, Any]) -> tuple[str]:
+    return (row["number"],)
+
+
+def own_number(call: Call, *kinds: str) -> str:
     """The number of the path, if it is this organisation's. Errors: NotFoundError, also where it is another's: the same words."""
     number = call.path["invoice"]
     with call.platform.store.view() as session:
@@ -250,29 +276,29 @@ def _number(call: Call, *kinds: str) -> str:
 
 
 def _invoice(call: Call) -> dict[str, Any]:
-    return overview.show(call.platform.store, _number(call, INVOICE, CREDIT_NOTE))
+    return overview.show(call.platform.store, own_number(call, INVOICE, CREDIT_NOTE))
 
 
 def _note(call: Call) -> dict[str, Any]:
-    body, platform, number = call.body, call.platform, _number(call, INVOICE)
+    body, platform, number = call.body, call.platform, own_number(call, INVOICE)
     return notes.note(
-        platform.store, call.actor, platform.seller(), number, body.line, body.amount, body.reason, now_us=platform.now_us, to=body.to,
+        platform.store, call.actor, call.seller(), number, body.line, body.amount, body.reason, now_us=platform.now_us, to=body.to,
         reference=body.reference,
     )  # fmt: skip
 
 
 def _void(call: Call) -> dict[str, Any]:
-    body, platform, number = call.body, call.platform, _number(call, INVOICE)
-    return notes.void(platform.store, call.actor, platform.seller(), number, body.reason, now_us=platform.now_us, to=body.to)
+    body, platform, number = call.body, call.platform, own_number(call, INVOICE)
+    return notes.void(platform.store, call.actor, call.seller(), number, body.reason, now_us=platform.now_us, to=body.to)
 
 
 def _replace(call: Call) -> dict[str, Any]:
-    platform, number = call.platform, _number(call, INVOICE)
-    return replacing.replace(platform.store, call.actor, platform.seller(), number, now_us=platform.now_us)
+    platform, number = call.platform, own_number(call, INVOICE)
+    return replacing.replace(platform.store, call.actor, call.seller(), number, now_us=platform.now_us)
 
 
 def _pay(call: Call) -> dict[str, Any]:
-    body, platform, number = call.body, call.platform, _number(call, INVOICE)
+    body, platform, number = call.body, call.platform, own_number(call, INVOICE)
     return payments.pay(
         platform.store,
         call.actor,
@@ -285,7 +311,12 @@ def _pay(call: Call) -> dict[str, Any]:
 
 
 def _credit(call: Call) -> dict[str, Any]:
-    return wallet.listed(call.platform.store, call.organisation)
+    return call.page.of(wallet.listed(call.platform.store, call.organisation), "grants", _order_of_use)
+
+
+def _order_of_use(row: dict[str, Any]) -> tuple[int | str, ...]:
+    expires_us = row["expires_us"]
+    return row["priority"], 2**63 - 1 if expires_us is None else expires_us, row["created_us"], row["grant"]
 
 
 def _put_in(call: Call, is_given: bool) -> dict[str, Any]:
@@ -322,29 +353,31 @@ _VERSION = {"version": "The newest where it is left out"}
 _PERIOD = {"period": "Its start: 2026-11 or 2026-11-15"}
 
 OPERATIONS = (
-    Operation("GET", "/plans", "plan.read", "Every version of every plan", _plans, _PRICES),
+    Operation("GET", "/plans", "plan.read", "Every version of every plan", _plans, _PRICES, items="plans"),
     Operation("POST", "/plans", "plan.create", "Register a version, which never changes again", _add_plan, _PRICES, NewPlan, status=201),
     Operation("GET", "/plans/{plan}", "plan.read", "One version, whole", _plan, _PRICES, query=_VERSION),
     Operation("POST", "/plans/default", "plan.change", "The plan that new customers begin with", _default_plan, _PRICES, PlanNamed),
     Operation("POST", "/plans/{plan}/estimate", "price.read", "What some usage would cost in one period", _estimate, _PRICES, Units),
-    Operation("GET", "/coupons", "price.read", "All coupons", _coupons, _PRICES),
+    Operation("POST", "/plans/{plan}/correct", "plan.correct", "A price was wrong: rate what was used anew", _correct, _PRICES,
+              NewCorrection, slow=True),
+    Operation("GET", "/coupons", "price.read", "All coupons", _coupons, _PRICES, items="coupons"),
     Operation("POST", "/coupons", "price.change", "A new coupon", _add_coupon, _PRICES, NewCoupon, status=201),
     Operation("GET", f"{_ONE}/plan", "plan.read", "The plan that holds now, whole", _held_plan, _PRICES),
-    Operation("GET", f"{_ONE}/subscriptions", "subscription.read", "What it has and had", _subscriptions, _PRICES),
+    Operation("GET", f"{_ONE}/subscriptions", "subscription.read", "What it has and had", _subscriptions, _PRICES, items="subscriptions"),
     Operation("POST", f"{_ONE}/subscriptions", "subscription.change", "Give it a plan", _subscribe, _PRICES, NewSubscription, status=201),
     Operation("POST", f"{_ONE}/subscriptions/change", "subscription.change", "Another plan or version", _change_plan, _PRICES, PlanChange),
     Operation("POST", f"{_ONE}/subscriptions/cancel", "subscription.change", "End it", _cancel, _PRICES, Cancelling),
-    Operation("GET", "/invoices", "invoice.read", "Every invoice, and what is open of each", _all_invoices, _BILLS),
+    Operation("GET", "/invoices", "invoice.read", "Every invoice, and what is open of each", _all_invoices, _BILLS, items="invoices"),
     Operation("POST", "/bill", "invoice.issue", "Issue what is due of every customer", _bill_all, _BILLS, BillingAll),
     Operation("GET", f"{_ONE}/draft", "invoice.read", "The next one if its period ended now", _draft, _BILLS, query=_PERIOD),
     Operation("POST", f"{_ONE}/bill", "invoice.issue", "Issue what is due, oldest period first", _bill, _BILLS, Billing),
-    Operation("GET", f"{_ONE}/invoices", "invoice.read", "Its invoices, and what is open of each", _invoices, _BILLS),
+    Operation("GET", f"{_ONE}/invoices", "invoice.read", "Its invoices, and what is open of each", _invoices, _BILLS, items="invoices"),
     Operation("GET", f"{_ONE}/invoices/{{invoice}}", "invoice.read", "An invoice or a credit note, whole", _invoice, _BILLS),
     Operation("POST", f"{_ONE}/invoices/{{invoice}}/notes", "invoice.change", "Credit part of a line", _note, _BILLS, NewNote, status=201),
     Operation("POST", f"{_ONE}/invoices/{{invoice}}/void", "invoice.change", "Credit all of it", _void, _BILLS, Voiding, status=201),
     Operation("POST", f"{_ONE}/invoices/{{invoice}}/replace", "invoice.issue", "Write a voided one anew", _replace, _BILLS, status=201),
     Operation("POST", f"{_ONE}/invoices/{{invoice}}/payments", "invoice.change", "Book a payment", _pay, _BILLS, Payment, status=201),
-    Operation("GET", f"{_ONE}/credit", "credit.read", "What is left of prepaid credit", _credit, _CREDIT),
+    Operation("GET", f"{_ONE}/credit", "credit.read", "What is left of prepaid credit", _credit, _CREDIT, items="grants"),
     Operation("POST", f"{_ONE}/credit", "credit.change", "Prepaid credit that was paid for", _top_up, _CREDIT, TopUp, status=201),
     Operation("POST", f"{_ONE}/credit/goodwill", "credit.change", "Credit that is given away", _goodwill, _CREDIT, TopUp, status=201),
     Operation("POST", f"{_ONE}/credit/refund", "credit.change", "Pay unused credit back", _refund, _CREDIT, Refund, status=201),

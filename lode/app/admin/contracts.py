@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import msgspec
 
 from lode.app.access.roles import Principal
+from lode.app.admin.pages import QUERY, Page, number
 from lode.app.books.contracts import Store
+from lode.app.contracts import RequestError
 from lode.core.errors import BillingError
 
 if TYPE_CHECKING:
@@ -44,13 +46,17 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to an operation, its caller already allowed. path: parts of the address. query: only those declared."""
+    """One request to an operation, its caller already allowed. path: parts of the address. query: only those declared.
+
+    page: what a list may answer with.
+    """
 
     platform: Platform
     principal: Principal
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Any
+    page: Page
 
     @property
     def organisation(self) -> str:
@@ -62,34 +68,59 @@ class Call:
         """For the journal."""
         return self.principal.actor
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """A whole number of the query. Errors: BillingError."""
-        written = self.query.get(name, str(default))
-        if not (written.isascii() and written.isdigit() and len(written) <= 9 and 1 <= int(written) <= most):
-            raise BillingError(f'{name}: found "{written[:20]}", allowed: 1 to {most}. Write a whole number.')
-        return int(written)
+    def seller(self) -> Seller:
+        """Who sells. Errors: BillingError; RequestError 503 for customers, who need not know where our files lie."""
+        try:
+            return self.platform.seller()
+        except BillingError:
+            if self.principal.operator:
+                raise
+            text = "who sells is not written down yet. Ask the operator of this service."
+            raise RequestError(503, "no_seller", text, headers=[(b"retry-after", b"600")]) from None
 
     def optional_number(self, name: str) -> int | None:
-        """The same where it was given."""
-        return self.number(name, 1, 10**9 - 1) if name in self.query else None
+        """A whole number of the query, where it was given. Errors: BillingError."""
+        return number(self.query, name, 1, 10**9 - 1) if name in self.query else None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An answer that is no JSON. content: all of it, or an open file, which is sent as it is read and then closed.
+
+    name: under which a browser saves it; "" to show it, where no script of it runs.
+    """
+
+    media_type: str
+    content: bytes | BinaryIO
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """path: below BASE, parts in braces. action: of roles.ACTIONS. query: name -> what it means. tag: its chapter in the description.
 
-    status: of a good answer. Errors of `run`: BillingError and its kinds, RequestError.
+    status: of a good answer. items: of a list, the key of its answer under which they stand; it is given in pages.
+    files: media types of the answer, where it is no JSON. slow: whether it takes so long that others
+    must not wait for it. Errors of `run`: BillingError and its kinds, RequestError.
     """
 
     method: Method
     path: str
     action: str
     summary: str
-    run: Callable[[Call], dict[str, Any]]
+    run: Callable[[Call], dict[str, Any] | File]
     tag: str
     body: type[Body] | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
+    items: str = ""
+    files: tuple[str, ...] = ()
+    slow: bool = False
+
+    @property
+    def queries(self) -> Mapping[str, str]:
+        """All words of its query."""
+        return {**self.query, **QUERY} if self.items else self.query
 
     @property
     def name(self) -> str:

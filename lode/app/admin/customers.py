@@ -109,7 +109,9 @@ def _add(call: Call) -> dict[str, Any]:
 
 
 def _list(call: Call) -> dict[str, Any]:
-    return organisations.listed(call.platform.store)
+    return call.page.of(
+        organisations.listed(call.platform.store, call.page.span), "organisations", lambda row: (row["organisation"],)
+    )
 
 
 def _show(call: Call) -> dict[str, Any]:
@@ -134,8 +136,20 @@ def _close(call: Call) -> dict[str, Any]:
     return organisations.close(call.platform.store, call.actor, call.organisation, reason, now_us=call.platform.now_us)
 
 
-def _inside(call: Call) -> dict[str, Any]:
-    return members.inside(call.platform.store, call.organisation)
+def _id(row: dict[str, Any]) -> tuple[str]:
+    return (row["id"],)
+
+
+def _people(call: Call) -> dict[str, Any]:
+    return call.page.of(members.people(call.platform.store, call.organisation, call.page.span), "users", _id)
+
+
+def _projects(call: Call) -> dict[str, Any]:
+    return call.page.of(members.projects(call.platform.store, call.organisation, call.page.span), "projects", _id)
+
+
+def _accounts(call: Call) -> dict[str, Any]:
+    return call.page.of(members.accounts(call.platform.store, call.organisation, call.page.span), "accounts", _id)
 
 
 def _add_project(call: Call) -> dict[str, Any]:
@@ -170,7 +184,7 @@ def _set_member(call: Call) -> dict[str, Any]:
 
 
 def _operators(call: Call) -> dict[str, Any]:
-    return members.operators(call.platform.store)
+    return call.page.of(members.operators(call.platform.store, call.page.span), "users", _id)
 
 
 def _set_operator(call: Call) -> dict[str, Any]:
@@ -186,7 +200,8 @@ def _new_key(call: Call) -> dict[str, Any]:
 
 
 def _keys(call: Call) -> dict[str, Any]:
-    return keys.list_keys(call.platform.store, call.organisation, now_us=call.platform.now_us)
+    platform = call.platform
+    return call.page.of(keys.list_keys(platform.store, call.organisation, call.page.span, now_us=platform.now_us), "keys", _id)
 
 
 def _rotate(call: Call) -> dict[str, Any]:
@@ -203,7 +218,11 @@ def _revoke(call: Call) -> dict[str, Any]:
 
 
 def _limits(call: Call) -> dict[str, Any]:
-    return limits.show_limits(call.platform.store, call.organisation)
+    return call.page.of(limits.show_limits(call.platform.store, call.organisation, call.page.span), "limits", _subject)
+
+
+def _subject(row: dict[str, Any]) -> tuple[str]:
+    return (row["subject"],)
 
 
 def _set_limits(call: Call) -> dict[str, Any]:
@@ -214,7 +233,7 @@ def _set_limits(call: Call) -> dict[str, Any]:
 
 
 def _all_limits(call: Call) -> dict[str, Any]:
-    return limits.show_limits(call.platform.store)
+    return call.page.of(limits.show_limits(call.platform.store, None, call.page.span), "limits", _subject)
 
 
 def _set_any_limits(call: Call) -> dict[str, Any]:
@@ -225,7 +244,7 @@ _ONE = "/organisations/{organisation}"
 _PEOPLE, _KEYS = "People and projects", "Keys and limits"
 
 OPERATIONS = (
-    Operation("GET", "/organisations", "organisation.list", "All customers", _list, "Customers"),
+    Operation("GET", "/organisations", "organisation.list", "All customers", _list, "Customers", items="organisations"),
     Operation("POST", "/organisations", "organisation.create", "A new customer", _add, "Customers", NewOrganisation, status=201),
     Operation("GET", _ONE, "organisation.read", "One customer", _show, "Customers"),
     Operation("PATCH", _ONE, "organisation.change", "Change name and address", _change, "Customers", Contact),
@@ -233,20 +252,22 @@ OPERATIONS = (
     Operation("POST", f"{_ONE}/suspend", "organisation.suspend", "Refuse its calls from now on", _suspend, "Customers", Reason),
     Operation("POST", f"{_ONE}/resume", "organisation.suspend", "Let it call again", _resume, "Customers"),
     Operation("POST", f"{_ONE}/close", "organisation.close", "End it for good", _close, "Customers", Reason),
-    Operation("GET", f"{_ONE}/members", "member.read", "Projects, service accounts and people", _inside, _PEOPLE),
+    Operation("GET", f"{_ONE}/members", "member.read", "People with a role in it", _people, _PEOPLE, items="users"),
     Operation("POST", f"{_ONE}/members", "member.change", "Give somebody a role, or take it away", _set_member, _PEOPLE, Member),
+    Operation("GET", f"{_ONE}/projects", "project.read", "Its projects", _projects, _PEOPLE, items="projects"),
     Operation("POST", f"{_ONE}/projects", "project.create", "A new project", _add_project, _PEOPLE, Named, status=201),
     Operation("DELETE", f"{_ONE}/projects/{{project}}", "project.change", "Close a project", _close_project, _PEOPLE),
+    Operation("GET", f"{_ONE}/accounts", "account.read", "Its service accounts", _accounts, _PEOPLE, items="accounts"),
     Operation("POST", f"{_ONE}/accounts", "account.create", "A new service account", _add_account, _PEOPLE, NewAccount, status=201),
     Operation("DELETE", f"{_ONE}/accounts/{{account}}", "account.change", "Close a service account", _close_account, _PEOPLE),
-    Operation("GET", f"{_ONE}/keys", "key.read", "Keys, without what is secret", _keys, _KEYS),
+    Operation("GET", f"{_ONE}/keys", "key.read", "Keys, without what is secret", _keys, _KEYS, items="keys"),
     Operation("POST", f"{_ONE}/keys", "key.create", "A new key, shown only now", _new_key, _KEYS, NewKey, status=201),
     Operation("POST", f"{_ONE}/keys/{{key}}/rotate", "key.rotate", "A new secret; the old one works on", _rotate, _KEYS, Rotation),
     Operation("POST", f"{_ONE}/keys/{{key}}/revoke", "key.revoke", "Refuse a key within five seconds, everywhere", _revoke, _KEYS, Reason),
-    Operation("GET", f"{_ONE}/limits", "limit.read", "Rate limits, quotas and budgets", _limits, _KEYS),
+    Operation("GET", f"{_ONE}/limits", "limit.read", "Rate limits, quotas and budgets", _limits, _KEYS, items="limits"),
     Operation("POST", f"{_ONE}/limits", "limit.change", "Set all limits of a key or a project", _set_limits, _KEYS, Limits),
-    Operation("GET", "/limits", "limit.read", "All limits, also of models", _all_limits, _KEYS),
+    Operation("GET", "/limits", "limit.read", "All limits, also of models", _all_limits, _KEYS, items="limits"),
     Operation("POST", "/limits", "organisation.limit", "Set all limits of any subject", _set_any_limits, _KEYS, Limits),
-    Operation("GET", "/operators", "operator.read", "People with a role on the platform", _operators, _PEOPLE),
+    Operation("GET", "/operators", "operator.read", "People with a role on the platform", _operators, _PEOPLE, items="users"),
     Operation("POST", "/operators", "operator.change", "Give a role on the platform; refuse a login", _set_operator, _PEOPLE, Operator),
 )  # fmt: skip

@@ -6,6 +6,7 @@ read for somebody who may not; the one broad catch is that of `lode/app/answerin
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,10 +23,12 @@ from lode.app.access import roles
 from lode.app.access.authentication import Authenticator
 from lode.app.access.options import Access
 from lode.app.access.setup import set_up
-from lode.app.admin import bodies, commerce, customers, reports
-from lode.app.admin.contracts import BASE, ORGANISATION, Body, Call, Operation, Platform
+from lode.app.admin import bodies, commerce, customers, downloads, reports
+from lode.app.admin.contracts import BASE, ORGANISATION, Body, Call, File, Operation, Platform
 from lode.app.admin.desk import Latest, Work
+from lode.app.admin.downloads import sent
 from lode.app.admin.openapi import document
+from lode.app.admin.pages import page_of
 from lode.app.answering import JSON, Answering, Describe, Desk, Reply, body_of
 from lode.app.contracts import Endpoint, RequestError
 from lode.app.metering.open_gate import OpenGate
@@ -32,15 +36,19 @@ from lode.app.monitor import Monitor
 from lode.app.routes import not_routed, route
 from lode.core.errors import BooksError, BusyError, ConflictError, LodeError, NotFoundError
 
-OPERATIONS: tuple[Operation, ...] = (*customers.OPERATIONS, *commerce.OPERATIONS, *reports.OPERATIONS)
+OPERATIONS: tuple[Operation, ...] = (*customers.OPERATIONS, *commerce.OPERATIONS, *reports.OPERATIONS, *downloads.OPERATIONS)
 DESCRIPTION = "/admin/openapi.json"
 API_VERSION = "1"
-_SAFE = (b"GET", b"HEAD")
+_SLOW, _MOST_SLOW = 2, 8
+"""Exports and reports that are made at a time, and that are made or wait."""
+_HIDDEN = re.compile(rb"%(2[eEfF]|5[cC]|25)")
+"""Dots, slashes and percent signs in disguise: a proxy that guards some paths must not see another path than we do."""
 _HEADERS = (
     (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"), (b"cross-origin-resource-policy", b"same-origin"),
 )  # fmt: skip
 _NOTHING = "there is nothing here."
+_NOWHERE = Response(orjson.dumps({"error": {"type": "not_found", "message": _NOTHING}}), 404, media_type=JSON.decode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +78,13 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What every operation is answered with."""
+    """What every operation is answered with. slow: for what takes long, so that the rest need not wait for it."""
 
     platform: Platform
     desk: Desk
     latest: Latest
     work: Work
+    slow: Work
     authenticator: Authenticator
 
 
@@ -84,18 +93,19 @@ def create_admin_app(platform: Platform, access: Access, options: AdminOptions) 
 
     Errors: ServeError for a pepper that is not that of the books, MissingPackageError where logins need packages; BooksError.
     """
-    latest, work = Latest(platform.store, platform.pepper), Work(options.threads, options.waiting)
+    latest, work, slow = Latest(platform.store, platform.pepper), Work(options.threads, options.waiting), Work(_SLOW, _MOST_SLOW)
     authenticator, logins = set_up(access, platform.store, lambda: latest.directory, platform.pepper, now_us=platform.now_us)
     desk = Desk(
         _Named(), OpenGate(), Monitor(name="admin", version=None, hash=""), max_body_bytes=options.max_body_bytes,
         body_timeout_s=options.body_timeout_s,
     )  # fmt: skip
-    parts = _Parts(platform, desk, latest, work, authenticator)
+    parts = _Parts(platform, desk, latest, work, slow, authenticator)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         work.close()
+        slow.close()
 
     routes = [*_described(desk), *logins, *_operations(parts)]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: not_routed}, middleware=[])
@@ -150,9 +160,11 @@ class _Request(Answering):
             result = await self._answered(headers, receive)
         except LodeError as error:
             raise error if isinstance(error, RequestError) else refused(error) from None
+        if isinstance(result, File):
+            return sent(result)
         return self._operation.status, orjson.dumps(result, default=str), [(b"content-type", JSON)]
 
-    async def _answered(self, headers: Mapping[bytes, bytes], receive: Receive) -> dict[str, Any]:
+    async def _answered(self, headers: Mapping[bytes, bytes], receive: Receive) -> dict[str, Any] | File:
         operation, parts = self._operation, self._parts
         if parts.desk.draining:
             raise RequestError(503, "stopping", "the server is stopping.", headers=[(b"retry-after", b"1")])
@@ -165,10 +177,12 @@ class _Request(Answering):
             raise RequestError(404, "not_found", _NOTHING)
         roles.require(principal, operation.action, path.get(ORGANISATION, ""))
         await self._exists(path.get(ORGANISATION))
-        query = bodies.query(self._scope["query_string"], operation.query)
+        query = bodies.query(self._scope["query_string"], operation.queries)
+        page = page_of(query, (operation.name, sorted(path.items())), parts.platform.pepper)
         body = await self._body(headers, receive)
-        call = Call(parts.platform, principal, path, query, body)
-        return await parts.work.run(lambda: self._done(call))
+        call = Call(parts.platform, principal, path, query, body, page)
+        work = parts.slow if operation.slow else parts.work
+        return await work.run(lambda: self._done(call), principal.actor)
 
     async def _exists(self, organisation: str | None) -> None:
         """Errors: RequestError 404 for an organisation that there is not; another process may have made it in this second."""
@@ -183,7 +197,7 @@ class _Request(Answering):
         kind = self._operation.body
         return None if kind is None else bodies.read(await body_of(self._parts.desk, headers, receive), kind)
 
-    def _done(self, call: Call) -> dict[str, Any]:
+    def _done(self, call: Call) -> dict[str, Any] | File:
         """In a thread. Who acts next is judged by what was changed here."""
         result = self._operation.run(call)
         if self._operation.method != "GET":
@@ -211,7 +225,7 @@ def _later(word: str, text: str, wait_s: int) -> RequestError:
 
 
 class _Guarded:
-    """Headers that every answer has, whoever makes it; and no other kind of connection than HTTP."""
+    """Headers that every answer has, whoever makes it; nothing is found under a path in disguise."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
@@ -222,7 +236,12 @@ class _Guarded:
                 message = {**message, "headers": with_guards(message.get("headers", ()))}
             await send(message)
 
-        await self._app(scope, receive, guarded if scope["type"] == "http" else send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif _HIDDEN.search(scope.get("raw_path") or b""):
+            await _NOWHERE(scope, receive, guarded)
+        else:
+            await self._app(scope, receive, guarded)
 
 
 def with_guards(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -12,8 +12,10 @@ from lode.app.audit.checkpoint import Checkpoint, moment
 from lode.app.audit.evidence import TODO, evidence, storage
 from lode.app.audit.signing import PUBLIC_FILE, read_public, signer
 from lode.app.audit.verify import verify
-from lode.core.errors import AuditError
+from lode.app.books.open import FILE
+from lode.core.errors import AuditError, LodeError
 
+FOLLOWING = "balances, transfers, documents, usage, counters, answers and predictions"
 _SHOWN = 5
 
 
@@ -41,17 +43,26 @@ def check(
     known = checkpoints(runs, places, public_key)
     with evidence(books, runs) as session:
         result = verify(session, known, chain_only=chain_only)
-        pages = [] if chain_only else storage(session)
+        pages, looked = ([], "") if chain_only else storage(session)
     result["problems"] += [{"table": "storage", "sequence": None, "what": what} for what in pages]
     if result["problems"]:
         raise AuditError(told(result))
-    compared = (
-        "the chain only" if chain_only else "balances, transfers, documents, usage and counters follow from them; the file is whole"
-    )
+    compared = "the chain only" if chain_only else f"{FOLLOWING} follow from them; {looked}"
     return {
         "entries": result["entries"], "hash": result["hash"], "at": moment(result["at_us"]), "checkpoints": result["checkpoints"],
         "compared": compared, "seconds": time.perf_counter() - began_s,
     }  # fmt: skip
+
+
+def damage(runs: Path, books: str | None) -> LodeError | None:
+    """What is wrong with the books, for a command that stumbled and does not know over what; None where nothing is, or none are."""
+    if "://" not in str(books or "") and not Path(books or runs / FILE).is_file():
+        return None
+    try:
+        check(runs, books, [], None)
+    except LodeError as error:
+        return error
+    return None
 
 
 def checkpoints(runs: Path, places: Sequence[str], public_key: str | None) -> list[tuple[str, Checkpoint]]:

@@ -20,7 +20,7 @@ _PAGE = 2000
 class Wanted:
     """Which entries: "" and None mean all. kind: "key" is every "key.*". from_us <= time < to_us, microseconds.
 
-    limit: the newest so many.
+    limit: the newest so many. before: of those whose sequence is smaller, None for all.
     """
 
     organisation: str = ""
@@ -29,6 +29,7 @@ class Wanted:
     from_us: int | None = None
     to_us: int | None = None
     limit: int = 100
+    before: int | None = None
 
 
 def entries(session: Session, wanted: Wanted) -> list[dict[str, Any]]:
@@ -36,7 +37,7 @@ def entries(session: Session, wanted: Wanted) -> list[dict[str, Any]]:
     if wanted.limit < 1:
         raise AuditError(f"audit show: found --limit {wanted.limit}, wanted 1 or more. Leave it out for the newest 100.")
     found: list[dict[str, Any]] = []
-    before = int(session.rows("SELECT sequence FROM head")[0][0]) + 1
+    before = wanted.before or int(session.rows("SELECT sequence FROM head")[0][0]) + 1
     while before > 1 and len(found) < wanted.limit:
         page = session.rows(*_query(wanted, before))
         if not page:
@@ -91,7 +92,7 @@ def line(entry: dict[str, Any]) -> str:
     if entry.get("reference"):
         what.append(f"reference {entry['reference']}")
     facts = entry.get("facts")
-    if facts:
+    if facts and used is None:  # of a request they are digests of what is kept of it
         what.append(orjson.dumps(facts).decode())
     whose = entry["organisation"] or "-"
     return f"{entry['sequence']:>8}  {entry['at']}  {entry['kind']:<20} {whose:<16} {entry['actor']:<20} {'; '.join(what)}".rstrip()

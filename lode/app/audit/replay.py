@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from lode.app.audit.beside import compare_kept
 from lode.app.audit.findings import Findings
 from lode.app.books.contracts import Session
 from lode.app.books.projection import USAGE_COLUMNS
@@ -49,6 +50,7 @@ class Replay:
         self._sums("balances", "account", self._balances)
         self._sums("counters", "name", self._counters)
         self._compare_documents()
+        compare_kept(self._session, self._findings)
         for table in ("transfers", "usage"):
             sql = f"SELECT sequence FROM {table} WHERE sequence < 1 OR sequence > ? ORDER BY sequence LIMIT 1"
             for (sequence,) in self._session.rows(sql, (last,)):

@@ -16,8 +16,8 @@ from lode.core.errors import BackupError, BooksError
 
 PIECES = 5000
 """Shipped pieces after which a new snapshot is made: a restore reads them all."""
-_AT_ONCE = 20_000
-"""Entries in one piece at most: a piece is held in memory."""
+_PIECE_BYTES = 16 << 20
+"""A piece ends when it is larger: it is held in memory."""
 
 
 class Follower:
@@ -60,11 +60,15 @@ class Follower:
     def _piece(self) -> int:
         """The next entries as one object."""
         with self._books.view() as session:
-            last = min(head(session)[0], self._sequence + _AT_ONCE)
-            if last <= self._sequence:
+            end = head(session)[0]
+            if end <= self._sequence:
                 return 0
             oldest_us = int(session.rows("SELECT at_us FROM journal WHERE sequence = ?", (self._sequence + 1,))[0][0])
-            text = b"".join(entries.lines(session, self._sequence, last))
+            text, last = b"", self._sequence
+            for part in entries.lines(session, self._sequence, end):
+                text, last = text + part, min(last + entries.LINES, end)
+                if len(text) > _PIECE_BYTES:
+                    break
         count = last - self._sequence
         name = f"journal/{self._snapshot}.{self._sequence + 1:012d}-{last:012d}"
         self._bytes += self._repository.put_object(name, text)

@@ -18,6 +18,7 @@ import orjson
 from lode.app.audit.checkpoint import head
 from lode.app.audit.evidence import evidence, store_path
 from lode.app.backup import contents, cutting, entries
+from lode.app.backup.presence import Presence
 from lode.app.backup.pruning import prune
 from lode.app.backup.repository import Repository, Writer, new_id
 from lode.app.books.contracts import Session, Store
@@ -46,22 +47,37 @@ def backup(source: Source, repository: Repository, *, now_us: Callable[[], int],
     """
     if keep is not None and keep < 1:
         raise BackupError(f"--keep: found {keep}, wanted 1 or more. Leave it out to keep all.")
-    repository.load()
     id = new_id(now_us())
     with _alone(source.runs), _workplace(source.runs) as place:
-        making = _Making(repository, Writer(repository, id), place)
-        found = making.books(source.books) if "books" in source.what and source.books is not None else None
-        for path in contents.files(source.runs, source.what, store_path(source.books)):
-            making.file(path, str(path.relative_to(source.runs)))
-        making.writer.finish()
-        snapshot = {"format": 1, "at_us": now_us(), "what": source.what, "books": found, "files": making.files}
-        making.writer.num_bytes += repository.put_object(f"snapshots/{id}", orjson.dumps(snapshot))
-    removed = prune(repository, keep, now_us())
+        presence = Presence.of(repository, source.runs)
+        with presence.marked("backup", now_us()):
+            if presence.others(("prune",), now_us()):
+                raise BackupError(
+                    f"{repository.target.where}: another machine removes old backups there. Try again in a few minutes."
+                )
+            repository.load_present()
+            found, making = _snapshot(source, repository, id, place, now_us)
+        removed = prune(presence, id, making.writer.new, keep, now_us())
     return {
         "snapshot": id, "files": len(making.files), "bytes": sum(item["size"] for item in making.files),
         "stored_bytes": making.writer.num_bytes, "chunks": making.writer.num_chunks, "new_chunks": making.writer.num_new,
         "books": found, "removed": removed,
     }  # fmt: skip
+
+
+def _snapshot(
+    source: Source, repository: Repository, id: str, place: Path, now_us: Callable[[], int]
+) -> tuple[dict[str, Any] | None, _Making]:
+    """Everything that is new, and at last the snapshot; what it says of the books, and its files."""
+    making = _Making(repository, Writer(repository, id), place)
+    found = making.books(source.books) if "books" in source.what and source.books is not None else None
+    for path in contents.files(source.runs, source.what, store_path(source.books)):
+        making.file(path, str(path.relative_to(source.runs)))
+    making.writer.finish()
+    repository.unchanged()
+    snapshot = {"format": 1, "at_us": now_us(), "what": source.what, "books": found, "files": making.files}
+    making.writer.num_bytes += repository.put_object(f"snapshots/{id}", orjson.dumps(snapshot))
+    return found, making
 
 
 class _Making:

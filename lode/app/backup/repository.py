@@ -2,6 +2,7 @@
 
     lode-backup.json          format, the repository's id, the id of its key: the only readable object
     packs/STAMP-RANDOM-N      encrypted chunks, one behind the other, about 8 MiB
+    running/...               marks of who is at work there just now: `presence.py`
     index/ID                  which chunk lies where in which pack
     snapshots/ID              one backup: its files, each a list of chunks
     journal/ID.FIRST-LAST     entries of the journal that were shipped after the snapshot ID
@@ -15,7 +16,7 @@ from __future__ import annotations
 import secrets
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,9 +50,17 @@ class Repository:
                 ) from None
             header = _header(secrets.token_bytes(16), key.id)
             target.write(HEADER, header)
+        self._header = header
         self.sealing = Sealing(key, _checked(header, key, target.where))
         self.known: dict[bytes, Place] = {}
         self._packs: OrderedDict[str, bytes] = OrderedDict()
+
+    def unchanged(self) -> None:
+        """Errors: BackupError where another machine, which began at the same time, made the repository anew: nothing here counts then."""
+        if self.target.read(HEADER) != self._header:
+            raise BackupError(
+                f"{self.target.where}: another machine made its first backup there at the same time. Run this one again."
+            )
 
     def snapshots(self) -> list[str]:
         """Ids, oldest first."""
@@ -77,6 +86,12 @@ class Repository:
         self.known = {}
         for id in self.target.names("index"):
             self.known.update(index_entries(self.object(f"index/{id}")))
+
+    def load_present(self, own: Mapping[bytes, Place] | None = None) -> None:
+        """The same of packs that are there: what was in a lost one is stored again. own: just written, listed or not yet."""
+        self.load()
+        packs = set(self.target.names("packs"))
+        self.known = {**(own or {}), **{name: place for name, place in self.known.items() if place[0] in packs}}
 
     def chunk(self, name: bytes) -> bytes:
         """A chunk, opened."""
@@ -107,13 +122,13 @@ class Repository:
 
 
 class Writer:
-    """New chunks of one run. num_bytes: what it has stored so far. Nothing counts before `finish`, which writes the index."""
+    """New chunks of one run. new: where they lie. num_bytes: stored so far. Nothing counts before `finish`, which writes the index."""
 
     def __init__(self, repository: Repository, run: str):
-        self._repository, self._run = repository, run
+        self._repository, self.run = repository, run
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-        self._new: dict[bytes, Place] = {}
+        self.new: dict[bytes, Place] = {}
         self._count = 0
         self.num_bytes = self.num_new = self.num_chunks = 0
 
@@ -133,12 +148,12 @@ class Writer:
     def finish(self) -> None:
         """Write the last pack, and the index of all of them."""
         self._flush()
-        if self._new:
-            self.num_bytes += self._repository.put_object(f"index/{self._run}", index_bytes(self._new))
+        if self.new:
+            self.num_bytes += self._repository.put_object(f"index/{self.run}", index_bytes(self.new))
 
     def _append(self, name: bytes, sealed: bytes) -> None:
-        place = (f"{self._run}-{self._count}", self._waiting_bytes, len(sealed))
-        self._new[name] = self._repository.known[name] = place
+        place = (f"{self.run}-{self._count}", self._waiting_bytes, len(sealed))
+        self.new[name] = self._repository.known[name] = place
         self._waiting.append(sealed)
         self._waiting_bytes += len(sealed)
         self.num_new += 1
@@ -148,7 +163,7 @@ class Writer:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        self._repository.target.write(f"packs/{self._run}-{self._count}", b"".join(self._waiting))
+        self._repository.target.write(f"packs/{self.run}-{self._count}", b"".join(self._waiting))
         self.num_bytes += self._waiting_bytes
         self._waiting, self._waiting_bytes, self._count = [], 0, self._count + 1
 

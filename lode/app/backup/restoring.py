@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import os
 import re
@@ -9,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +21,7 @@ from lode.app.audit.evidence import evidence, storage
 from lode.app.audit.verify import verify
 from lode.app.backup import entries
 from lode.app.backup.making import BOOKS, JOURNAL
-from lode.app.backup.repository import Repository
+from lode.app.backup.repository import FORMAT, Repository
 from lode.app.books.contracts import Session, Store
 from lode.app.books.schema import FIRST_HASH
 from lode.app.books.sqlite import SqliteStore
@@ -60,6 +62,10 @@ def restore(
     repository.load()
     id = _wanted(repository, at)
     snapshot = repository.snapshot(id)
+    if snapshot.get("format") != FORMAT:
+        raise BackupError(
+            f"{id}: a snapshot of format {snapshot.get('format')}, this lode knows {FORMAT}. Restore it with the lode that made it."
+        )
     with _partial(to, sum(item["size"] for item in snapshot["files"])) as place:
         for item in snapshot["files"]:
             _file(repository, place, item)
@@ -88,25 +94,39 @@ def _wanted(repository: Repository, at: str | None) -> str:
 
 @contextmanager
 def _partial(to: Path | None, num_bytes: int) -> Iterator[Path]:
-    """A folder beside `to` that goes away unless it was published."""
+    """A folder beside `to` that goes away unless it was published. What a killed restore left there goes first: it holds secrets."""
+    base = Path(tempfile.gettempdir()) if to is None else to.parent
+    name = "lode-restore" if to is None else to.name
+    place = base / f".{name}.{secrets.token_hex(4)}.partial"
     try:
-        if to is None:
-            place = Path(tempfile.mkdtemp(prefix="lode-restore-"))
-        else:
-            place = to.with_name(f".{to.name}.{secrets.token_hex(4)}.partial")
-            place.mkdir(mode=0o700, parents=True)
+        for old in base.glob(f".{glob.escape(name)}.*.partial"):
+            with suppress(OSError), _locked(old):
+                shutil.rmtree(old, ignore_errors=True)
+        place.mkdir(mode=0o700, parents=True)
     except OSError as error:
         raise BackupError(f"{to}: cannot be made ({(error.strerror or str(error)).lower()}). Name another folder.") from None
     try:
-        if shutil.disk_usage(place).free < num_bytes:
-            raise disk.full_error(place.parent, num_bytes)
-        yield place
+        with _locked(place):
+            if shutil.disk_usage(place).free < num_bytes:
+                raise disk.full_error(place.parent, num_bytes)
+            yield place
     except (OSError, BooksError) as error:
         if disk.is_full(error):
             raise disk.full_error(place.parent, num_bytes) from None
         raise
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """As long as the process lives. Errors: BlockingIOError where another holds it."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(number)
 
 
 def _file(repository: Repository, place: Path, item: dict[str, Any]) -> None:
@@ -222,16 +242,17 @@ def _empty(store: Store) -> None:
 def _checked(place: Path, found: dict[str, Any] | None, store: Store | None) -> dict[str, Any]:
     """The rehearsal: the journal's chain, everything that follows from it, the pages, and that the books balance."""
     if found is None:
-        return {"entries": 0, "accounts": 0}
+        return {"entries": 0, "accounts": 0, "looked": "no books"}
     with _looked(store, place / BOOKS) as session:
         result = verify(session)
-        result["problems"] += [{"table": "storage", "sequence": None, "what": what} for what in storage(session)]
+        pages, looked = storage(session)
+        result["problems"] += [{"table": "storage", "sequence": None, "what": what} for what in pages]
         amounts = [int(amount) for (amount,) in session.rows("SELECT amount FROM balances")]
     if sum(amounts):
         result["problems"].append({"table": "balances", "sequence": None, "what": f"they add up to {sum(amounts)}, not to 0"})
     if result["problems"]:
         raise AuditError(f"restored, and then found wrong, so nothing was kept. {told(result)}")
-    return {"entries": result["entries"], "accounts": len(amounts)}
+    return {"entries": result["entries"], "accounts": len(amounts), "looked": looked}
 
 
 def _publish(place: Path, to: Path) -> None:
@@ -239,9 +260,14 @@ def _publish(place: Path, to: Path) -> None:
     if log.is_file() and not log.stat().st_size:  # left by a look at the books
         log.unlink()
         (place / f"{BOOKS}-shm").unlink(missing_ok=True)
-    if to.exists():
-        to.rmdir()
-    os.replace(place, to)
+    try:
+        if to.exists():
+            to.rmdir()
+        os.replace(place, to)
+    except OSError as error:
+        raise BackupError(
+            f"{to}: was made by another meanwhile ({(error.strerror or str(error)).lower()}), and nothing is overwritten. Name another."
+        ) from None
 
 
 def compared(live: Session, found: dict[str, Any]) -> str:

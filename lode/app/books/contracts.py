@@ -37,6 +37,10 @@ class Session(ABC):
     def run_many(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
         """The same statement for many rows."""
 
+    @abstractmethod
+    def storage(self) -> tuple[list[str], str]:
+        """What is wrong with the storage itself (pages, indexes), in words, and what was looked at."""
+
 
 class Store(ABC):
     """Where the books lie. Implementations pass `lode.testing.books`.
@@ -59,12 +63,13 @@ class Store(ABC):
         """Reads from one moment of the books, which writers do not disturb."""
 
     @abstractmethod
-    def check(self) -> list[str]:
-        """What is wrong with the storage itself (pages, indexes), in words; empty where nothing is."""
-
-    @abstractmethod
     def close(self) -> None:
         """Give back connections and files. Twice is allowed."""
+
+    def check(self) -> list[str]:
+        """What is wrong with the storage itself, in words; empty where nothing is."""
+        with self.view() as session:
+            return session.storage()[0]
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +108,7 @@ class Document:
 class Used:
     """One metered request, as the journal and the table `usage` keep it; written once, never changed.
 
-    at_us: when it was answered, microseconds since 1970 UTC (event time). subscription, period: id of the contract and start of its
+    at_us: when it was let in, microseconds since 1970 UTC (event time). subscription, period: id of the contract and start of its
     period (ISO 8601 UTC), "" where the organisation has none. units: what is priced, whole numbers ("requests", "rows", "input_tokens",
     "cached_tokens", "output_tokens", "compute_us", ...). amount: what it cost the customer; cost: what it cost us beyond compute
     (provider), both 10^-12. charges: `amount` by the plan's charge. kind: "customer", "own" (evaluation, health), "shadow": only the

@@ -115,7 +115,7 @@ def counter(session: Session, names: Sequence[str]) -> dict[str, int]:
 def documents(session: Session, kind: str, organisation: str | None = None) -> list[Document]:
     """All things of one kind, by id."""
     where, values = ("kind = ?", (kind,)) if organisation is None else ("kind = ? AND organisation = ?", (kind, organisation))
-    found = session.rows(f"SELECT kind, id, organisation, body FROM documents WHERE {where} ORDER BY id", values)
+    found = session.rows(f"SELECT kind, id, organisation, body FROM documents WHERE {where} ORDER BY id COLLATE BINARY", values)
     return [Document(word, id, owner, orjson.loads(body)) for word, id, owner, body in found]
 
 

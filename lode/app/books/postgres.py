@@ -38,9 +38,23 @@ _MY_TURN = "SELECT pg_current_xact_id()::text FROM head FOR UPDATE"
 _MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT sequence FROM head"
 _EXACT_SUM = "CREATE AGGREGATE exact_sum(numeric) (SFUNC = numeric_add, STYPE = numeric)"
 _VERSIONS = "CREATE TABLE lode_schema (version INTEGER NOT NULL, migrated_at TIMESTAMPTZ NOT NULL DEFAULT now())"
-_INDEXES = """SELECT c.oid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
-    WHERE a.amname = 'btree' AND c.relnamespace = current_schema()::regnamespace"""
-_DAMAGED = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted)
+# Of the extension amcheck: what is there of it and this user may call; the second came with PostgreSQL 14.
+_CHECKS = (
+    (
+        "bt_index_check(regclass, boolean)", "indexes",
+        """SELECT c.oid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+        WHERE a.amname = 'btree' AND c.relnamespace = current_schema()::regnamespace ORDER BY 1""",
+        "SELECT bt_index_check(?::regclass, true)::text",
+    ),
+    (
+        "verify_heapam(regclass, boolean, boolean, text, bigint, bigint)", "tables",
+        "SELECT c.oid::regclass::text FROM pg_class c WHERE relkind = 'r' AND c.relnamespace = current_schema()::regnamespace ORDER BY 1",
+        "SELECT 'page ' || blkno || ': ' || msg FROM verify_heapam(?::regclass) LIMIT 5",
+    ),
+)  # fmt: skip
+_NOT_LOOKED = "pages and indexes were NOT looked at: CREATE EXTENSION amcheck, and let this user call its functions"
+# InternalError_: what the server says where it stumbles over a damaged row ("MultiXactId ... has not been created yet").
+_DAMAGED = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.InternalError_)
 _REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidPassword, psycopg.errors.InvalidCatalogName)
 
 
@@ -54,7 +68,8 @@ class _Number(Loader):
 
 @lru_cache(maxsize=1024)
 def _in_postgres(sql: str) -> bytes:
-    return sql.replace("%", "%%").replace("?", "%s").encode()
+    # Letters in the order of their bytes, as SQLite has them: a database's own order depends on its locale.
+    return sql.replace("%", "%%").replace("?", "%s").replace("COLLATE BINARY", 'COLLATE "C"').encode()
 
 
 class PostgresSession(Session):
@@ -72,6 +87,22 @@ class PostgresSession(Session):
     def run_many(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
         with self._connection.cursor() as cursor:
             cursor.executemany(_in_postgres(sql), values)
+
+    def storage(self) -> tuple[list[str], str]:
+        wrong = [
+            f"{name} is off: a power cut may lose what was acknowledged or damage the books. Set {name} = on."
+            for (name,) in self.rows("SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'")
+        ]
+        looked = []
+        for function, what, query, check in _CHECKS:
+            if self.rows(f"SELECT has_function_privilege(to_regprocedure('{function}'), 'EXECUTE')") == [(True,)]:
+                looked.append(what)
+                for (name,) in self.rows(query):
+                    try:
+                        wrong += [f"{name}: {message}" for (message,) in self.rows(check, (name,)) if message]
+                    except _DAMAGED as error:  # and this transaction can read nothing more
+                        return [*wrong, f"{name}: {_first(error)}"], ""
+        return wrong, f"{' and '.join(looked)} are whole" if looked else _NOT_LOOKED
 
 
 class PostgresStore(Store):
@@ -166,23 +197,6 @@ class PostgresStore(Store):
         reader = self._connected()
         reader.execute(_MOMENT)
         return reader
-
-    def check(self) -> list[str]:
-        with self.view() as session:
-            wrong = [
-                f"{name} is off: a power cut may lose what was acknowledged or damage the books. Set {name} = on."
-                for (name,) in session.rows(
-                    "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
-                )
-            ]
-            if session.rows("SELECT to_regprocedure('bt_index_check(regclass, boolean)')")[0][0] is None:
-                return wrong  # the extension amcheck is not installed
-            for (index,) in session.rows(_INDEXES):
-                try:
-                    session.rows("SELECT bt_index_check(?::regclass, true)", (index,))
-                except _DAMAGED as error:
-                    return [*wrong, f"{index}: {_first(error)}"]
-            return wrong
 
     def close(self) -> None:
         with self._lock:

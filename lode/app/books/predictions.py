@@ -20,7 +20,7 @@ KEEP_DAYS = 180
 """Unless the server says otherwise."""
 _LONGEST_WORD = 64
 _DAY_US = 86_400_000_000
-_SQL = (
+INSERT = (
     "INSERT INTO predictions (organisation, request_id, model, version, at_us, until_us, body) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (organisation, request_id) DO NOTHING"
 )
@@ -54,7 +54,7 @@ def kept(columns: Mapping[str, Sequence[Any]], num_rows: int) -> str:
 
 def insert(session: Session, rows: Sequence[tuple[str, str, str, int, int, str]], keep_days: int = KEEP_DAYS) -> None:
     """In the transaction that settles. rows: (organisation, request id, model, version, at_us, what `kept` made)."""
-    session.run_many(_SQL, [(*row[:5], row[4] + keep_days * _DAY_US, row[5]) for row in rows])
+    session.run_many(INSERT, [(*row[:5], row[4] + keep_days * _DAY_US, row[5]) for row in rows])
 
 
 def find(session: Session, organisation: str, request_id: str) -> Said | None:

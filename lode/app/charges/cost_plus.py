@@ -54,15 +54,15 @@ class CostPlus(Charge):
 
     @property
     def units(self) -> tuple[str, ...]:
-        """The cost, and the requests."""
-        return (_COST, "requests")
+        """The requests, which a bill shows, and the cost, which it does not."""
+        return ("requests", _COST)
 
     def amount(self, before: Units, usage: Units) -> Fraction:
         """Of `requests` equal requests; 0 where there is none."""
         count = usage.get("requests", 0)
         return max(count * self._floor, usage.get(_COST, 0) * self._factor) if count else Fraction(0)
 
-    def most(self, usage: Units) -> Fraction:
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
         """It costs the same whatever was before, and no less for more."""
         return self.amount({}, usage)
 

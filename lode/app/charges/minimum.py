@@ -45,6 +45,6 @@ class Minimum(Charge):
         missing = Fraction(self._amount * usage.get(ACTIVE_US, 0), whole) - usage.get(ELIGIBLE, 0)
         return missing / money.UNIT if missing > 0 else Fraction(0)
 
-    def most(self, usage: Units) -> Fraction:
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
         """No request makes it dearer: a line of the period, not of usage."""
         return Fraction(0)

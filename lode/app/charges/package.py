@@ -47,9 +47,9 @@ class Package(Charge):
         begun = self._packages(start + usage.get(self._unit, 0)) - self._packages(start)
         return Fraction(begun * self._price, money.UNIT)
 
-    def most(self, usage: Units) -> Fraction:
-        """The package before is full."""
-        return Fraction(-(-usage.get(self._unit, 0) // self._size) * self._price, money.UNIT)
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
+        """The package before may be full."""
+        return self.amount({self._unit: self._free} if later else before, usage)
 
     def _packages(self, quantity: int) -> int:
         return -(-max(0, quantity - self._free) // self._size)

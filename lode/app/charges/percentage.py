@@ -12,11 +12,12 @@ from lode.core.types import Range
 
 
 class Percentage(Charge):
-    """A share of what each request is worth, or of how much it counts; each request is a transaction of its own.
+    """A share of what each transaction is worth, or of how much each request counts; each is priced by itself.
 
     Args:
         rate: Share, "0.015" for 1.5 %; of a sum of money, or in units of the currency for each unit counted.
-        unit: What it is a share of: transaction_value, provider_cost (sums of money), or a unit that is counted, such as rows.
+        unit: What it is a share of: transaction_value (what you report with `lode usage --import`; requests have none and cost nothing
+            by this charge), provider_cost, or a unit that is counted, such as rows.
         fixed: Amount for each transaction, beside the share.
         minimum: Least for one transaction.
         maximum: Most for one transaction.
@@ -47,8 +48,10 @@ class Percentage(Charge):
 
     @property
     def units(self) -> tuple[str, ...]:
-        """What it is a share of, and the transactions."""
-        return (self._unit,) if self._unit == "requests" else (self._unit, "requests")
+        """The transactions, and what it is a share of; of sums of money a bill shows the transactions."""
+        if self._unit == "requests":
+            return (self._unit,)
+        return ("requests", self._unit) if self._unit in MONEY else (self._unit, "requests")
 
     def amount(self, before: Units, usage: Units) -> Fraction:
         """Of `requests` equal transactions; 0 where there is none."""
@@ -58,6 +61,6 @@ class Percentage(Charge):
         share = max(count * self._minimum, usage.get(self._unit, 0) * self._rate + count * self._fixed)
         return share if self._maximum is None else min(share, count * self._maximum)
 
-    def most(self, usage: Units) -> Fraction:
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
         """It costs the same whatever was before, and no less for more."""
         return self.amount({}, usage)

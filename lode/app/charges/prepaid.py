@@ -57,7 +57,7 @@ class Prepaid(Charge):
         packs = self._packs(start + usage.get(PERIODS, 0)) - self._packs(start)
         return Fraction(packs * self._price, money.UNIT)
 
-    def most(self, usage: Units) -> Fraction:
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
         """No request makes it dearer."""
         return Fraction(0)
 

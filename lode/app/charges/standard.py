@@ -44,14 +44,15 @@ class Standard(Charge):
 
     def amount(self, before: Units, usage: Units) -> Fraction:
         """Paid units of the two sums, times the price."""
-        start = before.get(self._unit, 0)
-        end = start + usage.get(self._unit, 0)
-        paid = max(0, end - self._free) - max(0, start - self._free)
+        paid = self._paid(before.get(self._unit, 0), usage.get(self._unit, 0))
         return Fraction(self._price * paid, money.UNIT * self._per)
 
-    def most(self, usage: Units) -> Fraction:
-        """Nothing free is left."""
-        return Fraction(self._price * usage.get(self._unit, 0), money.UNIT * self._per)
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
+        """Nothing free may be left."""
+        return self.amount({self._unit: self._free} if later else before, usage)
+
+    def _paid(self, start: int, count: int) -> int:
+        return max(0, start + count - self._free) - max(0, start - self._free)
 
     def whole(self) -> Callable[[Units], int] | None:
         """Where nothing is free and a unit's price is whole."""

@@ -55,7 +55,7 @@ class Tokens(Charge):
         both = {name: before.get(name, 0) + usage.get(name, 0) for name in self.units}
         return Fraction(self._total(both) - self._total(before), money.UNIT * self._per)
 
-    def most(self, usage: Units) -> Fraction:
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
         """Every input token at the dearer of its two prices."""
         total = usage.get("input_tokens", 0) * max(self._input, self._cached) + usage.get("output_tokens", 0) * self._output
         total += usage.get("cache_write_tokens", 0) * self._write + usage.get("reasoning_tokens", 0) * self._reasoning

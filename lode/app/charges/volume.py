@@ -55,10 +55,12 @@ class Volume(Charge):
         start = before.get(self._unit, 0)
         return Fraction(self._total(start + usage.get(self._unit, 0)) - self._total(start), money.UNIT * self._per)
 
-    def most(self, usage: Units) -> Fraction:
-        """In the dearest place of the tiers, for as many units or fewer."""
-        count = usage.get(self._unit, 0)
-        return Fraction(tiers_of.widest(self._total, self._tiers.ends, count, falls=True), money.UNIT * self._per)
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
+        """In the dearest place of the tiers that are still to come, for as many units or fewer."""
+        least, count = before.get(self._unit, 0), usage.get(self._unit, 0)
+        ends = self._tiers.ends
+        rise = tiers_of.widest(self._total, ends, count, least=least, later=later, falls=True)
+        return Fraction(rise, money.UNIT * self._per)
 
     def opening(self) -> Fraction:
         """The first tier's flat, where it is due at 0."""

@@ -6,7 +6,7 @@ Where a price comes from, the first that is there: the command line, `serve: com
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +55,28 @@ def hour_price(text: str, currency: str | None, where: str = "--price-per-hour")
         raise BillingError(f'{where}: found "{text}" without a currency, wanted an amount and one. Write "{written} EUR", say.')
     money.exponent(unit)
     return HourPrice(money.parse(written, where), unit, "given by you")
+
+
+def number(written: str, where: str, *, above: bool = False) -> Fraction:
+    """A plain number, exactly. Errors: BillingError."""
+    try:
+        value = Fraction(written) if len(written) <= 40 and "/" not in written and "e" not in written.lower() else Fraction(-1)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(-1)
+    if value < 0 or (above and not value):
+        raise BillingError(f'{where}: found "{written}", wanted a number {"above 0" if above else "from 0 on"}. Write it so.')
+    return value
+
+
+def rates_of(written: Iterable[str]) -> dict[str, Fraction]:
+    """`USD=0.92`, ...: what one unit of a currency is in that of the report. Errors: BillingError."""
+    found = {}
+    for text in written:
+        code, sign, rate = text.strip().partition("=")
+        if not sign or len(code) != 3:
+            raise BillingError(f'--rate: found "{text}", wanted CODE=RATE, such as USD=0.92. Write it so.')
+        found[code] = number(rate, "--rate", above=True)
+    return found
 
 
 def _of_device(name: str, where: str) -> HourPrice:

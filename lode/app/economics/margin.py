@@ -178,7 +178,8 @@ class Counted:
             unpriced = [model for model, price in self.prices().items() if price is None]
             found.append(
                 f"{total.unpriced_us / 1e6:.3f} s of computing have no price ({listed(unpriced)}): the margin leaves them out. "
-                'Give --price-per-hour "0.12 EUR", or `serve: {compute: {price_per_hour: "0.12", currency: EUR}}`.'
+                'Give --price-per-hour "0.12 EUR"; or write `serve: {compute: {price_per_hour: "0.12", currency: EUR}}` into '
+                "lode.yaml and `lode run` again: it packages the price and trains nothing."
             )
         if total.own:
             found.append(f"{total.own} of the requests are our own (checks, shadows): they cost, and bring nothing.")

@@ -110,7 +110,7 @@ def _usage(session: Session, span: Window) -> Iterator[tuple[Name, Cell]]:
     rows = session.rows(
         "SELECT organisation, project, model, at_us / 86400000000, kind, cost_currency, COUNT(*), "
         "SUM(CASE WHEN status < 400 THEN 1 ELSE 0 END), SUM(num_rows), SUM(input_tokens + output_tokens), SUM(compute_us), "
-        "exact_sum(cost), SUM(estimated) FROM usage WHERE at_us >= ? AND at_us < ? GROUP BY 1, 2, 3, 4, 5, 6",
+        "exact_sum(cost), SUM(estimated) FROM usage WHERE at_us >= ? AND at_us < ? AND kind <> 'correction' GROUP BY 1, 2, 3, 4, 5, 6",
         (span.start_us, span.end_us),
     )
     for organisation, project, model, day, kind, currency, *sums in rows:

@@ -95,7 +95,7 @@ def _rate(session: Session, plan: Plan, held: Subscription, span: Window, change
         if not span.start_us <= at_us < span.end_us:
             continue
         change = changes[held.organisation]
-        change.requests += 1
+        change.requests += bool(units.get("requests"))  # none where a corrected price changed what others paid
         change.before += paid
         change.after += rated.amount
         for name, charge in rated.charges.items():
@@ -125,7 +125,7 @@ def _requests(
     while True:
         rows = session.rows(
             "SELECT sequence, model, at_us, period, units, cost, amount FROM usage WHERE subscription = ? AND at_us >= ? AND at_us < ? "
-            "AND kind = 'customer' AND sequence > ? ORDER BY sequence LIMIT ?",
+            "AND kind IN ('customer', 'correction') AND sequence > ? ORDER BY sequence LIMIT ?",
             (subscription, start_us, end_us, after, _MANY),
         )
         for sequence, model, at_us, period, units, cost, paid in rows:

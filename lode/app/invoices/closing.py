@@ -32,8 +32,9 @@ def scene(store: Store, organisation: str, now_us: int) -> Scene:
     """Read and compare. Errors: BillingError where the books do not agree (with the entries), or the clock went back."""
     with store.view() as session:
         customer = customers.found(session, organisation)
-        parts = selection.parts(session, organisation, customer.currency)
-        found = identity.compare(session, organisation, customer.currency, parts)
+        done = selection.checked(session, organisation)
+        parts = selection.parts(session, organisation, customer.currency, done)
+        found = identity.compare(session, organisation, customer.currency, parts, done)
         last_us = int(session.rows("SELECT at_us FROM head")[0][0])
         through = selection.head(session)
         costs = making.costs(session, organisation, [part for part in parts if part.is_open])

@@ -28,8 +28,10 @@ REFERENCE = "\x1e"
 class Line:
     """One line. exact: before, amount: after its one rounding to whole coins.
 
-    kind: usage, fee, credit (unused part of a fee), true_up, adjustment (late usage), coupon, trial, waived. start, end: ISO 8601 UTC.
-    quantity: decimal text. unit_price: text, "" where several prices apply. tax: name of the rate in `taxes`, "" for none.
+    kind: usage, fee, credit (unused part of a fee), true_up, adjustment (late usage, corrected fees), correction (of what usage cost),
+    coupon, trial, waived. start, end: ISO 8601 UTC.
+    quantity: decimal text. unit_price: text, "" where several prices apply. category: of its tax, "" for the standard one. tax: name of
+    the rate in `taxes`, "" for none.
     """
 
     kind: str
@@ -45,7 +47,13 @@ class Line:
     period: str = ""
     start: str = ""
     end: str = ""
+    category: str = ""
     tax: str = ""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it is what requests came to; a true-up that late usage changed has no quantity."""
+        return self.kind in ("usage", "correction") or (self.kind == "adjustment" and bool(self.quantity))
 
     def body(self) -> dict[str, Any]:
         """As it stands in a document; empty fields are left out."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from lode.app.books.contracts import Session
-from lode.app.invoices import customers, terms
+from lode.app.invoices import categories, customers, terms
 from lode.app.invoices.documents import Line
 from lode.app.invoices.selection import Part
 from lode.app.invoices.terms import Cut, Group, PriceLine
+from lode.app.prices.contracts import LineKind
 from lode.app.prices.plan import Plan
 from lode.core import money
 
@@ -22,14 +23,16 @@ DUE = {
     "opening": 3,
     "true_up": 4,
     "adjustment": 5,
-    "cap": 6,
-    "credit": 7,
-    "waived": 8,
-    "trial": 9,
-    "coupon": 10,
+    "correction": 6,
+    "cap": 7,
+    "credit": 8,
+    "waived": 9,
+    "trial": 10,
+    "coupon": 11,
 }
 """The order of lines on paper."""
 _LATE = "adjustment"
+When = Literal["advance", "arrears"]
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class Draft:
 
     def add(self, line: Line, cut: Cut | None, name: str = "") -> None:
         """A line of a cut. name: of the counter that remembers its exact amount, "" for usage."""
-        self.lines.append(line)
+        self.lines.append(line if cut is None else replace(line, category=cut.tax_of(line.charge)))
         if name:
             self.counters[name] = self.counters.get(name, 0) + line.exact
         if cut is not None and line.kind != "prepaid":
@@ -88,12 +91,13 @@ def drafted(session: Session, scope: Scope, parts: Sequence[Part]) -> Draft:
         is_closing = is_late or (scope.closing is not None and group.key == scope.closing.key)
         for cut in group.cuts:
             part = known.get(cut.name)
-            _due(draft, scope, cut, terms.advance(cut), billed, False)
+            _due(draft, scope, cut, terms.advance(cut), billed, "advance", is_late)
             if is_closing or scope.is_interim:
                 _used(draft, scope, cut, part, is_late)
             if is_closing:
-                _due(draft, scope, cut, terms.arrears(cut, part), billed, is_late)
+                _due(draft, scope, cut, terms.arrears(cut, part), billed, "arrears", is_late)
     _coupons(session, draft, scope, billed)
+    draft.lines = categories.spread(draft.lines, scope.currency)
     draft.lines.sort(key=lambda line: (DUE[line.kind], line.start, line.charge))
     return draft
 
@@ -104,41 +108,51 @@ def _names(scope: Scope, known: Mapping[str, Part]) -> list[str]:
     for group in scope.groups:
         for cut in group.cuts:
             due = [*terms.advance(cut), *terms.arrears(cut, known.get(cut.name))]
-            names += [terms.billed_name(cut, line) for line in due]
+            names += [terms.billed_name(cut, line) for line in (*due, *_once(cut, "advance"), *_once(cut, "arrears"))]
             names += [f"net|{cut.name}|", *(f"billed|{cut.name}|coupon.{entry['coupon']}" for entry in cut.subscription.coupons)]
-            # what late usage made vanish (a true-up) is known by the plan's names only
-            names += [f"billed|{cut.name}|true_up.{item.name}" for item in cut.plan.charges if item.charge.of]
-            names.append(f"billed|{cut.name}|cap.cap")
     return list(dict.fromkeys(names))
 
 
-def _due(draft: Draft, scope: Scope, cut: Cut, found: Iterable[PriceLine], billed: Mapping[str, int], is_late: bool) -> None:
+def _due(
+    draft: Draft, scope: Scope, cut: Cut, found: Iterable[PriceLine], billed: Mapping[str, int], when: When, is_late: bool
+) -> None:  # fmt: skip
     """Fees, true-ups, credits: what should be billed by now less what is."""
     wanted = {terms.billed_name(cut, line): line for line in found}
-    if is_late:
-        wanted = {**_vanished(cut, wanted, billed), **wanted}
+    if is_late or cut.replaced:
+        vanished = {terms.billed_name(cut, line): line for line in _once(cut, when)}
+        wanted = {**{name: line for name, line in vanished.items() if billed.get(name)}, **wanted}
     for name, line in wanted.items():
         exact = terms.whole(line.amount) - billed.get(name, 0)
         if not exact:
             continue
-        kind = _LATE if is_late else line.kind
-        text = f"{line.text}, after late usage" if is_late else line.text
-        made = _line(cut, kind, text, exact, scope.currency, line.start_us, line.end_us)
+        is_again = is_late or bool(cut.replaced and billed.get(name))
+        after = ", price corrected" if cut.replaced else ", after late usage"
+        made = _line(
+            cut, _LATE if is_again else line.kind, line.text + after * is_again, exact, scope.currency, line.start_us, line.end_us
+        )
         draft.add(replace(made, charge=line.name), cut, name)
         if line.kind == "prepaid":
             draft.packs.append((cut, line.name, made.amount))
 
 
-def _vanished(cut: Cut, wanted: Mapping[str, PriceLine], billed: Mapping[str, int]) -> dict[str, PriceLine]:
-    """True-ups and caps that were billed and that late usage made 0."""
-    names = [("true_up", item.name) for item in cut.plan.charges if item.charge.of] + [("cap", "cap")]
-    found = {}
-    for kind, name in names:
-        line = PriceLine(kind, name, name, Fraction(0), None, "", cut.period.start_us, cut.period.end_us)  # type: ignore[arg-type]
-        key = terms.billed_name(cut, line)
-        if billed.get(key) and key not in wanted:
-            found[key] = line
-    return found
+def _once(cut: Cut, when: When) -> list[PriceLine]:
+    """What may have been billed and be due no more, at 0: true-ups and caps that late usage made vanish; what only a price had that was
+    corrected since.
+    """
+    period = cut.period
+    named: dict[tuple[LineKind, str], str] = {("cap", "cap"): "cap"} if when == "arrears" else {}
+    for plan in (cut.plan, *cut.replaced):
+        if when == "arrears":
+            named |= {("true_up", item.name): item.name for item in plan.charges if item.charge.of}
+        for line in _lines_of(replace(cut, plan=plan), when) if cut.replaced else ():
+            named[line.kind, line.name] = line.text
+    return [
+        PriceLine(kind, name, text, Fraction(0), None, "", period.start_us, period.end_us) for (kind, name), text in named.items()
+    ]
+
+
+def _lines_of(cut: Cut, when: When) -> list[PriceLine]:
+    return terms.advance(cut) if when == "advance" else terms.arrears(cut, None)
 
 
 def _used(draft: Draft, scope: Scope, cut: Cut, part: Part | None, is_late: bool) -> None:
@@ -146,16 +160,22 @@ def _used(draft: Draft, scope: Scope, cut: Cut, part: Part | None, is_late: bool
     if part is None or not part.is_open:
         return
     draft.parts.append(part)
-    new, made = part.new, []
+    new, made, late = part.new, list[Line](), ("usage", "") if not is_late else (_LATE, ", late usage")
+    changed = (("correction", ", price corrected"), new.corrected, new.recounted)
+    rest = (late, _less(new.charges, new.corrected), _less(new.quantities, new.recounted))
     for name in sorted({*new.charges, *(name.partition(".")[0] for name in new.quantities)}):
-        exact = new.charges.get(name, 0)
-        unit, quantity = _quantity(cut.plan, name, new.quantities)
-        if not exact and not quantity:
-            continue
-        text = f"{name}, late usage" if is_late else name
-        line = _line(cut, _LATE if is_late else "usage", text, exact, scope.currency, cut.period.start_us, cut.period.end_us)
-        made.append(replace(line, charge=name, quantity=str(quantity), unit=unit, unit_price=_unit_price(cut.plan, name)))
-        draft.add(made[-1], cut)
+        for (kind, text), charges, quantities in (rest, changed):
+            exact, (unit, quantity) = charges.get(name, 0), _quantity(cut, name, quantities)
+            if not exact and not quantity:
+                continue
+            line = _line(cut, kind, name + text, exact, scope.currency, cut.period.start_us, cut.period.end_us)
+            line = replace(line, charge=name)
+            if kind != "correction":
+                line = replace(line, unit_price=_unit_price(cut.plan, name))
+            if kind != "correction" or quantity:
+                line = replace(line, quantity=str(quantity), unit=unit)
+            made.append(line)
+            draft.add(made[-1], cut)
     _given(draft, scope, cut, part, made)
 
 
@@ -200,13 +220,18 @@ def _line(cut: Cut, kind: str, text: str, exact: int, currency: str, start_us: i
     )  # fmt: skip
 
 
-def _quantity(plan: Plan, name: str, quantities: Mapping[str, int]) -> tuple[str, int]:
+def _quantity(cut: Cut, name: str, quantities: Mapping[str, int]) -> tuple[str, int]:
     """The first unit of a charge, and how much of it."""
-    for item in plan.charges:
-        if item.name == name and item.charge.units:
-            unit = item.charge.units[0]
-            return unit, quantities.get(name, quantities.get(f"{name}.{unit}", 0))
+    for plan in (cut.plan, *cut.replaced):
+        for item in plan.charges:
+            if item.name == name and item.charge.units:
+                unit = item.charge.units[0]
+                return unit, quantities.get(name, quantities.get(f"{name}.{unit}", 0))
     return "", quantities.get(name, 0)
+
+
+def _less(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
+    return {name: amount - part.get(name, 0) for name, amount in whole.items()}
 
 
 def _unit_price(plan: Plan, name: str) -> str:

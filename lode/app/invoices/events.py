@@ -15,9 +15,9 @@ from typing import Any
 
 from lode.app.books import accounts, journal
 from lode.app.books.contracts import Act, Document, Session, Store, Used
-from lode.app.invoices import customers
+from lode.app.invoices import customers, wallet
 from lode.app.invoices.documents import REFERENCE, moved
-from lode.app.prices.contracts import COUNTED
+from lode.app.prices.contracts import COUNTED, REPORTED
 from lode.app.prices.subscriptions import tariff_at
 from lode.core import money
 from lode.core.errors import BillingError, near_miss
@@ -27,6 +27,9 @@ OLDEST_US = 35 * 86_400_000_000
 AHEAD_US = 5 * 60 * 1_000_000
 """An event may be so old, and so far ahead of our clock (Stripe's limits)."""
 _FIELDS = ("organisation", "request_id", "at", "model", "units", "project", "key", "version")
+_UNITS = (*COUNTED, REPORTED)
+_LARGEST_VALUE = 9_000_000 * money.UNIT
+"""Units are whole numbers of 64 bits in the journal."""
 _CHUNK = 500
 _LARGEST = 10**15
 
@@ -102,14 +105,23 @@ def _units(found: Any, where: str) -> dict[str, int]:
     if not isinstance(found, dict):
         raise BillingError(f'{where}: units: found {str(found)[:40]}, wanted {{"requests": 1, ...}}. Correct it.')
     for name in found:
-        if name not in COUNTED:
+        if name not in _UNITS:
             raise BillingError(
-                f'{where}: units: found "{name[:40]}", allowed: {", ".join(COUNTED)}.{near_miss(name, COUNTED)} Correct it.'
+                f'{where}: units: found "{name[:40]}", allowed: {", ".join(_UNITS)}.{near_miss(name, _UNITS)} Correct it.'
             )
-    units = {"requests": 1, **{name: _whole(count, f"{where}: units.{name}") for name, count in found.items()}}
+    read = {name: (_value if name == REPORTED else _whole)(count, f"{where}: units.{name}") for name, count in found.items()}
+    units = {"requests": 1, **read}
     if units.get("cached_tokens", 0) > units.get("input_tokens", 0):
         raise BillingError(f"{where}: units: found more cached_tokens than input_tokens, which they are some of. Correct one.")
     return units
+
+
+def _value(found: Any, where: str) -> int:
+    """What a transaction is worth, in the customer's currency, 10^-12."""
+    value = money.parse(found, where)
+    if value >= _LARGEST_VALUE:
+        raise BillingError(f"{where}: found {found}, allowed: less than {money.plain(_LARGEST_VALUE)}. Bill it by a fee.")
+    return value
 
 
 def _whole(found: Any, where: str) -> int:
@@ -130,15 +142,10 @@ def record(store: Store, actor: str, events: Sequence[Event], *, now_us: Callabl
 
 def _one(session: Session, actor: str, event: Event, now: int) -> tuple[str, str, int]:
     """Each is rated after those before it, as the counters then stand."""
-    known = session.rows(
-        "SELECT fingerprint FROM journal WHERE organisation = ? AND reference = ?", (event.organisation, event.request_id)
-    )
-    if known:
-        return (
-            ("known", "", 0)
-            if known[0][0] == event.fingerprint
-            else _held(session, actor, event, now, "this id was used for another request")
-        )
+    if (known := _known(session, event)) is not None:
+        if known == event.fingerprint:
+            return ("known", "", 0)
+        return _held(session, actor, event, now, "this id was used for another request")
     # What seems to lie ahead is the clocks' difference: a period or a plan that has not begun may never begin.
     at_us = min(event.at_us, now)
     tariff = tariff_at(session, event.organisation, event.model, at_us)
@@ -149,12 +156,12 @@ def _one(session: Session, actor: str, event: Event, now: int) -> tuple[str, str
     rated = tariff.rate(journal.counter(session, tariff.names(span)), event.units, span)
     used = Used(
         request_id=event.request_id, at_us=at_us, organisation=event.organisation, project=event.project, key=event.key,
-        model=event.model,
-        version=event.version, status=200, units=dict(event.units), amount=rated.amount, charges=rated.charges, plan=tariff.plan.id,
-        subscription=tariff.subscription.id, period=span.label,
+        model=event.model, version=event.version, status=200, units=dict(event.units), amount=rated.amount, charges=rated.charges,
+        plan=tariff.plan.id, subscription=tariff.subscription.id, period=span.label,
     )  # fmt: skip
     owner, revenue = event.organisation, accounts.revenue(tariff.currency)
     waived = rated.amount if span.trial else 0
+    wallet.expired(session, actor, owner, at_us, now)
     credit = min(max(-journal.balance(session, accounts.prepaid(owner)), 0), max(rated.amount - waived, 0))
     moves = moved(
         [
@@ -169,6 +176,15 @@ def _one(session: Session, actor: str, event: Event, now: int) -> tuple[str, str
     )  # fmt: skip
     journal.append(session, [act], now)
     return "accepted", tariff.currency, rated.amount
+
+
+def _known(session: Session, event: Event) -> str | None:
+    """The fingerprint under which an event's id was used before."""
+    rows = session.rows(
+        "SELECT fingerprint FROM journal WHERE organisation = ? AND reference = ? AND reference <> ''",
+        (event.organisation, event.request_id),
+    )
+    return str(rows[0][0]) if rows else None
 
 
 def _why_not(session: Session, event: Event, now: int, no_contract: bool) -> str:

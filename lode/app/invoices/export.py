@@ -32,8 +32,12 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _SUFFIXES = (".focus.csv", ".csv", ".parquet")
 
 
-def write(store: Store, what: usage.Asked, path: Path, *, issuer: str = "", now_us: Callable[[], int]) -> dict[str, Any]:
-    """Write the usage asked for. The file's name says the format: `.csv`, `.parquet`, `.focus.csv`. issuer: for FOCUS.
+def write(
+    store: Store, what: usage.Asked, path: Path, *, issuer: str = "", providers: bool = True, now_us: Callable[[], int]
+) -> dict[str, Any]:
+    """Write the usage asked for. The file's name says the format: `.csv`, `.parquet`, `.focus.csv`.
+
+    issuer: for FOCUS. providers: False leaves out who provides models, which is the operator's business.
 
     Errors: BillingError for another name.
     """
@@ -46,13 +50,13 @@ def write(store: Store, what: usage.Asked, path: Path, *, issuer: str = "", now_
         if suffix == ".focus.csv":
             count = _csv(part, focus.COLUMNS, focus.rows(session, what, issuer), focus.NUMBERS)
         elif suffix == ".csv":
-            count = _csv(part, COLUMNS, flat(session, what), frozenset((*COUNTS, "amount")))
+            count = _csv(part, COLUMNS, flat(session, what, providers), frozenset((*COUNTS, "amount")))
         else:
-            count = _parquet(part, session, what)
+            count = _parquet(part, flat(session, what, providers))
     return {"file": str(path), "rows": count}
 
 
-def flat(session: Session, what: usage.Asked) -> Iterator[dict[str, Any]]:
+def flat(session: Session, what: usage.Asked, providers: bool = True) -> Iterator[dict[str, Any]]:
     """Every request as one row of text and whole numbers; the amount as decimal text. No provider cost: customers may get this file."""
     currencies = {item.id: item.body["currency"] for item in journal.documents(session, "organisation")}
     taken = selection.taken_by(session)
@@ -62,7 +66,8 @@ def flat(session: Session, what: usage.Asked) -> Iterator[dict[str, Any]]:
                 name: row[name]
                 for name in ("request_id", "organisation", "project", "key", "model", "version", "status", "kind", "plan")
             },
-            **{name: row[name] for name in ("subscription", "period", "provider", "estimated")},
+            **{name: row[name] for name in ("subscription", "period", "estimated")},
+            "provider": row["provider"] if providers else "",
             **{name: row["units"].get(name, 0) for name in ("requests", *usage.UNITS)},
             "at": customers.shown_time(row["at_us"]),
             "amount": money.plain(row["amount"]),
@@ -89,7 +94,7 @@ def _csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]], 
     return count
 
 
-def _parquet(path: Path, session: Session, what: usage.Asked) -> int:
+def _parquet(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     import polars as pl
     from polars.io.plugins import register_io_source
 
@@ -98,7 +103,7 @@ def _parquet(path: Path, session: Session, what: usage.Asked) -> int:
 
     def batches(with_columns: Any, predicate: Any, n_rows: Any, batch_size: Any) -> Iterator[pl.DataFrame]:
         nonlocal count
-        for batch in _batched(flat(session, what)):
+        for batch in _batched(rows):
             count += len(batch)
             texts = {name: [row[name] for row in batch] for name in COLUMNS}
             frame = pl.DataFrame(texts, schema={**schema, "amount": pl.String})

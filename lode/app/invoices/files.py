@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from lode.app.invoices.html import html
+from lode.core.errors import BillingError
 from lode.core.packages import missing
 
 
-def write(body: Mapping[str, Any], folder: Path) -> tuple[list[str], list[str]]:
-    """Write a document; (paths, warnings). Files that stand there with the same bytes are left alone.
+def write(body: Mapping[str, Any], folder: Path, fonts: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
+    """Write a document; (paths, warnings). Files that stand there with the same bytes are left alone. fonts: `Seller.fonts`.
 
-    Without fpdf2 there is no PDF, and a warning says how to get it: an invoice that is issued must not fail for that.
+    Without fpdf2, or a font with its letters, there is no PDF, and a warning says how to get it: an invoice that is issued must not fail.
     """
     name = body["number"] or f"draft-{body['organisation']}-{body['period']['label']}"
     made = {
@@ -28,7 +29,11 @@ def write(body: Mapping[str, Any], folder: Path) -> tuple[list[str], list[str]]:
     except ModuleNotFoundError as error:
         warnings = [str(missing("PDF of invoices", error))]
     else:
-        made["pdf"], warnings = pdf(body)
+        warnings = []
+        try:
+            made["pdf"] = pdf(body, fonts)
+        except BillingError as error:
+            warnings.append(str(error))
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for suffix, data in made.items():

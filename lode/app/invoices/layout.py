@@ -54,10 +54,11 @@ class Page:
 def page(body: Mapping[str, Any]) -> Page:
     """The page of a document's JSON."""
     currency, zone = body["currency"], body["period"]["zone"]
+    has_several = len({line["plan"] for line in body["lines"] if line.get("plan")}) > 1
     return Page(
         title=TITLES[body["kind"]], number=body["number"], seller=_party(body["seller"]), customer=_party(body["customer"]),
         facts=_facts(body, zone),
-        rows=tuple(_row(index, line, zone, currency) for index, line in enumerate(body["lines"], 1)),
+        rows=tuple(_row(index, line, zone, currency, has_several) for index, line in enumerate(body["lines"], 1)),
         taxes=tuple((f"{row['name']}", _money(row["base"], currency), _money(row["amount"], currency)) for row in body["taxes"]),
         totals=_totals(body, currency), due=_due(body, currency), notes=_notes(body),
         issued_us=customers.micros(body["issued"]), seal=body.get("seal", ""), is_draft=body["kind"] == "draft",
@@ -86,11 +87,13 @@ def _facts(body: Mapping[str, Any], zone: str) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def _row(index: int, line: Mapping[str, Any], zone: str, currency: str) -> Row:
+def _row(index: int, line: Mapping[str, Any], zone: str, currency: str, with_plan: bool) -> Row:
+    """with_plan: of two lines "base" the plan says which is which."""
+    text = f"{line['text']} ({line['plan']})" if with_plan and line.get("plan") else line["text"]
     span = f"{_minute(line['start'], zone)} to {_minute(line['end'], zone)}" if line.get("start") else ""
     quantity = f"{_grouped(line['quantity'])} {line.get('unit', '')}".strip().replace("_", " ") if line.get("quantity") else ""
     return Row(
-        str(line.get("line", index)), line["text"], span, quantity, line.get("unit_price", ""), line.get("tax", ""),
+        str(line.get("line", index)), text, span, quantity, line.get("unit_price", ""), line.get("tax", ""),
         _plain_money(line["amount"], currency),
     )  # fmt: skip
 

@@ -86,16 +86,11 @@ def _prepaid(made: Draft, lines: Sequence[Line], gross: int, currency: str) -> t
     drawn = sum(taken.prepaid for taken in new)
     if drawn <= 0:
         return 0, 0
-    used = sum(line.amount for line in lines if _is_used(line) or line.kind == "trial")
+    used = sum(line.amount for line in lines if line.is_used or line.kind in ("waived", "trial"))
     is_whole = sum(taken.accrued for taken in new) == 0
     wanted = used if is_whole else money.coins(drawn, currency)
     paid = max(0, min(wanted, gross))
     return paid, max(0, drawn - paid) if paid < wanted else 0
-
-
-def _is_used(line: Line) -> bool:
-    """Whether a line is what requests came to; a true-up that late usage changed has no quantity."""
-    return line.kind in ("usage", "waived") or (line.kind == "adjustment" and bool(line.quantity))
 
 
 def transfers(seen: Scene, made: Draft, body: Mapping[str, Any]) -> tuple[Transfer, ...]:
@@ -106,7 +101,7 @@ def transfers(seen: Scene, made: Draft, body: Mapping[str, Any]) -> tuple[Transf
     trial = -sum(line.exact for line in made.lines if line.kind == "trial")
     coupons = -sum(line.exact for line in made.lines if line.kind == "coupon")
     sold = sum(amount for _, _, amount in made.packs)
-    used = sum(line.exact for line in made.lines if _is_used(line))
+    used = sum(line.exact for line in made.lines if line.is_used or line.kind == "waived")
     earned = (
         sum(line.exact for line in made.lines)
         - used

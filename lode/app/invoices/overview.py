@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from lode.app.books import journal
+from lode.app.books import journal, pages
 from lode.app.books.contracts import Session, Store
+from lode.app.books.pages import ALL, Span
 from lode.app.invoices import customers
 from lode.app.invoices.documents import CREDIT_NOTE, INVOICE, issued
 from lode.app.invoices.standing import standing, summary
 from lode.core import money
 
 
-def listed(store: Store, organisation: str = "") -> dict[str, Any]:
+def listed(store: Store, organisation: str = "", span: Span = ALL) -> dict[str, Any]:
     """All invoices, or one customer's, by number. Errors: BillingError where there is no such customer."""
     with store.view() as session:
         if organisation:
             customers.found(session, organisation)
-        return {"invoices": [summary(session, document) for document in journal.documents(session, INVOICE, organisation or None)]}
+        found = pages.documents(session, INVOICE, organisation or None, span)
+        return {"invoices": [summary(session, document) for document in found]}
 
 
 def show(store: Store, number: str) -> dict[str, Any]:

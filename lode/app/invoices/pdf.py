@@ -1,28 +1,30 @@
-"""A document as a PDF (fpdf2, DejaVu Sans from matplotlib). Same document, same bytes.
+"""A document as a PDF (fpdf2, DejaVu Sans from matplotlib). Same document and fonts, same bytes.
 
-DejaVu Sans knows Latin, Greek, Cyrillic, Hebrew, Arabic, Armenian, Georgian and signs; it has no Chinese, Japanese or Korean: such
-characters are set as boxes, the HTML beside it shows them. `warnings` says so.
+DejaVu Sans knows Latin, Greek, Cyrillic, Hebrew, Arabic, Armenian, Georgian and signs. For Chinese, Japanese or Korean the seller file
+names fonts; what no font has is an error, never a box in place of a letter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fontTools.ttLib import TTLibError
 from fpdf import FPDF
 from fpdf.enums import MethodReturnValue, XPos, YPos
+from fpdf.errors import FPDFException
 from fpdf.fonts import TTFFont
 
 from lode.app.invoices import customers
 from lode.app.invoices.layout import Page, Row, page
+from lode.core.errors import BillingError
 
 _FAMILY = "DejaVu"
 _WIDTHS_MM = (9, 71, 30, 22, 21, 27)
 _HEADINGS = ("#", "Description", "Quantity", "Unit price", "Tax", "Amount")
 _MARGIN_MM, _LINE_MM, _BOTTOM_MM = 15, 4.6, 282
-_BOX = "\u25a1"
 
 
 class _Sheet(FPDF):
@@ -40,31 +42,46 @@ class _Sheet(FPDF):
         self.set_text_color(0)
 
 
-def pdf(body: Mapping[str, Any]) -> tuple[bytes, list[str]]:
-    """The PDF of a document's JSON, and what it could not show."""
+def pdf(body: Mapping[str, Any], fonts: Sequence[Path] = ()) -> bytes:
+    """The PDF of a document's JSON. fonts: for letters that DejaVu Sans has not, in this order.
+
+    Errors: BillingError where a letter is in none of them, naming it and the setting.
+    """
     shown = page(body)
     sheet = _Sheet(f"{shown.title} {shown.number}".strip())
     sheet.set_creation_date(customers.moment(shown.issued_us))
     sheet.set_title(f"{shown.title} {shown.number}".strip())
     sheet.set_author(shown.seller[0])
     sheet.set_lang("en")
-    folder = _fonts()
+    folder = _folder()
     sheet.add_font(_FAMILY, "", folder / "DejaVuSans.ttf")
     sheet.add_font(_FAMILY, "B", folder / "DejaVuSans-Bold.ttf")
+    _add(sheet, fonts)
     sheet.set_margins(_MARGIN_MM, _MARGIN_MM)
     sheet.set_auto_page_break(auto=True, margin=18)
-    font = sheet.fonts[_FAMILY.lower()]
-    assert isinstance(font, TTFFont)
-    known = set(font.cmap)
-    unknown: set[str] = set()
-    _set(sheet, shown, _Known(known, unknown), body["currency"])
-    warnings = (
-        [f"the PDF has no glyphs for {''.join(sorted(unknown)[:20])}: boxes stand there; the HTML shows them"] if unknown else []
-    )
-    return bytes(sheet.output()), warnings
+    text = _Known({letter for font in sheet.fonts.values() if isinstance(font, TTFFont) for letter in font.cmap})
+    _set(sheet, shown, text, body["currency"])
+    if text.unknown:
+        raise BillingError(
+            f"no font has {''.join(sorted(text.unknown)[:20])}, so there is no PDF; the HTML shows it. Name a font file that has it in the "
+            'seller file, like fonts = ["/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"] (Debian: fonts-noto-cjk).'
+        )
+    return bytes(sheet.output())
 
 
-def _fonts() -> Path:
+def _add(sheet: FPDF, fonts: Sequence[Path]) -> None:
+    """Fonts to fall back to, bold text too."""
+    for number, path in enumerate(fonts):
+        try:
+            sheet.add_font(f"other{number}", "", path)
+        except (OSError, TTLibError, FPDFException) as error:
+            raise BillingError(
+                f'fonts: found "{path}", wanted a TrueType or OpenType font ({error}). Correct the seller file.'
+            ) from None
+    sheet.set_fallback_fonts([f"other{number}" for number in range(len(fonts))], exact_match=False)
+
+
+def _folder() -> Path:
     """The folder of matplotlib's fonts, without importing matplotlib."""
     spec = find_spec("matplotlib")
     assert spec is not None and spec.origin is not None
@@ -72,15 +89,15 @@ def _fonts() -> Path:
 
 
 class _Known:
-    """Text with a box for each character that the font does not have."""
+    """Text as it is; remembers letters that no font has."""
 
-    def __init__(self, known: set[int], unknown: set[str]):
-        self._known, self._unknown = known, unknown
+    def __init__(self, known: set[int]):
+        self._known = known
+        self.unknown: set[str] = set()
 
     def __call__(self, text: str) -> str:
-        missing = {letter for letter in text if ord(letter) not in self._known and letter not in "\n"}
-        self._unknown |= missing
-        return "".join(_BOX if letter in missing else letter for letter in text)
+        self.unknown |= {letter for letter in text if ord(letter) not in self._known and letter not in "\n"}
+        return text
 
 
 def _set(sheet: _Sheet, shown: Page, text: _Known, currency: str) -> None:

@@ -13,18 +13,26 @@ from typing import Any
 
 from lode.app.books import accounts, journal
 from lode.app.books.contracts import Session
+from lode.app.invoices.documents import INVOICE
 from lode.core import money
 
 SOURCES = ("accrued", "prepaid", "waived")
 """Accounts that a request's cost is debited to: owed, paid in advance, given away."""
+SUMS = ("entries", "rated", *SOURCES)
+COUNTED = {"charges": "amount", "quantities": "quantity", "corrected": "corrected", "recounted": "recounted"}
+"""Sums by charge, and their counters: what all entries come to, and what of that a corrected price changed after they were invoiced."""
+KINDS = "kind IN ('customer', 'correction')"
+"""Rows of the usage table that are revenue: requests, and what a corrected price changed (`rerating.py`)."""
+_LATE_US = 36 * 86_400_000_000
+"""An entry is written at most so long after its own time: events that were measured elsewhere may be 35 days late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Sums of the entries of one part, all 10^-12 but `entries` and `quantities`.
+    """Sums of the entries of one part, all 10^-12 but `entries` and quantities.
 
-    rated: what the requests cost by the usage table; charges, quantities: the same by charge, from the counters. accrued, prepaid,
-    waived: by the ledger.
+    entries: requests. rated: what they cost by the usage table. accrued, prepaid, waived: by the ledger. The others: by charge, from
+    the counters; corrected (and recounted, its quantities): the part of charges that a correction of the price changed.
     """
 
     entries: int = 0
@@ -34,13 +42,23 @@ class Taken:
     waived: int = 0
     charges: Mapping[str, int] = field(default_factory=dict)
     quantities: Mapping[str, int] = field(default_factory=dict)
+    corrected: Mapping[str, int] = field(default_factory=dict)
+    recounted: Mapping[str, int] = field(default_factory=dict)
 
     def less(self, other: Taken) -> Taken:
         """What came since `other`."""
-        sums = {name: getattr(self, name) - getattr(other, name) for name in ("entries", "rated", *SOURCES)}
-        charges = {name: amount - other.charges.get(name, 0) for name, amount in self.charges.items()}
-        quantities = {name: count - other.quantities.get(name, 0) for name, count in self.quantities.items()}
-        return Taken(**sums, charges=charges, quantities=quantities)
+        sums = {name: getattr(self, name) - getattr(other, name) for name in SUMS}
+        return _taken(sums, {name: _less(getattr(self, name), getattr(other, name)) for name in COUNTED})
+
+
+def _taken(sums: Mapping[str, int], counted: Mapping[str, Mapping[str, int]]) -> Taken:
+    entries, rated, accrued, prepaid, waived = (sums.get(name, 0) for name in SUMS)
+    charges, quantities, corrected, recounted = (counted[name] for name in COUNTED)
+    return Taken(entries, rated, accrued, prepaid, waived, charges, quantities, corrected, recounted)
+
+
+def _less(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
+    return {name: amount - part.get(name, 0) for name, amount in whole.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +85,10 @@ class Part:
     def counters(self, through: int) -> dict[str, int]:
         """What the issuing act adds to the counters to take everything new up to `through`."""
         new, name = self.new, f"{self.subscription}|{self.period}"
-        found = {f"invoiced|{name}|{field}": getattr(new, field) for field in ("entries", "rated", *SOURCES)}
+        found = {f"invoiced|{name}|{field}": getattr(new, field) for field in SUMS}
         found[f"invoiced|{name}|through"] = through - self.after
-        found |= {f"invoiced-amount|{name}|{charge}": amount for charge, amount in new.charges.items()}
-        found |= {f"invoiced-quantity|{name}|{charge}": count for charge, count in new.quantities.items()}
+        for sums, word in COUNTED.items():
+            found |= {f"invoiced-{word}|{name}|{charge}": amount for charge, amount in getattr(new, sums).items()}
         return {key: value for key, value in found.items() if value}
 
     def body(self, through: int) -> dict[str, Any]:
@@ -83,65 +101,101 @@ class Part:
         }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Up to which entry, written when, an issued document compared a customer's books (`identity.py` says why that is enough)."""
+
+    through: int
+    at_us: int
+
+    @property
+    def oldest_us(self) -> int:
+        """Requests that were written later did not happen earlier."""
+        return self.at_us - _LATE_US
+
+
 def head(session: Session) -> int:
     """The journal's last sequence number."""
     return int(session.rows("SELECT sequence FROM head")[0][0])
 
 
-def parts(session: Session, organisation: str, currency: str) -> list[Part]:
-    """Every (subscription, period) of an organisation with entries, oldest first."""
-    rated = session.rows(
-        "SELECT subscription, period, COUNT(*), exact_sum(amount) FROM usage "
-        "WHERE organisation = ? AND kind = 'customer' GROUP BY subscription, period",
-        (organisation,),
+def checked(session: Session, organisation: str) -> Checked | None:
+    """What the last issued document of a customer compared; None where there is none."""
+    through = max((item.body["through"] for item in journal.documents(session, INVOICE, organisation)), default=0)
+    found = session.rows("SELECT at_us FROM journal WHERE sequence = ?", (through,))
+    return Checked(through, int(found[0][0])) if found else None
+
+
+def parts(session: Session, organisation: str, currency: str, done: Checked | None = None) -> list[Part]:
+    """Every (subscription, period) of an organisation with entries, oldest first.
+
+    done: only entries that no document took are read; the others are as its counters say. None: every entry is read.
+    """
+    since = ("", ()) if done is None else ("AND at_us >= ? AND sequence > ? ", (done.oldest_us, done.through))
+    rows = session.rows(
+        f"SELECT DISTINCT subscription, period FROM usage WHERE organisation = ? {since[0]}AND {KINDS}", (organisation, *since[1])
     )
-    sources = _sources(session, organisation, currency)
-    counted = _counters(session, {subscription for subscription, *_ in rated})
+    names = {(str(subscription), str(period)) for subscription, period in rows}
+    owned = [
+        id for (id,) in session.rows("SELECT id FROM documents WHERE kind = 'subscription' AND organisation = ?", (organisation,))
+    ]
+    counted = counters_of(session, {*owned, *(subscription for subscription, _ in names)})
+    names |= {(owner, period) for word, owner, period in counted if word in ("amount", "quantity", "invoiced")}
     found = []
-    for subscription, period, entries, amount in rated:
-        name = f"{subscription}|{period}"
-        whole = Taken(
-            int(entries), int(amount), **sources[subscription, period],
-            charges=counted["amount", name], quantities=counted["quantity", name],
-        )  # fmt: skip
-        taken = counted["invoiced", name]
-        before = Taken(
-            **{field: taken.get(field, 0) for field in ("entries", "rated", *SOURCES)},
-            charges=counted["invoiced-amount", name], quantities=counted["invoiced-quantity", name],
-        )  # fmt: skip
-        found.append(Part(subscription, period, whole, before, taken.get("through", 0)))
+    for subscription, period in names:
+        at = (subscription, period)
+        taken = counted.get(("invoiced", *at), {})
+        before = _taken(taken, {name: counted.get((f"invoiced-{word}", *at), {}) for name, word in COUNTED.items()})
+        after = taken.get("through", 0)
+        read = _read(session, organisation, currency, at, 0 if done is None else after, done)
+        if done is not None:
+            read = {name: amount + getattr(before, name) for name, amount in read.items()}
+        whole = _taken(read, {name: counted.get((word, *at), {}) for name, word in COUNTED.items()})
+        found.append(Part(subscription, period, whole, before, after))
     return sorted(found, key=lambda part: (part.period, part.subscription))
 
 
-def _sources(session: Session, organisation: str, currency: str) -> dict[tuple[str, str], dict[str, int]]:
-    """Where each part's cost was debited, by the ledger; what a step of a volume price gives back counts against it."""
+def _read(
+    session: Session, organisation: str, currency: str, part: tuple[str, str], after: int, done: Checked | None
+) -> dict[str, int]:  # fmt: skip
+    """SUMS of a part's entries after a sequence number. Where each one's cost was debited is what the ledger says; what a step of a
+    volume price gives back counts against it.
+    """
+    where = "organisation = ? AND subscription = ? AND period = ? AND sequence > ?"
+    values: tuple[Any, ...] = (organisation, *part, after)
+    if done is not None and not part[0]:  # no contract: not by the index of contracts, which has everybody's such rows in one place
+        where = "organisation = ? AND subscription || '' = ? AND period || '' = ? AND sequence > ? AND at_us >= ?"
+        values = (organisation, *part, max(after, done.through), done.oldest_us)
+    entries, rated = session.rows(
+        f"SELECT SUM(CASE WHEN kind = 'customer' THEN 1 ELSE 0 END), exact_sum(amount) FROM usage WHERE {where} AND {KINDS}", values
+    )[0]
     rows = session.rows(
-        "SELECT u.subscription, u.period, t.debit, t.credit, exact_sum(t.amount) FROM usage u JOIN transfers t ON t.sequence = u.sequence "
-        "WHERE u.organisation = ? AND u.kind = 'customer' GROUP BY u.subscription, u.period, t.debit, t.credit",
-        (organisation,),
+        "SELECT t.debit, t.credit, exact_sum(t.amount) FROM transfers t JOIN (SELECT sequence AS entry FROM usage "
+        f"WHERE {where} AND {KINDS}) u ON t.sequence = u.entry GROUP BY t.debit, t.credit",
+        values,
     )
     revenue = accounts.revenue(currency)
     word = {
         accounts.accrued(organisation): "accrued", accounts.prepaid(organisation): "prepaid", accounts.waived(currency): "waived",
     }  # fmt: skip
-    found: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(SOURCES, 0))
-    for subscription, period, debit, credit, amount in rows:
+    found = dict.fromkeys(SUMS, 0) | {"entries": int(entries or 0), "rated": int(rated or 0)}
+    for debit, credit, amount in rows:
         if credit == revenue and debit in word:
-            found[subscription, period][word[debit]] += int(amount)
+            found[word[debit]] += int(amount)
         elif debit == revenue and credit in word:
-            found[subscription, period][word[credit]] -= int(amount)
+            found[word[credit]] -= int(amount)
     return found
 
 
-def _counters(session: Session, subscriptions: Iterable[str]) -> dict[tuple[str, str], dict[str, int]]:
-    """Counters by (kind, "subscription|period"), then by charge."""
-    found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+def counters_of(session: Session, subscriptions: Iterable[str]) -> dict[tuple[str, str, str], dict[str, int]]:
+    """Counters by (word, subscription, period), then by charge."""
+    found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
     for subscription in subscriptions:
         # a pattern, so that PostgreSQL's order of letters does not matter; `_` in an id matches more, which the split sorts out
         for name, amount in session.rows("SELECT name, amount FROM counters WHERE name LIKE ?", (f"%|{subscription}|%",)):
-            kind, owner, period, charge = [*name.split("|", 3), "", "", ""][:4]
+            word, owner, period, charge = [*name.split("|", 3), "", "", ""][:4]
             if owner == subscription:
-                found[kind, f"{owner}|{period}"][charge] = int(amount)
+                found[word, owner, period][charge] = int(amount)
     return found
 
 

@@ -14,16 +14,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from lode.app.access import checks
 from lode.app.invoices import numbers
 from lode.core.errors import BillingError, near_miss
 
 REVERSE_CHARGE = "Reverse charge: the customer accounts for the tax."
 _FIELDS = {
     "name": str, "address": list, "country": str, "tax_id": str, "email": str, "due_days": int, "payment": list, "zone": str,
-    "invoice_number": str, "credit_note_number": str, "notes": list, "tax": dict, "fx": list,
+    "invoice_number": str, "credit_note_number": str, "notes": list, "fonts": list, "tax": dict, "fx": list,
 }  # fmt: skip
 _TAX_FIELDS = {"prices": str, "rounding": str, "reverse_charge_note": str, "rate": list}
-_RATE_FIELDS = {"country": str, "name": str, "rate": str, "from": datetime.date, "reverse_charge": bool}
+_RATE_FIELDS = {"country": str, "category": str, "name": str, "rate": str, "from": datetime.date, "reverse_charge": bool}
 _FX_FIELDS = {"from": str, "to": str, "rate": str, "source": str, "date": datetime.date}
 _WORDS: dict[type, str] = {
     str: "text in quotes", list: "a list", int: "a whole number", dict: "a table", bool: "true or false",
@@ -60,7 +61,9 @@ reverse_charge = true
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One row of the table. percent: exact. since: first day on which it holds. reverse_charge: customers with a tax id pay none."""
+    """One row of the table. country: DE, or a part of one: US-CA. category: as plans name it, "" for the standard rate. percent: exact.
+    since: first day on which it holds. reverse_charge: customers of other countries with a tax id pay none.
+    """
 
     country: str
     name: str
@@ -68,6 +71,7 @@ class Rate:
     text: str
     since: datetime.date
     reverse_charge: bool = False
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,9 @@ class Fx:
 
 @dataclass(frozen=True, slots=True)
 class Seller:
-    """What stands on every document. address, payment, notes: lines of text. zone: its day and year are the documents' day and year."""
+    """What stands on every document. address, payment, notes: lines of text. zone: its day and year are the documents' day and year.
+    fonts: files with the letters that DejaVu Sans has not, for PDFs.
+    """
 
     name: str
     address: tuple[str, ...]
@@ -101,6 +107,7 @@ class Seller:
     reverse_charge_note: str = REVERSE_CHARGE
     rates: tuple[Rate, ...] = ()
     fx: tuple[Fx, ...] = ()
+    fonts: tuple[Path, ...] = ()
 
     def body(self) -> dict[str, Any]:
         """What a document says of the seller."""
@@ -108,15 +115,16 @@ class Seller:
         more = {"email": self.email, "payment": list(self.payment), "notes": list(self.notes)}
         return {**named, **{name: value for name, value in more.items() if value}}
 
-    def rate(self, country: str, day: datetime.date) -> Rate | None:
-        """The rate of a country on a day; None where the seller has no table at all. Errors: BillingError where the table has no row."""
-        if not self.rates:
-            return None
-        found = [rate for rate in self.rates if rate.country == country and rate.since <= day]
+    def rate(self, country: str, day: datetime.date, category: str = "") -> Rate:
+        """The rate of a category on a day, of US-CA by its own rows where it has any, else by those of US. Errors: BillingError where the
+        table has no row.
+        """
+        places = [place for place in (country, country[:2]) if any(rate.country == place for rate in self.rates)][:1]
+        found = [rate for rate in self.rates if rate.country in places and rate.category == category and rate.since <= day]
         if not found:
-            known = sorted({rate.country for rate in self.rates})
+            known = sorted({f"{rate.country} {rate.category}".strip() for rate in self.rates})
             raise BillingError(
-                f'tax: found no rate for "{country}" on {day}, the table has {", ".join(known)}. '
+                f'tax: found no {f"{category} rate".strip()} for "{country}" on {day}, the table has {", ".join(known)}. '
                 'Add a [[tax.rate]] to the seller file (rate = "0" where none is due), or correct the customer\'s country.'
             )
         return max(found, key=lambda rate: rate.since)
@@ -154,11 +162,12 @@ def of(found: Mapping[str, Any], where: str) -> Seller:
     if not 0 <= due_days <= 365:
         raise BillingError(f"{where}:due_days: found {due_days}, allowed: 0 to 365. Correct it.")
     return Seller(
-        **named, due_days=due_days, country=_country(found["country"], f"{where}:country"),
+        **named, due_days=due_days, country=checks.country(found["country"], f"{where}:country"),
         prices=_one_of(tax.get("prices", "exclusive"), ("exclusive", "inclusive"), f"{where}:tax.prices"),
         rounding=_one_of(tax.get("rounding", "document"), ("document", "line"), f"{where}:tax.rounding"),
         reverse_charge_note=tax.get("reverse_charge_note", REVERSE_CHARGE),
         rates=tuple(_rate(row, f"{where}:tax.rate[{index}]") for index, row in enumerate(tax.get("rate", ()))),
+        fonts=tuple(Path(where).parent / name for name in _texts(found.get("fonts", ()), f"{where}:fonts")),
         fx=tuple(_fx(row, f"{where}:fx[{index}]") for index, row in enumerate(found.get("fx", ()))),
     )  # fmt: skip
 
@@ -168,8 +177,10 @@ def _rate(row: Any, where: str) -> Rate:
     percent = _decimal(row["rate"], f"{where}.rate")
     if not 0 <= percent <= 100:
         raise BillingError(f'{where}.rate: found "{row["rate"]}", allowed: 0 to 100, in percent. Correct it.')
-    country = _country(row["country"], f"{where}.country")
-    return Rate(country, row["name"], percent, row["rate"], row["from"], bool(row.get("reverse_charge", False)))
+    country = checks.country(row["country"], f"{where}.country")
+    category = row.get("category", "")
+    category = "" if category == "standard" else category
+    return Rate(country, row["name"], percent, row["rate"], row["from"], bool(row.get("reverse_charge", False)), category)
 
 
 def _fx(row: Any, where: str) -> Fx:
@@ -208,12 +219,6 @@ def _decimal(text: str, where: str) -> Fraction:
     if not number.is_finite() or len(text) > 30 or "e" in text.lower():
         raise BillingError(f'{where}: found "{text}", wanted a decimal number in quotes, like "19.6". Correct it.')
     return Fraction(number)
-
-
-def _country(text: str, where: str) -> str:
-    if len(text) != 2 or not text.isascii() or not text.isalpha() or not text.isupper():
-        raise BillingError(f'{where}: found "{text}", wanted two capital letters of ISO 3166, like DE. Correct it.')
-    return text
 
 
 def _one_of(text: str, allowed: tuple[str, str], where: str) -> Any:

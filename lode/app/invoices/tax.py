@@ -75,7 +75,8 @@ def taxed(
             f"Say where it is: lode customers change {customer.get('id', 'CUSTOMER')} --country DE."
         )
     # a price that holds a tax which is not due here: the customer pays the price without it
-    is_reverse = _of_day(seller, country, day).reverse_charge and country != seller.country and bool(customer.get("tax_id"))
+    has_id = country[:2] != seller.country[:2] and bool(customer.get("tax_id"))
+    is_reverse = has_id and seller.rate(country, day).reverse_charge
     inclusive = seller.prices == "inclusive" and not is_reverse
     named: list[Line] = []
     rates: dict[str, Rate] = {}
@@ -83,7 +84,7 @@ def taxed(
         if line.kind == "prepaid":
             named.append(replace(line, tax=""))
             continue
-        rate = _of_day(seller, country, _last_day(line, day, zone))
+        rate = seller.rate(country, _last_day(line, day, zone), line.category)
         name = f"{rate.name} 0 %, reverse charge" if is_reverse else f"{rate.name} {rate.text} %"
         named.append(replace(line, tax=name))
         rates[name] = rate
@@ -103,18 +104,12 @@ def _row(name: str, rate: Rate, lines: Sequence[Line], seller: Seller, currency:
     return Tax(name, rate.text, held - amount if inclusive else held, amount)
 
 
-def _of_day(seller: Seller, country: str, day: datetime.date) -> Rate:
-    rate = seller.rate(country, day)
-    assert rate is not None
-    return rate
-
-
 def _last_day(line: Line, day: datetime.date, zone: str) -> datetime.date:
     """The last day of what a line is for; of usage not later than `day`."""
     if not line.end:
         return day
     last = customers.moment(customers.micros(line.end) - 1).astimezone(customers.zone(zone)).date()
-    return min(last, day) if line.kind in ("usage", "adjustment", "waived", "trial") else last
+    return min(last, day) if line.kind in ("usage", "waived", "trial") else last
 
 
 def _amount(lines: Sequence[Line], rate: Rate, inclusive: bool, per_line: bool, currency: str) -> int:

@@ -25,16 +25,23 @@ PriceLine = contracts.Line
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A period of a subscription, cut where the plan changed or the contract ended."""
+    """A period of a subscription, cut where the plan changed or the contract ended. plan: what prices it; replaced: what did before,
+    where a correction gave it another price.
+    """
 
     subscription: Subscription
     plan: Plan
     period: Period
+    replaced: tuple[Plan, ...] = ()
 
     @property
     def name(self) -> str:
         """As counters and usage name it."""
         return f"{self.subscription.id}|{self.period.label}"
+
+    def tax_of(self, name: str) -> str:
+        """The tax category of a fee or a charge."""
+        return next((plan.taxes[name] for plan in (self.plan, *self.replaced) if name in plan.taxes), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +84,19 @@ def groups(session: Session, organisation: str, now_us: int) -> list[Group]:
     for subscription in subscriptions.all_of(session, organisation):
         # a change of plan stays on one invoice; a contract that begins anew in the same month is another
         root = roots[subscription.id] = roots.get(subscription.previous, subscription.id)
-        plan = plans.found(session, subscription.plan, subscription.version)
         for period in subscription.periods(now_us + 1):
             # who goes from years to months and back to years has two parts of the same year, and what was between is closed
             if root not in last or not last[root][-1].period.is_of_one(period):
                 last[root] = []
                 found.append(last[root])
-            last[root].append(Cut(subscription, plan, period))
+            last[root].append(cut_of(session, subscription, period))
     return sorted((Group(tuple(cuts)) for cuts in found), key=lambda group: group.start_us)
+
+
+def cut_of(session: Session, subscription: Subscription, period: Period) -> Cut:
+    """A period with the plan that prices it."""
+    *replaced, plan = [plans.found(session, subscription.plan, version) for version in subscription.versions_at(period.start_us)]
+    return Cut(subscription, plan, period, tuple(replaced))
 
 
 def advance(cut: Cut) -> list[PriceLine]:

@@ -99,13 +99,14 @@ def totals(store: Store, what: Asked, by: Sequence[str], *, billed: Mapping[str,
 
 def _grouped(session: Session, what: Asked, by: Sequence[str]) -> list[dict[str, Any]]:
     columns = [_COLUMNS[word] for word in by]
-    sums = ", ".join(["COUNT(*)", *(f"SUM({unit})" for unit in ("num_rows", *UNITS[1:])), "exact_sum(amount)"])
+    requests = "SUM(CASE WHEN kind = 'customer' THEN 1 ELSE 0 END)"
+    sums = ", ".join([requests, *(f"SUM({unit})" for unit in ("num_rows", *UNITS[1:])), "exact_sum(amount)"])
     # the currency stands in the organisation's name of the ledger only, so rows are grouped by organisation first
     groups = ", ".join(dict.fromkeys(["organisation", *columns]))
     owner = "AND organisation = ? " if what.organisation else ""
     values = (what.start_us, what.end_us, *((what.organisation,) if what.organisation else ()))
     found = session.rows(
-        f"SELECT {groups}, {sums} FROM usage WHERE at_us >= ? AND at_us < ? {owner}AND kind = 'customer' GROUP BY {groups}", values
+        f"SELECT {groups}, {sums} FROM usage WHERE at_us >= ? AND at_us < ? {owner}AND {selection.KINDS} GROUP BY {groups}", values
     )
     currencies = {item.id: item.body["currency"] for item in journal.documents(session, "organisation")}
     merged: dict[tuple[Any, ...], list[int]] = {}

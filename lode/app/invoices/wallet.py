@@ -1,7 +1,8 @@
 """Prepaid credit: top-ups, goodwill, expiry, refunds. One balance per customer in the ledger, divided among grants.
 
 Requests draw on the balance as a whole; which grant they used follows from the order (priority, earlier expiry, earlier creation) and
-is written down whenever grants change: drawn = what the grants had left - what the balance holds.
+is written down whenever grants change: drawn = what the grants had left - what the balance holds. What expired pays for nothing that is
+asked afterwards: nothing is let in on it (`lapsing`), and the next request books it as breakage (`expired`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lode.core import money
 from lode.core.errors import BillingError, ConflictError
 
 KIND = "grant"
+NEVER = 2**63
 _LARGEST_PRIORITY = 1000
 _REVIVED_US = 30 * 86_400_000_000
 """A refund into a grant that has expired would be lost at once: the grant then lives this much longer."""
@@ -57,7 +59,7 @@ class Grant:
     @property
     def order(self) -> tuple[int, int, int, str]:
         """The order of use."""
-        return self.priority, self.expires_us if self.expires_us is not None else 2**63, self.created_us, self.id
+        return self.priority, self.expires_us if self.expires_us is not None else NEVER, self.created_us, self.id
 
     def shown(self) -> dict[str, Any]:
         return {"grant": self.id, **self.document().body}
@@ -140,7 +142,8 @@ def _used(reference: str) -> ConflictError:
 def earlier(session: Session, organisation: str, reference: str, fingerprint: str) -> Entry | None:
     """What a reference did before, if it did. Errors: ConflictError where it was something else."""
     rows = session.rows(
-        "SELECT sequence, at_us, record, hash FROM journal WHERE organisation = ? AND reference = ?", (organisation, reference)
+        "SELECT sequence, at_us, record, hash FROM journal WHERE organisation = ? AND reference = ? AND reference <> ''",
+        (organisation, reference),
     )
     if not rows:
         return None
@@ -162,23 +165,32 @@ def drawn(session: Session, organisation: str, except_for: str = "") -> tuple[Do
 
 
 def expire(store: Store, actor: str, *, now_us: Callable[[], int]) -> list[dict[str, Any]]:
-    """Book what is left of grants whose time is over as breakage. What was drawn before this was booked stays drawn."""
+    """Book what is left of grants whose time is over as breakage, also of customers who ask for nothing any more."""
 
     def work(session: Session) -> list[dict[str, Any]]:
         now = now_us()
-        done: list[dict[str, Any]] = []
         owners = {document.organisation for document in journal.documents(session, KIND) if _is_over(Grant.of(document), now)}
-        for organisation in sorted(owners):
-            customer = customers.found(session, organisation)
-            over = [grant for grant in grants(session, organisation) if _is_over(grant, now)]
-            done += [_expired(session, actor, customer.currency, grant, now) for grant in over]
-        return [row for row in done if row["amount"] != "0"]
+        return [row for organisation in sorted(owners) for row in expired(session, actor, organisation, now, now)]
 
     with store.view() as session:  # nothing to write is the rule: do not stop the writer for it
         now = now_us()
         if not any(_is_over(Grant.of(document), now) for document in journal.documents(session, KIND)):
             return []
     return store.transact(work)
+
+
+def expired(session: Session, actor: str, organisation: str, at_us: int, now_us: int) -> list[dict[str, Any]]:
+    """Book what a customer's grants hold whose time is over at a moment."""
+    over = [grant for grant in grants(session, organisation) if _is_over(grant, at_us)]
+    currency = customers.found(session, organisation).currency if over else ""
+    return [_expired(session, actor, currency, grant, now_us) for grant in over]
+
+
+def lapsing(session: Session, organisation: str, at_us: int) -> tuple[int, int]:
+    """What of a customer's credit has expired at a moment and is not booked yet; and when the next of the rest does, `NEVER` for never."""
+    held = [grant for grant in grants(session, organisation) if grant.left]
+    rest = [grant.expires_us for grant in held if grant.expires_us is not None and not _is_over(grant, at_us)]
+    return sum(grant.left for grant in held if _is_over(grant, at_us)), min(rest, default=NEVER)
 
 
 def _is_over(grant: Grant, now_us: int) -> bool:
@@ -258,12 +270,15 @@ def returned(found: Sequence[Grant], amount: int, now_us: int) -> list[Grant]:
 
 
 def listed(store: Store, organisation: str) -> dict[str, Any]:
-    """A customer's grants, with what is left; `kept`: what credit notes on paid invoices left with us."""
+    """A customer's grants, with what is left; `kept`: what credit notes on paid invoices left with us; `owed`: open invoices and usage
+    that is not billed yet, which `payment: prepaid` counts against the credit.
+    """
     with store.view() as session:
         customer = customers.found(session, organisation)
         rows = [grant.shown() for grant in grants(session, organisation)]
         more = {**_balance(session, organisation), "kept": money.plain(kept(session, organisation))}
-        return {"organisation": organisation, "currency": customer.currency, "grants": rows, **more}
+        owed = sum(journal.balance(session, name(organisation)) for name in (accounts.receivable, accounts.accrued))
+        return {"organisation": organisation, "currency": customer.currency, "grants": rows, **more, "owed": money.plain(owed)}
 
 
 def _balance(session: Session, organisation: str) -> dict[str, str]:

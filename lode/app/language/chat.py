@@ -16,7 +16,7 @@ from lode.app.language.sampling import KEYS, MAX_LOGPROBS, max_tokens_of, model_
 from lode.app.language.tools import CLOSE, Choice, choice_of
 from lode.app.validate import describe
 
-_KEYS = (
+CHAT_KEYS = (
     *KEYS,
     *("messages", "max_completion_tokens", "top_logprobs", "response_format", "tools", "tool_choice", "parallel_tool_calls"),
     *("metadata", "safety_identifier", "prompt_cache_key"),
@@ -57,7 +57,7 @@ _MAX_MESSAGES = 4096
 
 def read_chat(fields: Fields, vocabulary: int, most: int) -> Asked:
     """most: choices that one request may ask for. Errors: RequestError 400."""
-    fields.only(_KEYS, _REFUSED)
+    fields.only(CHAT_KEYS, _REFUSED)
     model = model_of(fields)
     messages = _messages(fields)
     stream, with_usage = stream_of(fields)

@@ -16,18 +16,18 @@ from lode.app.language.forms import form_of
 from lode.app.language.sampling import KEYS, MAX_LOGPROBS, max_tokens_of, model_of, sampling_of, stream_of
 from lode.app.validate import describe
 
-_KEYS = (*KEYS, "prompt", "echo", "best_of", "suffix")
+COMPLETION_KEYS = (*KEYS, "prompt", "echo", "best_of", "suffix")
 _DEFAULT_TOKENS = 16
 """OpenAI's: an unbounded continuation of a base model rarely ends by itself."""
 _MAX_PROMPTS = 1024
 
-_EMBED_KEYS = ("model", "input", "encoding_format", "dimensions", "user")
+EMBEDDING_KEYS = ("model", "input", "encoding_format", "dimensions", "user")
 _MAX_INPUTS = 2048
 
 
 def read_completion(fields: Fields, vocabulary: int, most: int) -> Asked:
     """most: continuations that one request may ask for. Errors: RequestError 400."""
-    fields.only(_KEYS)
+    fields.only(COMPLETION_KEYS)
     model = model_of(fields)
     if fields.any("suffix"):
         raise RequestError(
@@ -101,7 +101,7 @@ class ToEmbed:
 
 def read_embeddings(fields: Fields) -> ToEmbed:
     """Errors: RequestError 400."""
-    fields.only(_EMBED_KEYS)
+    fields.only(EMBEDDING_KEYS)
     model = model_of(fields)
     value = fields.any("input")
     if value is None:

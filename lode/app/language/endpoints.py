@@ -242,17 +242,25 @@ class Embed(_Posted[_Texts]):
 
     async def _vectors(self, tokens: list[list[int]], gone: asyncio.Task[None], tally: Tally) -> list[np.ndarray]:
         """A few texts at a time, so that what is being generated goes on meanwhile. Errors: RequestError 499 and 504."""
-        desk, vectors = self.desk, list[np.ndarray]()
+        desk, vectors, spent_us = self.desk, list[np.ndarray](), 0
         for start in range(0, len(tokens), _EMBED_TEXTS):
             if gone.done():
                 raise RequestError(499, "client_gone", "the client hung up before the answer.")
             if time.perf_counter() > tally.started + desk.options.answer_s:
                 raise RequestError(504, "timeout", f"no answer within {desk.options.answer_s:g} s. Send fewer texts.")
             part = tokens[start : start + _EMBED_TEXTS]
-            vectors += list(await desk.runner.call(lambda part=part: desk.engine.embed(part)))  # type: ignore[misc]
-            done = sum(map(len, tokens[: start + _EMBED_TEXTS]))
-            tally.units = lambda done=done: {"input_tokens": done}  # type: ignore[misc]
+            made, took_us = await desk.runner.call(lambda part=part: _timed(lambda: desk.engine.embed(part)))  # type: ignore[misc]
+            vectors += list(made)
+            spent_us += took_us
+            units = {"input_tokens": sum(map(len, tokens[: start + _EMBED_TEXTS])), "compute_us": spent_us}
+            tally.units = lambda units=units: units  # type: ignore[misc]
         return vectors
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, int]:
+    """What a piece of work gives, and the microseconds that it took."""
+    started = time.perf_counter()
+    return work(), round((time.perf_counter() - started) * 1e6)
 
 
 def _check_form(asked: Asked, requests: Sequence[Request], delta: Delta) -> None:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from lode.app.contracts import RequestError
 from lode.app.language.contracts import Steps
 from lode.core.errors import LodeError
+from lode.core.tracing import frames
 from lode.model.language.engine.contracts import Delta, Facts, Request
 from lode.model.language.engine.errors import ContextOverflowError, QueueFullError, UnknownAdapterError
 
@@ -271,7 +272,7 @@ class Runner:
         error = done.exception()
         self.is_dead = True
         if error is not None:
-            _LOG.critical("the engine failed; every open request ends with an error", exc_info=error)
+            _LOG.critical("the engine failed; every open request ends with an error\n%s", frames(error))
         with self._lock:
             left = [*self._wishes, *self._work]
             self._wishes.clear()

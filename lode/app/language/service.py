@@ -14,12 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lode.app import describing
 from lode.app.answering import Answering
 from lode.app.contracts import Endpoint, Gate, RequestError
 from lode.app.language.answers import error_record
+from lode.app.language.chat import CHAT_KEYS
+from lode.app.language.completions import COMPLETION_KEYS, EMBEDDING_KEYS
 from lode.app.language.contracts import Speaks
 from lode.app.language.desk import LanguageDesk
-from lode.app.language.endpoints import Chat, Complete, Embed, model_endpoints
+from lode.app.language.endpoints import Chat, Complete, Embed, Told, model_endpoints
 from lode.app.language.monitor import TokenMonitor
 from lode.app.language.options import LanguageServeOptions
 from lode.app.routes import App, own_routes, route
@@ -58,7 +61,9 @@ def create_language_app(model: Speaks, options: LanguageServeOptions, gate: Gate
             yield
         desk.runner.close()
 
-    routes = [*map(route, posted), *map(route, model_endpoints(desk)), *own_routes(desk)]
+    described = describing.openai(desk.preparer.names, CHAT_KEYS, COMPLETION_KEYS, EMBEDDING_KEYS)
+    told = [*model_endpoints(desk), Told(desk, describing.endpoint(model.name, model.version, described))]
+    routes = [*map(route, posted), *map(route, told), *own_routes(desk)]
     app = App(routes, lifespan, _not_routed)
     app.state.service = desk
     return app

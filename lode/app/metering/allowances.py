@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from lode.app.contracts import RequestError
+from lode.app.invoices.wallet import NEVER
 from lode.app.metering.groups import Groups
-from lode.app.metering.orders import Order, Refill, Refilled, Result
+from lode.app.metering.orders import GiveBack, Order, Refill, Refilled, Result
+from lode.app.metering.sole import held_by_others
 
 _LOOK_S = 0.05
 """Who waits for others looks again so often, also where nothing was heard."""
@@ -27,9 +29,12 @@ class Allowance:
     """One ceiling in one window, as this process sees it.
 
     used: of it, in the books, as far as known; None before it was read. held: by open requests. lease: set aside for this process.
+    until_us: when `used` is to be read again, because credit expires.
     """
 
-    __slots__ = ("ceiling", "changed", "held", "lease", "name", "reading", "readings", "scarce_until_s", "used", "wanted")
+    __slots__ = (
+        "ceiling", "changed", "held", "lease", "name", "reading", "readings", "scarce_until_s", "until_us", "used", "wanted",
+    )  # fmt: skip
 
     def __init__(self, name: str, ceiling: int):
         self.name = name
@@ -42,10 +47,11 @@ class Allowance:
         self.readings = 0
         self.changed = asyncio.Event()
         self.scarce_until_s = 0.0
+        self.until_us = NEVER
 
     def has_room(self, need: int, alone: bool) -> bool:
-        if self.used is None:
-            return False
+        if self.used is None or not need:
+            return not need
         most = self.ceiling - self.used
         return self.held + need <= (most if alone else min(most, self.lease))
 
@@ -82,15 +88,25 @@ class Allowances:
         self._numbers = 0
         self.alone = True
 
-    def of(self, name: str, ceiling: int) -> Allowance:
-        """The allowance of a name; its ceiling may have changed."""
+    def of(self, name: str, ceiling: int, at_us: int) -> Allowance:
+        """The allowance of a name, as it is at a moment; its ceiling may have changed."""
         found = self._known.get(name)
         if found is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known = {word: item for word, item in self._known.items() if item.held or item.wanted or item.lease}
             found = self._known[name] = Allowance(name, ceiling)
         found.ceiling = ceiling
+        if at_us >= found.until_us:
+            self._lapse(found)
         return found
+
+    def _lapse(self, item: Allowance) -> None:
+        """Credit has expired: what is left is to be read, and what was leased of it must be asked for again."""
+        item.used, item.until_us = None, NEVER
+        slack = self.slack([item.name])
+        if slack:
+            back = self._orders.add(GiveBack(slack))
+            back.add_done_callback(lambda done: self.keep(slack) if done.cancelled() or done.exception() else None)
 
     async def hold(self, claims: Sequence[Claim]) -> None:
         """Hold all of them, or none. Errors: what `Claim.refused` makes; RequestError 429 where others held it too long, 503."""
@@ -181,7 +197,7 @@ class Allowances:
                 if allowance.lacks(claim.need):
                     raise claim.source.refused(allowance, claim.need)
                 if time.monotonic() > deadline_s:
-                    raise self._held_by_others()
+                    raise held_by_others()
                 await _changed(allowance)
             finally:
                 allowance.wanted.pop(number, None)
@@ -205,10 +221,7 @@ class Allowances:
         if item is not None:
             item.used = result.used
             item.lease += result.granted
-
-    def _held_by_others(self) -> RequestError:
-        text = "what is left is held by requests in progress. Try again in 1 s."
-        return RequestError(429, "held_by_others", text, headers=[(b"retry-after", b"1")])
+            item.until_us = result.until_us
 
 
 async def _changed(allowance: Allowance) -> None:

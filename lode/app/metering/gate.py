@@ -1,7 +1,7 @@
 """The gate of a metered service: keys, rates, quotas, budgets and credit before the model; one durable commit behind it.
 
-READ FIRST in this folder. A request: `Directory` (who, in memory) -> `Answers` (was it answered before?) -> `Rates` -> `Allowances`
-(hold the most that it can take) -> model -> `Writer` (rate, debit, count, in one commit with others) -> answer.
+READ FIRST in this folder. A request: `Directory` (who, in memory) -> `Answers` (was it answered before?) -> `Rates` -> `Reserving`,
+`Allowances` (hold the most that it can take) -> model -> `Writer` (rate, debit, count, in one commit with others) -> answer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from lode.app.metering.allowances import Allowances, Claim
 from lode.app.metering.answers import Answers
 from lode.app.metering.groups import Groups, unavailable
 from lode.app.metering.leases import Leases, this_process
-from lode.app.metering.limits import Bucket, Rates
+from lode.app.metering.limits import Rates
 from lode.app.metering.orders import Order, Probe, Refill, Refilled, Result, Results, Settled, Settlement, Share
 from lode.app.metering.policy import billed_units, case_of, was_taken
 from lode.app.metering.profile import Profiles
-from lode.app.metering.rating import MONEY
+from lode.app.metering.reserving import BooksHold, Reserving
+from lode.app.metering.sole import Sole
 from lode.app.metering.terms import Terms
 from lode.app.metering.watch import Watch
 from lode.app.metering.writer import Writer
@@ -46,20 +47,6 @@ class GateOptions:
     keep_s: float = 24 * 3600.0
     keep_bytes: int = 1 << 20
     lost_s: float = 3600.0
-
-
-class BooksHold(Hold):
-    """What one request holds of rates and allowances. epoch: see `Writer`."""
-
-    __slots__ = ("buckets", "claims", "epoch", "is_closed", "since_s")
-
-    def __init__(self, caller: Caller, asked: Asked, replay: Kept | None = None):
-        self.caller, self.asked, self.replay = caller, asked, replay
-        self.buckets: Sequence[tuple[Bucket, int]] = ()
-        self.claims: tuple[Claim, ...] = ()
-        self.epoch = 0
-        self.since_s = time.monotonic()
-        self.is_closed = False
 
 
 class BooksGate(Gate):
@@ -87,6 +74,8 @@ class BooksGate(Gate):
         self._watch = Watch(store, pepper, self._orders, self._allowances, self._rates, leases.process, now_us)
         self._open: dict[BooksHold, None] = {}
         self._settling: dict[Settlement, BooksHold] = {}
+        self._sole = Sole(self._is_busy, wait_s=options.wait_s)
+        self._reserving = Reserving(self._allowances, self._sole, self._tariff, self._watch.counters)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -121,7 +110,7 @@ class BooksGate(Gate):
         except BooksError as error:
             raise _away(error) from None
         if replay is not None:
-            return BooksHold(caller, asked, replay)
+            return BooksHold(caller, asked, self._now_us(), replay)
         hold: Hold | None = None
         try:
             hold = await self._held(caller, asked)
@@ -138,7 +127,7 @@ class BooksGate(Gate):
             return None
         shares = tuple(Share(claim.allowance.name, claim.source.unit, claim.allowance.ceiling, claim.need) for claim in hold.claims)
         order = Settlement(
-            hold.caller, hold.asked.request_id, hold.asked.is_repeatable, hold.asked.fingerprint, usage, self._now_us(), shares,
+            hold.caller, hold.asked.request_id, hold.asked.fingerprint, usage, hold.at_us, shares,
             hold.epoch, kept if case.is_kept else None,
         )  # fmt: skip
         # From here on the writer has it: it ends when it is written, or could not be, whoever still waits.
@@ -167,57 +156,57 @@ class BooksGate(Gate):
 
     async def _held(self, caller: Caller, asked: Asked) -> BooksHold:
         """Errors: RequestError 402, 429, 503."""
+        deadline_s = self._sole.deadline_s()
+        while True:
+            hold = await self._tried(caller, asked)
+            if not self._sole.bars(hold):
+                self._open[hold] = None
+                return hold
+            self._rates.give_back(hold.buckets, {"requests": 1})
+            self._give_up(hold.claims)
+            await self._sole.over(caller.organisation, deadline_s)
+
+    async def _tried(self, caller: Caller, asked: Asked) -> BooksHold:
+        """A request with all that it needs, not let in yet."""
         at_us = self._now_us()
-        hold, profile = BooksHold(caller, asked), self._profiles.of(caller, asked.model, at_us)
+        hold, profile = BooksHold(caller, asked, at_us), self._profiles.of(caller, asked.model, at_us)
         units = {**_AT_LEAST, "cached_tokens": asked.most.get("input_tokens", 0), **asked.most, "requests": 1}
         if asked.cost_currency:
-            await self._check_currency(caller, asked, at_us)
+            await self._check_currency(hold)
         hold.buckets = self._rates.take(profile.rates, units)
         if profile.quotas:
             is_held = False
             try:
-                most = await self._most(caller, asked, units, at_us) if profile.needs_price else 0
-                claims = tuple(
-                    Claim(self._allowances.of(name, ceiling), need, source)
-                    for name, ceiling, source in profile.quotas
-                    if (need := most if source.unit == MONEY else units.get(source.unit, 0))
-                )
-                await self._allowances.hold(claims)
-                hold.claims, is_held = claims, True
+                await self._reserving.claim(hold, profile, {**units, "provider_cost": asked.cost_most})
+                is_held = True
             except BooksError as error:
                 raise _away(error) from None
             finally:
                 if not is_held:
                     self._rates.give_back(hold.buckets, {"requests": 1})
         hold.epoch = self._watch.epoch
-        self._open[hold] = None
         return hold
 
-    async def _most(self, caller: Caller, asked: Asked, units: Mapping[str, int], at_us: int) -> int:
-        """The most that a request can cost."""
-        tariff = await self._tariff(caller, asked, at_us)
-        return 0 if tariff is None else tariff.most({**units, "provider_cost": asked.cost_most})
-
-    async def _check_currency(self, caller: Caller, asked: Asked, at_us: int) -> None:
+    async def _check_currency(self, hold: BooksHold) -> None:
         """A provider's cost in a currency that the plan does not read would be billed at a rate that nobody wrote."""
         try:
-            tariff = await self._tariff(caller, asked, at_us)
+            tariff = await self._tariff(hold)
         except BooksError as error:
             raise _away(error) from None
-        if tariff is not None and not tariff.takes(asked.cost_currency):
-            plan, currency = tariff.plan.id, asked.cost_currency
+        if tariff is not None and not tariff.takes(hold.asked.cost_currency):
+            plan, currency = tariff.plan.id, hold.asked.cost_currency
             _LOG.error(
                 "plan %s prices no provider's cost in %s: write exchange and provider_currency, in a new version", plan, currency
             )
             text = "this model has no price for you yet. Ask the operator of this service."
             raise RequestError(503, "price_missing", text, headers=[(b"retry-after", b"60")])
 
-    async def _tariff(self, caller: Caller, asked: Asked, at_us: int) -> Tariff | None:
-        if caller.kind != "customer":
+    async def _tariff(self, hold: BooksHold) -> Tariff | None:
+        if hold.caller.kind != "customer":
             return None
-        name = (caller.organisation, asked.model)
-        is_known, tariff = self._terms.seen(name, at_us)
-        return tariff if is_known else await self._watch.tariff(self._terms, name, at_us)
+        name = (hold.caller.organisation, hold.asked.model)
+        is_known, tariff = self._terms.seen(name, hold.at_us)
+        return tariff if is_known else await self._watch.tariff(self._terms, name, hold.at_us)
 
     def _finish(self, orders: Sequence[Order], results: Sequence[Result | None]) -> None:
         """A commit came back. Settlements first, as the writer did them: readings of the same commit have seen them."""
@@ -238,10 +227,18 @@ class BooksGate(Gate):
 
     def _free(self, hold: BooksHold, taken: Sequence[int], from_leases: bool = True) -> None:
         """taken: of each claim; empty where nothing was."""
-        for index, claim in enumerate(hold.claims):
-            self._allowances.release(claim.allowance, claim.need, taken[index] if taken else 0, from_leases)
+        self._give_up(hold.claims, taken, from_leases)
+        self._sole.leave(hold)
         if hold.asked.is_repeatable and hold.replay is None:
             self._answers.over(hold.caller, hold.asked)
+
+    def _give_up(self, claims: Sequence[Claim], taken: Sequence[int] = (), from_leases: bool = True) -> None:
+        for index, claim in enumerate(claims):
+            self._allowances.release(claim.allowance, claim.need, taken[index] if taken else 0, from_leases)
+
+    def _is_busy(self, organisation: str) -> bool:
+        """Whether an organisation has requests in progress."""
+        return any(hold.caller.organisation == organisation for holds in (self._open, self._settling.values()) for hold in holds)
 
     def _close(self, hold: BooksHold) -> None:
         hold.is_closed = True

@@ -1,6 +1,7 @@
 """Orders that are carried out together in a thread of their own: whatever gathers while one group is under way is the next.
 
-So a commit (or a reading) serves all who wait, and its cost per request falls as the load grows. Used on the event loop.
+So a commit (or a reading) serves all who wait, and its cost per request falls as the load grows. Where a group leaves many behind, the
+next one waits a moment for them to come back: a commit costs nearly the same for one order as for many. Used on the event loop.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Finish = Callable[[Sequence[O], Sequence[R | None]], None]
 LARGEST = 256
 """Orders of one group: what a commit of ours takes stays below some 30 ms."""
 MOST_WAITING = 8192
-_MOST_TURNS = 8
-"""Of the loop, for which a group waits at most while more come."""
+_PATIENCE = 0.25
+"""Part of the last group's time for which the next one waits for more."""
 
 
 class Groups(Generic[O, R]):
@@ -35,6 +36,9 @@ class Groups(Generic[O, R]):
         self._finish = finish
         self._waiting: list[tuple[O, asyncio.Future[R]]] = []
         self._busy = False
+        self._wanted = 1
+        self._until_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self.failed = False
         """Whether the last group failed."""
@@ -47,9 +51,11 @@ class Groups(Generic[O, R]):
         future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((order, future))
         if not self._busy:
-            # Not at once: whatever else comes in this turn of the loop goes along.
             self._busy = True
-            loop.call_soon(self._start, loop)
+            self._gather(loop)
+        elif self._timer is not None and len(self._waiting) >= self._wanted:
+            self._timer.cancel()
+            self._start(loop)
         return future
 
     async def drained(self) -> None:
@@ -61,23 +67,32 @@ class Groups(Generic[O, R]):
         """End the thread, after what is under way."""
         self._worker.shutdown(wait=True)
 
-    def _start(self, loop: asyncio.AbstractEventLoop, known: int = 0, turns: int = 0) -> None:
-        """Begin, once a turn of the loop brought nobody new: two threads that both have work take turns at the interpreter's lock, and
-        a commit costs nearly the same for one order as for many.
-        """
-        if known < len(self._waiting) < LARGEST and turns < _MOST_TURNS:
-            loop.call_soon(self._start, loop, len(self._waiting), turns + 1)
-            return
-        group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
-        if not group:
-            self._busy = False
-            return
-        done = self._worker.submit(self._run, [order for order, _ in group])
-        done.add_done_callback(lambda done: loop.call_soon_threadsafe(self._done, loop, group, done))
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, once as many wait as did lately, or it is no use to wait for more."""
+        wait_s = self._until_s - loop.time()
+        if len(self._waiting) < self._wanted and wait_s > 0:
+            self._timer = loop.call_later(wait_s, self._start, loop)
+        else:
+            # Not at once: whatever else comes in this turn of the loop goes along.
+            loop.call_soon(self._start, loop)
 
-    def _done(self, loop: asyncio.AbstractEventLoop, group: list[tuple[O, asyncio.Future[R]]], done: Future[Sequence[R]]) -> None:
-        """Back on the event loop: the next group first, so that the thread works meanwhile."""
-        self._start(loop)
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+        started_s = loop.time()
+        done = self._worker.submit(self._run, [order for order, _ in group])
+        done.add_done_callback(lambda done: loop.call_soon_threadsafe(self._done, loop, group, done, started_s))
+
+    def _done(
+        self, loop: asyncio.AbstractEventLoop, group: list[tuple[O, asyncio.Future[R]]], done: Future[Sequence[R]], started_s: float
+    ) -> None:
+        """Back on the event loop."""
+        now_s = loop.time()
+        self._wanted = min(LARGEST, len(group) + len(self._waiting))
+        self._until_s = now_s + _PATIENCE * (now_s - started_s)
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._gather(loop)
         error = done.exception()
         self.failed = error is not None
         results: Sequence[R | None] = [None] * len(group) if error is not None else done.result()

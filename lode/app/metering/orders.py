@@ -19,14 +19,10 @@ class Share(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Settlement:
-    """Note what a request took. shares: what it holds. epoch: of the reservation; see `Writer.epoch`.
-
-    Filled in by the writer: taken: what each share gave; again: the answer that this request id was given before.
-    """
+    """Note what a request took. shares: what it holds. epoch: of the reservation; see `Leases`."""
 
     caller: Caller
     request_id: str
-    is_repeatable: bool
     fingerprint: str
     usage: Usage
     at_us: int
@@ -59,10 +55,11 @@ class Refill:
 
 @dataclass(frozen=True, slots=True)
 class Refilled:
-    """used: so far, in the books. granted: added to this process's lease."""
+    """used: so far, in the books. granted: added to this process's lease. until_us: when credit that is counted expires."""
 
     used: int
     granted: int
+    until_us: int
 
 
 @dataclass(frozen=True, slots=True)

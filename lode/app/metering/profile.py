@@ -54,7 +54,8 @@ class Credit:
     def refused(self, allowance: Allowance, need: int) -> RequestError:
         left = money.plain(max(0, allowance.ceiling - (allowance.used or 0)))
         text = (
-            f"prepaid credit: {left} {self.currency} is left, this request may cost {money.plain(need)}. Top up, or ask for less."
+            f"prepaid credit: {left} {self.currency} is left after all that is owed, this request may cost {money.plain(need)}. "
+            "Top up, pay what is open, or ask for less."
         )
         return RequestError(402, "credit_exhausted", text)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lode.app.books import accounts, journal
+from lode.app.books import accounts, journal, kept
 from lode.app.books.contracts import Act, Session, Transfer, Used
+from lode.app.invoices import wallet
 from lode.app.metering.leases import Leases
 from lode.app.metering.orders import Settlement, Share
 from lode.app.metering.policy import billed_units, case_of
@@ -30,11 +31,19 @@ class Rater:
     def __init__(self, session: Session, terms: Terms, leases: Leases, now_us: int):
         self._session, self._terms, self._leases, self._now_us = session, terms, leases, now_us
         self._counters: dict[str, int] = {}
-        self._credit: dict[str, int] = {}
+        self._balances: dict[str, int] = {}
+        self._drawn: dict[str, int] = {}
         self._spent: dict[str, int] = {}
 
     def acts(self, settlements: Sequence[Settlement]) -> list[Made]:
         tariffs = [self._terms.at(self._session, (item.caller.organisation, item.usage.model), item.at_us) for item in settlements]
+        asked_us: dict[str, int] = {}
+        for item in settlements:
+            asked_us[item.caller.organisation] = max(item.at_us, asked_us.get(item.caller.organisation, 0))
+        for owner, at_us in asked_us.items():
+            if self._terms.lapse(self._session, owner, at_us) <= at_us:
+                wallet.expired(self._session, "system", owner, at_us, self._now_us)
+                self._terms.lapsed(owner)
         self._read(settlements, tariffs)
         return [self._made(item, tariff) for item, tariff in zip(settlements, tariffs, strict=True)]
 
@@ -42,15 +51,17 @@ class Rater:
         """All counters and balances that are needed, in two queries."""
         pairs = [(item, tariff) for item, tariff in zip(settlements, tariffs, strict=True) if tariff is not None]
         names = {name for item, tariff in pairs for name in tariff.names(tariff.period(item.at_us))}
+        shares = {share.name for item, _ in pairs for share in item.shares if share.unit == MONEY}
+        names |= {name for name in shares if not name.startswith(CREDIT)}
         if names:
             self._counters = journal.counter(self._session, sorted(names))
-        owners = sorted({item.caller.organisation for item, _ in pairs})
-        if owners:
-            marks = ", ".join("?" * len(owners))
+        wanted = {accounts.prepaid(item.caller.organisation) for item, _ in pairs}
+        wanted |= {account for name in shares - names for account in _of_credit(name)}
+        if wanted:
             rows = self._session.rows(
-                f"SELECT account, amount FROM balances WHERE account IN ({marks})", [accounts.prepaid(owner) for owner in owners]
+                f"SELECT account, amount FROM balances WHERE account IN ({', '.join('?' * len(wanted))})", sorted(wanted)
             )
-            self._credit = {account: -int(amount) for account, amount in rows}
+            self._balances = {account: int(amount) for account, amount in rows}
 
     def _made(self, item: Settlement, tariff: Tariff | None) -> Made:
         usage, caller, case = item.usage, item.caller, case_of(item.usage.status)
@@ -61,7 +72,8 @@ class Rater:
         if tariff is not None and billed and caller.kind == "customer":
             span = tariff.period(item.at_us)
             period = span.label
-            charges, counters, amount = tariff.rate(self._counters, {**billed, "provider_cost": usage.cost}, span)
+            priced = {**billed, "provider_cost": usage.cost} if usage.cost else billed
+            charges, counters, amount = tariff.rate(self._counters, priced, span)
             waived = amount if span.trial else self._beyond(item, amount)
         taken = tuple([_count(share, billed, amount - waived) for share in item.shares])
         for name, count in counters.items():
@@ -74,47 +86,49 @@ class Rater:
         subscription = tariff.subscription.id if tariff is not None and billed else ""
         used = Used(
             request_id=item.request_id, at_us=item.at_us, organisation=caller.organisation, project=caller.project, key=caller.key,
-            model=usage.model, version=usage.version or 0, status=usage.status, units={"requests": 1, **usage.units}, amount=amount,
-            charges=charges, plan=tariff.plan.id if subscription and tariff else "", subscription=subscription, period=period,
-            kind=caller.kind, cost=usage.cost, cost_currency=usage.cost_currency, provider=usage.provider, estimated=usage.estimated,
+            model=usage.model, version=usage.version or 0, status=usage.status, units=billed or {"requests": 1, **usage.units},
+            amount=amount, charges=charges, plan=tariff.plan.id if subscription and tariff else "", subscription=subscription,
+            period=period, kind=caller.kind, cost=usage.cost, cost_currency=usage.cost_currency, provider=usage.provider,
+            estimated=usage.estimated,
         )  # fmt: skip
         act = Act(
             kind="usage.settle", actor=f"key:{caller.key}", organisation=caller.organisation,
             reference=item.request_id if billed else "", fingerprint=item.fingerprint if billed else "",
-            transfers=self._transfers(item, amount - waived, waived), used=used, counters=counters,
+            transfers=self._transfers(item, amount - waived, waived), used=used, counters=counters, facts=_bound(item),
         )  # fmt: skip
         return Made(act, taken)
 
     def _beyond(self, item: Settlement, amount: int) -> int:
-        """The part of an amount for which nothing is set aside, and nothing is left.
+        """The part of an amount for which nothing is left: no budget or credit line is passed, whatever happened since it was set aside.
 
-        This process was thought dead, and others may have spent it; or it cost more than could be known: compute time, a new price.
+        Credit was taken away, or expired; this process was thought dead, and others may have spent it; or it cost more than could be known:
+        compute time, usage that was measured elsewhere.
         """
         if amount <= 0 or not item.shares:
             return 0
-        late = item.epoch != self._leases.epoch
-        beyond = 0
-        for share in item.shares:
-            is_more = amount > share.held or (not self._leases.alone and self._leases.held.get(share.name, 0) < amount)
-            if share.unit != MONEY or not (late or is_more):
-                continue
-            beyond = max(beyond, amount - min(amount, self._available(share)))
-        return beyond
+        left = [self._left(item, share, amount) for share in item.shares if share.unit == MONEY]
+        return amount - max(0, min([amount, *left]))
 
-    def _available(self, share: Share) -> int:
-        if not self._leases.are_ready(self._session):
-            return 0
-        left = share.ceiling - used_of(self._session, share.name) - self._spent.get(share.name, 0)
-        return max(0, left - self._leases.of_others(self._session, share.name, self._now_us))
+    def _left(self, item: Settlement, share: Share, amount: int) -> int:
+        """Of an allowance; what others have set aside of it is theirs, unless this request has, too."""
+        is_credit = share.name.startswith(CREDIT)
+        used = sum(self._balances.get(name, 0) for name in _of_credit(share.name)) if is_credit else self._counters[share.name]
+        left = share.ceiling - used - self._spent.get(share.name, 0)
+        leases = self._leases
+        is_more = amount > share.held or (not leases.alone and leases.held.get(share.name, 0) < amount)
+        if not is_more and item.epoch == leases.epoch:
+            return left
+        return left - leases.of_others(self._session, share.name, self._now_us) if leases.are_ready(self._session) else 0
 
     def _transfers(self, item: Settlement, amount: int, waived: int) -> tuple[Transfer, ...]:
         """Debit what was paid in advance while it lasts, then what will be invoiced; what is given away; the provider's part."""
         owner, currency = item.caller.organisation, item.caller.currency
         made: list[Transfer] = []
         prepaid = accounts.prepaid(owner)
-        credit = min(max(self._credit.get(prepaid, 0), 0), max(amount, 0))
+        drawn = self._drawn.get(prepaid, 0)
+        credit = min(max(-self._balances.get(prepaid, 0) - drawn, 0), max(amount, 0))
         if credit:
-            self._credit[prepaid] -= credit
+            self._drawn[prepaid] = drawn + credit
             made.append(Transfer(prepaid, accounts.revenue(currency), credit))
         if amount > credit:
             made.append(Transfer(accounts.accrued(owner), accounts.revenue(currency), amount - credit))
@@ -137,9 +151,23 @@ def used_of(session: Session, name: str) -> int:
     """How much of an allowance is used: its counter; of credit, all that is owed less what was paid in advance."""
     if not name.startswith(CREDIT):
         return journal.counter(session, [name])[name]
-    owner = name.removeprefix(CREDIT)
-    names = (accounts.prepaid(owner), accounts.accrued(owner), accounts.receivable(owner))
+    names = _of_credit(name)
     return sum(int(amount) for (amount,) in session.rows("SELECT amount FROM balances WHERE account IN (?, ?, ?)", names))
+
+
+def _of_credit(name: str) -> tuple[str, str, str]:
+    owner = name.removeprefix(CREDIT)
+    return accounts.prepaid(owner), accounts.accrued(owner), accounts.receivable(owner)
+
+
+def _bound(item: Settlement) -> dict[str, str]:
+    """Digests of what is kept of a request beside its entry."""
+    facts, answer, usage = dict[str, str](), item.kept, item.usage
+    if answer is not None:
+        facts["answers"] = kept.digest(answer.status, kept.headers_text(answer.headers), answer.body)
+    if usage.predicted and usage.status < 400:
+        facts["predictions"] = kept.digest(usage.model, usage.version or 0, item.at_us, usage.predicted)
+    return facts
 
 
 def _count(share: Share, billed: Mapping[str, int], amount: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 
 from lode.app.books.contracts import Session
+from lode.app.invoices import wallet
 from lode.app.prices.subscriptions import tariff_at
 from lode.app.prices.tariff import Tariff
 
@@ -26,6 +27,7 @@ class Terms:
         self._lock = threading.Lock()
         self._changes = -1
         self._known: dict[Name, tuple[Tariff | None, int]] = {}  # with when it was asked for
+        self._lapses: dict[str, int] = {}
 
     def seen(self, name: Name, at_us: int) -> tuple[bool, Tariff | None]:
         """Whether the answer is known, and it."""
@@ -51,9 +53,24 @@ class Terms:
                 self._known[name] = (tariff, at_us)
         return tariff
 
+    def lapse(self, session: Session, organisation: str, at_us: int) -> int:
+        """When the next of its prepaid credit expires, or did without being booked. Writer's thread only."""
+        known = self._lapses.get(organisation)
+        if known is None:
+            if len(self._lapses) >= _MOST:
+                self._lapses.clear()
+            expired, later_us = wallet.lapsing(session, organisation, at_us)
+            known = self._lapses[organisation] = at_us if expired else later_us
+        return known
+
+    def lapsed(self, organisation: str) -> None:
+        """What had expired was booked."""
+        self._lapses.pop(organisation, None)
+
     def refresh(self, changes: int) -> None:
-        """Forget everything where `head.changes` is another one."""
+        """Forget everything where `head.changes` has grown."""
         with self._lock:
-            if changes != self._changes:
+            if changes > self._changes:
                 self._changes = changes
                 self._known.clear()
+                self._lapses.clear()

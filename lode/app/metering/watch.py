@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from lode.app.access.directory import Directory
+from lode.app.books import journal
 from lode.app.books.contracts import Session, Store
 from lode.app.contracts import RequestError
 from lode.app.metering.allowances import Allowances
@@ -81,6 +82,10 @@ class Watch:
     async def tariff(self, terms: Terms, name: Name, at_us: int) -> Tariff | None:
         """Read a tariff that is not in memory. Errors: BooksError."""
         return await self._looks.add(lambda: self._read(lambda session: terms.at(session, name, at_us)))  # type: ignore[return-value]
+
+    async def counters(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Counters as they are now. Errors: BooksError."""
+        return await self._looks.add(lambda: self._read(lambda session: journal.counter(session, names)))  # type: ignore[return-value]
 
     def _read(self, work: Callable[[Session], object]) -> object:
         with self._store.view() as session:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from lode.app.books import journal, predictions
+from lode.app.books import journal, kept, predictions
 from lode.app.books.contracts import Entry, Session, Store
 from lode.app.contracts import Kept
+from lode.app.invoices import wallet
 from lode.app.metering.leases import Leases
 from lode.app.metering.orders import (
     Beat,
@@ -24,7 +25,7 @@ from lode.app.metering.orders import (
     Settlement,
     Standing,
 )
-from lode.app.metering.rating import Rater, used_of
+from lode.app.metering.rating import CREDIT, Rater, used_of
 from lode.app.metering.terms import Terms
 
 _ANSWER = (
@@ -114,7 +115,7 @@ class Writer:
                 order.request_id,
                 now_us + self._keep_us,
                 order.kept.status,
-                _text(order.kept),
+                kept.headers_text(order.kept.headers),
                 order.kept.body,
             )
             for _, order in chosen
@@ -139,11 +140,7 @@ class Writer:
 
     def _other(self, session: Session, leases: Leases, order: Order, now_us: int) -> Result:
         if isinstance(order, Refill):
-            used = used_of(session, order.name)
-            if leases.alone:
-                return Refilled(used, 0)
-            left = order.ceiling - used
-            return Refilled(used, leases.grant(session, order.name, left, order.first, order.want, order.takes_more, now_us))
+            return self._refilled(session, leases, order, now_us)
         if isinstance(order, GiveBack):
             for name, amount in order.amounts.items():
                 leases.take(name, amount)
@@ -158,6 +155,17 @@ class Writer:
             predictions.purge(session, now_us)
         return None
 
+    def _refilled(self, session: Session, leases: Leases, order: Refill, now_us: int) -> Refilled:
+        used, until_us = used_of(session, order.name), wallet.NEVER
+        if order.name.startswith(CREDIT):
+            expired, until_us = wallet.lapsing(session, order.name.removeprefix(CREDIT), now_us)
+            used += expired
+        if leases.alone:
+            return Refilled(used, 0, until_us)
+        left = order.ceiling - used
+        granted = leases.grant(session, order.name, left, order.first, order.want, order.takes_more, now_us)
+        return Refilled(used, granted, until_us)
+
 
 def kept_answer(session: Session, organisation: str, request_id: str) -> Kept | None:
     """The answer that was kept of a request."""
@@ -166,7 +174,3 @@ def kept_answer(session: Session, organisation: str, request_id: str) -> Kept | 
         pairs = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in orjson.loads(headers))
         return Kept(status, pairs, bytes(body))
     return None
-
-
-def _text(kept: Kept) -> str:
-    return orjson.dumps([(name.decode("latin-1"), value.decode("latin-1")) for name, value in kept.headers]).decode()

@@ -23,7 +23,10 @@ COUNTED = (
 )  # fmt: skip
 """Units that are counted."""
 
-MONEY = ("provider_cost", "transaction_value")
+REPORTED = "transaction_value"
+"""What the seller says that a transaction is worth (`lode usage --import`): no request carries it, so its payer cannot."""
+
+MONEY = ("provider_cost", REPORTED)
 """Units that are sums of money, in 10^-12 of a currency's unit: what a provider took; what a customer's transaction is worth."""
 
 UNITS = (*COUNTED, *MONEY)
@@ -68,8 +71,11 @@ class Charge(ABC):
         """
 
     @abstractmethod
-    def most(self, usage: Units) -> Fraction:
-        """At least what `usage`, or any part of it, can cost, whatever was used before: the sum to reserve."""
+    def most(self, before: Units, usage: Units, *, later: bool = True) -> Fraction:
+        """At least what `usage`, or any part of it, can cost after `before`: the sum to reserve.
+
+        later: or after any more than `before`, because others may use something first.
+        """
 
     def opening(self) -> Fraction:
         """What a period costs before anything is used (the first tier's flat fee, where the plan says so)."""

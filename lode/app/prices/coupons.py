@@ -9,8 +9,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from lode.app.books import journal
+from lode.app.books import journal, pages
 from lode.app.books.contracts import Act, Document, Session, Store
+from lode.app.books.pages import ALL, Span
 from lode.app.prices.periods import Period, moment
 from lode.app.prices.subscription import Subscription
 from lode.core import money
@@ -78,10 +79,10 @@ def found(session: Session, code: str) -> Coupon:
     return Coupon.of(document)
 
 
-def listed(store: Store) -> dict[str, Any]:
-    """All coupons."""
+def listed(store: Store, span: Span = ALL) -> dict[str, Any]:
+    """Coupons by code."""
     with store.view() as session:
-        return {"coupons": [{"coupon": item.id, **item.body} for item in journal.documents(session, KIND)]}
+        return {"coupons": [{"coupon": item.id, **item.body} for item in pages.documents(session, KIND, span=span)]}
 
 
 def redeemed(session: Session, code: str, subscription: Subscription, now_us: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def estimate(plan: Plan, units: Mapping[str, int | str], model: str = "any") -> 
     total = sum(money.coins(line.amount, plan.currency) for line in found)
     return {
         "plan": plan.name, "version": plan.version, "currency": plan.currency, "model": model, "units": dict(units), "lines": shown,
-        "total": money.plain(total), "reserved_at_most": money.plain(tariff.most(used)), "warnings": list(plan.warnings),
+        "total": money.plain(total), "reserved_at_most": money.plain(tariff.most(used, period.label)), "warnings": list(plan.warnings),
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lode.app.prices import plan_checks, toml_lines
-from lode.app.prices.contracts import Charge
+from lode.app.prices.contracts import REPORTED, Charge
 from lode.app.prices.periods import Unit
 from lode.core.check import Finding, dotted
 from lode.core.errors import BillingError
@@ -52,7 +52,8 @@ class Plan:
 
     period: how long a period is; anchor: its first day (1..31, in a year `MM-DD`, in a week 1..7), "" for the day on which the contract
     begins. counters: whether tiers start again or go on when a customer changes to this plan. cap: most per period, 10^-12
-    units. limits: as `lode.app.access.limits` reads them. warnings: what the author should know.
+    units. limits: as `lode.app.access.limits` reads them. taxes: tax category by fee or charge, where one is named. warnings: what the
+    author should know.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Plan:
     fees: tuple[Fee, ...]
     charges: tuple[PlanCharge, ...]
     limits: tuple[str, ...]
+    taxes: Mapping[str, str] = field(compare=False)
     record: Mapping[str, Any] = field(compare=False)
     hash: str
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -132,7 +134,8 @@ def make(written: Mapping[str, Any], findings: list[Finding]) -> Plan | None:
     return Plan(
         name=parts["name"], version=parts["version"], currency=parts["currency"], period=parts["period"], anchor=parts["anchor"],
         trial_days=parts["trial_days"], counters=parts["counters"], cap=parts["cap_pico"], fees=fees, charges=charges,
-        limits=tuple(parts["limits"]), record=record, hash=hashlib.sha256(canonical(record).encode()).hexdigest(),
+        limits=tuple(parts["limits"]), taxes={item["name"]: item["tax"] for item in (*parts["fees"], *parts["charges"]) if item["tax"]},
+        record=record, hash=hashlib.sha256(canonical(record).encode()).hexdigest(),
         warnings=_warnings(charges),
     )  # fmt: skip
 
@@ -140,7 +143,9 @@ def make(written: Mapping[str, Any], findings: list[Finding]) -> Plan | None:
 def _record(parts: Mapping[str, Any]) -> dict[str, Any]:
     """What the books keep: every default filled in, so that a later lode with other defaults bills the same."""
     record = {name: parts[name] for name in ("name", "version", "currency", "period", "anchor", "trial_days", "counters", "limits")}
-    record["fees"] = [{name: fee[name] for name in ("name", "amount", "due", "prorated")} for fee in parts["fees"]]
+    record["fees"] = [
+        {name: fee[name] for name in ("name", "amount", "due", "prorated")} | _tax_record(fee) for fee in parts["fees"]
+    ]
     record["charges"] = [_charge_record(item) for item in parts["charges"]]
     if parts["cap"] is not None:
         record["cap"] = parts["cap"]
@@ -152,11 +157,22 @@ def _charge_record(item: Mapping[str, Any]) -> dict[str, Any]:
     options = REGISTRIES["charge"].resolve(component)
     kept = {key: value for key, value in options.items() if value is not None}
     head = {"name": item["name"], "model": item["model"]} | ({"cap": item["cap_text"]} if item["cap_text"] is not None else {})
-    return {**head, **kept}
+    return {**head, **_tax_record(item), **kept}
+
+
+def _tax_record(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Left out where there is none: what was added before there were categories is the same plan."""
+    return {"tax": item["tax"]} if item["tax"] else {}
 
 
 def _warnings(charges: tuple[PlanCharge, ...]) -> tuple[str, ...]:
-    return tuple(
+    reported = [
+        f'charge "{item.name}": it prices transactions that you report (`lode usage --import`, units {{"{REPORTED}": "12.50"}}); requests '
+        "cost nothing by it."
+        for item in charges
+        if REPORTED in item.charge.units
+    ]
+    return tuple(reported) + tuple(
         f'charge "{item.name}": one more unit can lower the bill ({item.type} pricing): customers will notice the step. '
         "`graduated` has none."
         for item in charges

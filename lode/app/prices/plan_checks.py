@@ -34,8 +34,8 @@ _WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "counters": ("restart", ("restart", "carry")),
 }
 _PLAN_KEYS = ("name", "version", "currency", "period", "anchor", "trial_days", "counters", "cap", "limits", "fees", "charges")
-_FEE_KEYS = ("name", "amount", "due", "prorated")
-_CHARGE_KEYS = ("name", "model", "cap")
+_FEE_KEYS = ("name", "amount", "due", "prorated", "tax")
+_CHARGE_KEYS = ("name", "model", "cap", "tax")
 _MOST_ENTRIES = 200
 _LARGEST_VERSION = 10**9
 
@@ -86,6 +86,16 @@ def _name(table: Mapping[str, Any], key: Key, findings: list[Finding]) -> str:
         findings.append(Finding((*key, "name"), text))
         return ""
     return name
+
+
+def _tax(table: Mapping[str, Any], key: Key, findings: list[Finding]) -> str:
+    """The tax category of a fee or charge, "" for the standard one."""
+    tax = table.get("tax", "")
+    if tax != "" and (not isinstance(tax, str) or not _NAME.fullmatch(tax)):
+        text = f'found {shown(tax)}, allowed: a category of the seller file\'s tax table, a-z, 0-9, "-" and "_". Write tax = "reduced".'
+        findings.append(Finding((*key, "tax"), text))
+        return ""
+    return "" if tax == "standard" else str(tax)
 
 
 def _whole(table: Mapping[str, Any], key: str, default: int | None, least: int, largest: int, findings: list[Finding]) -> int:
@@ -207,7 +217,8 @@ def _fee(table: Mapping[str, Any], key: Key, parts: Mapping[str, Any], findings:
     if not isinstance(prorated, bool):
         findings.append(Finding((*key, "prorated"), f"found {shown(prorated)}, allowed: true or false. Choose one."))
     due = _word(table, "due", "advance", ("advance", "arrears"), key, findings)
-    return {"name": _name(table, key, findings), "amount": text, "pico": pico, "due": due, "prorated": prorated}
+    tax = _tax(table, key, findings)
+    return {"name": _name(table, key, findings), "amount": text, "pico": pico, "due": due, "prorated": prorated, "tax": tax}
 
 
 def _charge(table: Mapping[str, Any], key: Key, parts: Mapping[str, Any], findings: list[Finding]) -> dict[str, Any]:
@@ -218,6 +229,7 @@ def _charge(table: Mapping[str, Any], key: Key, parts: Mapping[str, Any], findin
             f'found {shown(made["model"])}, allowed: a model\'s name, "*" (all), "others" (no other charge names them). Correct it.'
         )
         findings.append(Finding((*key, "model"), text))
+    made["tax"] = _tax(table, key, findings)
     made["cap_text"], made["cap"] = _optional_amount(table, "cap", key, findings)
     options = {name: _text(value) for name, value in table.items() if name not in _CHARGE_KEYS}
     inner: list[Finding] = []

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from lode.app.books.contracts import Document
 from lode.app.prices.periods import Period, Unit, label_of, local_date, period_of
 
 KIND = "subscription"
+
+
+class Step(TypedDict):
+    """A correction of a price: version `of` was wrong, `by` is right, in periods that begin on the day `since` ("" for always)."""
+
+    of: int
+    by: int
+    since: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +30,8 @@ class Subscription:
     zone, anchor_day, anchor_month, unit: where its periods begin (`periods.period_of`). trial_until_us: end of the time that is given
     away, 0 for none. began_us: when the contract's paid time began; if on the first day of a period, that period is whole from there, so
     that a first month costs a month's fee. carried: quantities by charge (or `CHARGE.UNIT`) that its first period goes on from.
-    coupons: their codes with when they began. previous: id of the subscription that this one changed, "" for none. tzdata: version of
-    the time zones in use.
+    coupons: their codes with when they began. corrections: of its plan's prices. previous: id of the subscription that
+    this one changed, "" for none. tzdata: version of the time zones in use.
     """
 
     id: str
@@ -41,6 +49,7 @@ class Subscription:
     began_us: int = 0
     carried: Mapping[str, int] = field(default_factory=dict)
     coupons: tuple[Mapping[str, Any], ...] = ()
+    corrections: tuple[Step, ...] = ()
     previous: str = ""
     tzdata: str = ""
 
@@ -48,13 +57,28 @@ class Subscription:
     def of(cls, document: Document) -> Subscription:
         """As the books hold it."""
         body = dict(document.body)
-        return cls(id=document.id, organisation=document.organisation, **{**body, "coupons": tuple(body.get("coupons", ()))})
+        lists = {name: tuple(body.get(name, ())) for name in ("coupons", "corrections")}
+        return cls(id=document.id, organisation=document.organisation, **{**body, **lists})
 
     def document(self) -> Document:
         """As the books keep it."""
         body = {name: value for name, value in asdict(self).items() if name not in ("id", "organisation")}
-        body |= {"coupons": [dict(item) for item in self.coupons], "carried": dict(self.carried)}
+        lists = {"coupons": [dict(item) for item in self.coupons], "corrections": [dict(step) for step in self.corrections]}
+        body |= {**lists, "carried": dict(self.carried)}
         return Document(KIND, self.id, self.organisation, body)
+
+    def versions_at(self, start_us: int) -> tuple[int, ...]:
+        """Versions of the plan that priced the period that begins at a moment, in order: the contract's, then what corrected it."""
+        found, day = [self.version], local_date(start_us, self.zone).isoformat() if self.corrections else ""
+        while True:  # ends, because a version is corrected by a later one
+            right = [step["by"] for step in self.corrections if step["of"] == found[-1] and step["since"] <= day]
+            if not right:
+                return tuple(found)
+            found.append(right[0])
+
+    def version_at(self, start_us: int) -> int:
+        """The version that prices it now."""
+        return self.versions_at(start_us)[-1]
 
     @property
     def first_label(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from lode.app.books import journal
 from lode.app.books.contracts import Act, Document, Session, Store
-from lode.app.prices import coupons, plans
+from lode.app.prices import corrections, coupons, plans
 from lode.app.prices.periods import Period, Unit, local_date, moment, zone_of
 from lode.app.prices.plan import Plan
 from lode.app.prices.subscription import KIND, Subscription
@@ -46,7 +46,9 @@ def tariff_at(session: Session, organisation: str, model: str, at_us: int) -> Ta
     subscription = subscription_at(session, organisation, at_us)
     if subscription is None:
         return None
-    return Tariff(plans.found(session, subscription.plan, subscription.version), subscription, model)
+    period = subscription.period(at_us)
+    plan = corrections.plan_of(session, subscription, period.start_us)
+    return Tariff(plan, subscription, model, period if subscription.corrections else None)
 
 
 def subscribe(
@@ -71,6 +73,7 @@ def subscribe(
     def work(session: Session) -> dict[str, Any]:
         customer = _customer(session, organisation)
         chosen = plans.found(session, plan, version)
+        corrections.check_new(session, chosen)
         now = now_us()
         start_us = _start(since_us, now)
         _free_from(session, organisation, start_us)
@@ -106,9 +109,11 @@ def change(
         now = now_us()
         held = _held(session, organisation, now)
         chosen = plans.found(session, plan, version)
+        if not _has(held, chosen, now):  # the plan that it has drops a change that waits
+            corrections.check_new(session, chosen)
         _same_currency(customer, chosen, organisation)
         waiting = _waiting(session, organisation, now)
-        if (held.plan, held.version) == (chosen.name, chosen.version) and not waiting:
+        if _has(held, chosen, now) and not waiting:
             raise ConflictError(
                 f"{organisation}: found {chosen.id} already, allowed: another plan or version. See `lode plans list`."
             )
@@ -158,6 +163,7 @@ def listed(store: Store, organisation: str) -> dict[str, Any]:
 def default_documents(session: Session, organisation: str, currency: str, zone: str, now_us: int) -> tuple[Document, ...]:
     """The subscription that a new organisation begins with: to the default plan, if there is one and its currency fits."""
     chosen = plans.default(session)
+    chosen = corrections.newest(session, chosen) if chosen is not None else None
     if chosen is None or chosen.currency != currency:
         return ()
     return (begun(chosen, organisation, zone, now_us, None).document(),)
@@ -192,16 +198,22 @@ def shown(item: Subscription) -> dict[str, Any]:
         "until": None if item.until_us is None else _time(item.until_us),
         "trial_until": _time(item.trial_until_us) if item.trial_until_us else None,
         "coupons": [entry["coupon"] for entry in item.coupons],
+        "corrections": [dict(step) for step in item.corrections],
     }
 
 
 def _cut(session: Session, held: Subscription, chosen: Plan, when: When, now: int) -> tuple[Subscription, Subscription]:
     """The subscription that holds as a change leaves it, and the one that follows; the same twice where it stays as it is."""
-    if (held.plan, held.version) == (chosen.name, chosen.version):
+    if _has(held, chosen, now):
         return (stays := replace(held, until_us=None)), stays
     at_us = _when(session, held, chosen, when, now)
     old = replace(held, until_us=at_us)
     return old, _changed(session, old, chosen, at_us)
+
+
+def _has(held: Subscription, chosen: Plan, now: int) -> bool:
+    """Whether a contract is to this plan, or priced by it because its own was corrected."""
+    return held.plan == chosen.name and chosen.version in held.versions_at(held.period(now).start_us)
 
 
 def _changed(session: Session, old: Subscription, plan: Plan, at_us: int) -> Subscription:
@@ -233,7 +245,7 @@ def _keeps_days(plan: Plan, old: Subscription, anchor: tuple[int, int]) -> bool:
 
 def _carried(session: Session, old: Subscription, last: Period, plan: Plan) -> dict[str, int]:
     """Quantities of the period that is cut, of charges that count the same under the same name in the new plan."""
-    counted = {item.name: item.charge.units for item in plans.found(session, old.plan, old.version).charges}
+    counted = {item.name: item.charge.units for item in corrections.plan_of(session, old, last.start_us).charges}
     same = [item for item in plan.charges if item.charge.due == "usage" and counted.get(item.name) == item.charge.units]
     wanted = [part for item in same for part in parts(item.name, item.charge.units)]
     names = {part: counter("quantity", old.id, last.label, part) for part in wanted}

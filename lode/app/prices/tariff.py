@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-from lode.app.prices.contracts import Charge, Units
+from lode.app.prices.contracts import REPORTED, Charge, Units
 from lode.app.prices.periods import Period
 from lode.app.prices.plan import Plan, PlanCharge
 from lode.app.prices.subscription import Subscription
@@ -39,13 +39,14 @@ class Rated(NamedTuple):
 class _Priced:
     """A charge, ready for the hot path."""
 
-    __slots__ = ("cap", "carried", "charge", "name", "opening", "per_request", "units", "whole")
+    __slots__ = ("cap", "carried", "charge", "name", "opening", "per_request", "reported", "units", "whole")
 
     def __init__(self, item: PlanCharge, carried: Mapping[str, int]):
         self.name = item.name
         self.charge: Charge = item.charge
         self.units = item.charge.units
         self.per_request = item.charge.per_request
+        self.reported = REPORTED in item.charge.units
         self.whole: Callable[[Units], int] | None = item.charge.whole()
         self.opening = pico(item.charge.opening())
         self.cap = None if item.cap is None else max(0, item.cap - self.opening)
@@ -68,19 +69,23 @@ class Tariff:
     Valid while the books' plans and subscriptions stay as they are and `covers(at_us)`; cheap to keep, safe between threads.
     """
 
-    def __init__(self, plan: Plan, subscription: Subscription, model: str):
+    def __init__(self, plan: Plan, subscription: Subscription, model: str, within: Period | None = None):
+        """within: the only period that this plan prices, where a correction gave others another one."""
         self.plan = plan
+        self._within = within
         self.subscription = subscription
         self.currency = plan.currency
         self._priced = tuple(_Priced(item, subscription.carried) for item in plan.for_model(model))
         self._units = tuple({unit: None for item in self._priced for unit in item.units})
         self._most: dict[tuple[int, ...], int] = {}
+        self._most_in = ""  # the period in which those bounds hold
         self._period: Period | None = None
         self._names: tuple[str, tuple[_Names, ...], tuple[str, ...]] = ("", (), ())
 
     def covers(self, at_us: int) -> bool:
-        """Whether the subscription holds at a moment."""
-        return self.subscription.covers(at_us)
+        """Whether the subscription, and this plan of it, hold at a moment."""
+        within = self._within
+        return self.subscription.covers(at_us) and (within is None or within.start_us <= at_us < within.end_us)
 
     def period(self, at_us: int) -> Period:
         """The period that a moment falls into; its `label` goes into `Used.period`, its `trial` says that usage is given away."""
@@ -94,22 +99,45 @@ class Tariff:
         readers = [item.charge for item in self._priced if "provider_cost" in item.units]
         return all((charge.cost_currency or self.currency) == cost_currency for charge in readers)
 
-    def most(self, units_most: Units) -> int:
-        """What a request with at most these units can cost, 10^-12 units, whatever was used before."""
+    @property
+    def depends(self) -> bool:
+        """Whether the price of a request depends on what was used before: tiers, packages, free units, caps."""
+        return any(item.cap is not None or not (item.whole or item.per_request) for item in self._priced)
+
+    def most(self, units_most: Units, label: str, before: Mapping[str, int] | None = None) -> int:
+        """What a request with at most these units can cost in a period, 10^-12 units, whatever is used until then.
+
+        before: counters as they were at some time in the period; None: as this was asked last. What was used only grows, so a bound holds
+        for the rest of the period, and is as close as `before` is new. Called on the event loop.
+        """
+        if label != self._most_in:
+            self._most.clear()
+            self._most_in = label
         asked = tuple([units_most.get(unit, 0) for unit in self._units])
-        known = self._most.get(asked)
+        known = self._most.get(asked) if before is None else None
         if known is None:
             if len(self._most) >= _REMEMBERED:
                 self._most.clear()
-            known = self._most[asked] = self._bound(units_most)
+            known = self._most[asked] = self.bound(units_most, label, before or {}, later=True)
         return known
 
-    def _bound(self, units_most: Units) -> int:
-        total = 0
-        for item in self._priced:
-            exact = item.charge.most(units_most)
+    def bound(self, units_most: Units, label: str, before: Mapping[str, int], *, later: bool) -> int:
+        """The same, counted anew. later: whether others may use something first; else it is settled with exactly `before`."""
+        total, carries = 0, label == self.subscription.first_label
+        for item, names in zip(self._priced, self._known(label)[1], strict=True):
+            start = {
+                unit: before.get(name, 0) + (item.carried[unit] if carries else 0)
+                for unit, name in zip(item.units, names.quantities, strict=True)
+            }
+            if item.reported and REPORTED not in units_most:
+                continue
+            exact = item.charge.most(start, units_most, later=later)
             most = -(-exact.numerator * money.UNIT // exact.denominator)
-            total += most if item.cap is None else min(most, item.cap)
+            if item.cap is not None:
+                alone = item.whole is not None or item.per_request
+                spent = before.get(names.amount, 0) if alone else pico(item.charge.amount({}, start))
+                most = min(most, max(0, item.cap - spent))
+            total += most
         return total
 
     def names(self, period: str | Period) -> tuple[str, ...]:
@@ -124,6 +152,8 @@ class Tariff:
         total = 0
         for item, names in zip(self._priced, self._known(label)[1], strict=True):
             used = False
+            if item.reported and REPORTED not in units:
+                continue
             for unit, name in zip(item.units, names.quantities, strict=True):
                 count = units.get(unit)
                 if count:

@@ -74,15 +74,15 @@ def _end(value: Any, place: int, is_last: bool, ends: list[int], options: Option
     ends.append(least)  # keeps the later tiers comparable
 
 
-def widest(total: Callable[[int], int], ends: Sequence[int], count: int, *, falls: bool) -> int:
-    """The most by which `total` can rise over at most `count` units, wherever they begin; exact.
+def widest(total: Callable[[int], int], ends: Sequence[int], count: int, *, least: int, later: bool, falls: bool) -> int:
+    """The most by which `total` can rise over at most `count` units that begin behind `least`, or (later) anywhere after it; exact.
 
     `total` is linear between the ends and jumps behind them, so the most is reached where one side stands beside an end.
     falls: whether fewer units than `count` can cost more.
     """
-    starts = {0}
-    for end in ends:
-        starts.update(place for place in (end, end + 1, end - count, end - count + 1) if place >= 0)
+    starts = {least}
+    for end in ends if later else ():
+        starts.update(place for place in (end, end + 1, end - count, end - count + 1) if place >= least)
     most = 0
     for start in starts:
         stops = [start + count]

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from lode.core.errors import BillingError
+from lode.core.errors import BillingError, reason
 from lode.core.yaml_lines import Key
 
 _HEADER = re.compile(r"^\s*\[(\[)?\s*([A-Za-z0-9_.-]+)\s*\]?\]")
@@ -27,7 +27,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         text = path.read_bytes().decode("utf-8-sig")
         return tomllib.loads(text, parse_float=Point), lines_of(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise BillingError(f"{path}: cannot be read ({error}). Name a plan's file, such as plans/team.toml.") from None
+        raise BillingError(f"{path}: cannot be read ({reason(error)}). Name a plan's file, such as plans/team.toml.") from None
     except tomllib.TOMLDecodeError as error:
         raise BillingError(f"{path}: found no TOML ({error}). Correct that line.") from None
     except (ValueError, RecursionError) as error:  # a whole number of 5000 digits, brackets in brackets in brackets

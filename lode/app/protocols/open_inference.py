@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from lode.app import describing
 from lode.app.contracts import Answer, Cells, Endpoint, Protocol, RequestError, Servable, Status
 from lode.app.engine import unreadable
 from lode.app.validate import Columns, Report, check_count, describe, parse_json, short, text_of
@@ -54,6 +55,14 @@ class OpenInference(Protocol):
                 Endpoint("POST", f"{path}/infer"),
             ]
         return tuple(endpoints)
+
+    def described(self) -> dict[str, Any]:
+        names = [column.name for column in self._model.columns]
+        path = f"/v2/models/{self._model.name}"
+        return {
+            **describing.inferred(path, names, tuple(_JSON_TYPES)),
+            **describing.inferred(f"{path}/versions/{self._version}", names, tuple(_JSON_TYPES)),
+        }
 
     def decode(self, body: bytes) -> Cells:
         record = parse_json(body)

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from lode.app import describing
 from lode.app.contracts import Answer, Cells, Endpoint, Protocol, RequestError, Servable, Status
 from lode.app.engine import unreadable
 from lode.app.validate import Columns, Report, check_count, describe, parse_json
@@ -42,8 +43,24 @@ class Rest(Protocol):
             Endpoint("POST", f"{path}:predict"),
             Endpoint("GET", "/v1/models", lambda status: (200, {"models": [self._summary(status)]})),
             Endpoint("GET", path, lambda status: (200, self._summary(status) | self._details())),
-            Endpoint("GET", "/openapi.json", lambda status: (200, self._openapi(f"{path}:predict"))),
         )
+
+    def described(self) -> dict[str, Any]:
+        path = f"/v1/models/{self._model.name}"
+        row = _object(self._model.columns)
+        row["properties"] |= {name: {"description": "not read: the model does without it"} for name in sorted(self._model.ignored)}
+        predictions = {"type": "array", "items": _object(self._model.answers)}
+        unseen = {"type": "object", "additionalProperties": {"type": "integer"}}
+        found = {"model": describing.TEXT, "version": {}, "predictions": predictions, "unseen": unseen}
+        summary = f"Predict with {self._model.name}, in the order of the rows"
+        rows = {"type": "array", "minItems": 1, "maxItems": self._max_rows, "items": row}
+        return {
+            f"{path}:predict": describing.posted(
+                summary, describing.closed({"rows": rows}, ["rows"]), {"type": "object", "properties": found}
+            ),
+            "/v1/models": describing.read("Models", {"type": "object", "required": ["models"]}),
+            path: describing.read("Columns and card of the model", {"type": "object", "required": ["columns", "answers", "card"]}),
+        }
 
     def decode(self, body: bytes) -> Cells:
         record = parse_json(body)
@@ -81,53 +98,6 @@ class Rest(Protocol):
             "card": dict(self._model.card),
         }
 
-    def _openapi(self, path: str) -> dict[str, Any]:
-        row = _object(self._model.columns)
-        row["properties"] |= {name: {"description": "not read: the model does without it"} for name in sorted(self._model.ignored)}
-        answer = _object(self._model.answers)
-        body = {
-            "type": "object",
-            "required": ["rows"],
-            "additionalProperties": False,
-            "properties": {"rows": self._list(row)},
-        }
-        predictions = {"type": "array", "items": answer}
-        unseen = {"type": "object", "additionalProperties": {"type": "integer"}}
-        found = {
-            "type": "object",
-            "properties": {"model": {"type": "string"}, "version": {}, "predictions": predictions, "unseen": unseen},
-        }
-        answers: dict[str, Any] = {"200": _content("Predictions, in the order of the rows.", found)}
-        for status, words in _STATUSES.items():
-            answers[status] = _content(words, {"type": "object", "properties": {"error": {"type": "object"}}})
-        operation = {
-            "summary": f"Predict with {self._model.name}",
-            "security": [{"key": []}],
-            "requestBody": {"required": True, **_content("", body, words=False)},
-            "responses": answers,
-        }
-        return {
-            "openapi": "3.1.0",
-            "info": {"title": self._model.name, "version": str(self._model.version)},
-            "paths": {path: {"post": operation}},
-            "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
-        }
-
-    def _list(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "array", "minItems": 1, "maxItems": self._max_rows, "items": row}
-
-
-_STATUSES = {
-    "400": "The body is not JSON.",
-    "401": "No key, or a wrong one.",
-    "413": "Too many bytes or rows.",
-    "415": "Not application/json.",
-    "422": "Rows that cannot be predicted: every problem of the request.",
-    "429": "The queue is full; try again after `Retry-After` seconds.",
-    "503": "The server is stopping.",
-    "504": "No answer in time.",
-}
-
 
 def _wrong_keys(record: dict[str, Any]) -> RequestError:
     report = Report()
@@ -145,8 +115,3 @@ def _object(columns: tuple[ColumnSchema, ...]) -> dict[str, Any]:
         for column in columns
     }
     return {"type": "object", "required": list(properties), "additionalProperties": False, "properties": properties}
-
-
-def _content(description: str, schema: dict[str, Any], *, words: bool = True) -> dict[str, Any]:
-    content: dict[str, Any] = {"content": {"application/json": {"schema": schema}}}
-    return {"description": description, **content} if words else content

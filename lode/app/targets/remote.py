@@ -6,6 +6,7 @@ Credentials: as their own tools find them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import fsspec  # type: ignore[import-untyped]
@@ -17,6 +18,8 @@ from lode.core.errors import BackupError
 
 _T = TypeVar("_T")
 _OBJECT_STORES = ("s3", "gs", "gcs", "az", "abfs")
+_RETRIES: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60), "backoff": {"init_backoff": timedelta(seconds=0.2)}}
+"""Of one call, with growing pauses: a store that is busy (503) is asked again, one that is gone must be told of within a minute."""
 
 
 class RemoteTarget(Target):
@@ -28,7 +31,7 @@ class RemoteTarget(Target):
         try:
             if scheme in _OBJECT_STORES:
                 make: Any = FsspecStore  # its overloads know no plain names of protocols
-                self._system, self._base = make(scheme), path
+                self._system, self._base = make(scheme, retry_config=_RETRIES, skip_instance_cache=True), path
             else:
                 self._system, self._base = fsspec.core.url_to_fs(self.where)
         except ImportError as error:

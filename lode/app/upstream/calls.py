@@ -111,9 +111,9 @@ def read_rows(body: bytes, name: str, default_tokens: int, word: str) -> Call:
     if not isinstance(inputs, list) or not inputs:
         raise wrong("inputs", "a list of tensors that is not empty")
     shapes = [item.get("shape") if isinstance(item, dict) else None for item in inputs]
-    firsts = {shape[0] if isinstance(shape, list) and shape else None for shape in shapes}
+    firsts = {shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else 0 for shape in shapes}
     rows = firsts.pop()
-    if firsts or type(rows) is not int or not 1 <= rows <= _MAX_ROWS:
+    if firsts or not 1 <= rows <= _MAX_ROWS:
         raise wrong("inputs.shape", f"the same first axis for every input, 1 to {_MAX_ROWS:,} rows")
     return Call("", found, name, rows=rows, names_model=False)
 

@@ -189,6 +189,13 @@ class PassedRows(Passed):
         found["model_name"], found["model_version"] = model.name, str(model.version or "")
 
 
+class ToldRows(Describe):
+    """A route of the Open Inference Protocol that predicts nothing."""
+
+    def encode_error(self, failure: RequestError) -> bytes:
+        return orjson.dumps({"error": failure.message})
+
+
 @asynccontextmanager
 async def _heard(gone: asyncio.Task[None], seconds: float) -> AsyncIterator[None]:
     """What is inside is broken off when the client hangs up, or after so many seconds. Errors: RequestError 499 and 504."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from lode.app.books.contracts import Store
 from lode.core import money
-from lode.core.errors import BillingError, listed, near_miss
+from lode.core.errors import BillingError, listed, near_miss, reason
 
 _MAX_FILE_BYTES = 1 << 28
 _COUNTS = ("requests", "input_tokens", "cached_tokens", "output_tokens", "rows")
@@ -90,7 +90,7 @@ def read_file(path: Path) -> tuple[dict[Key, Sums], str]:
             raise BillingError(f"{path}: found more than {_MAX_FILE_BYTES:,} bytes. Export fewer days.")
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise BillingError(f"{path}: cannot be read ({error}). Name the provider's usage as CSV or JSON.") from None
+        raise BillingError(f"{path}: cannot be read ({reason(error)}). Name the provider's usage as CSV or JSON.") from None
     records = _json(text, path) if text.lstrip()[:1] in ("[", "{") else _csv(text, path)
     found: dict[Key, Sums] = {}
     currencies: set[str] = set()

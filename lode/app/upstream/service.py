@@ -11,12 +11,13 @@ from urllib.parse import quote
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from lode.app.answering import Answering, Describe
+from lode.app import describing
+from lode.app.answering import Answering
 from lode.app.contracts import Endpoint, Gate, Status
 from lode.app.routes import not_routed, own_routes, route
 from lode.app.upstream import calls
 from lode.app.upstream.desk import UpstreamDesk, UpstreamMonitor
-from lode.app.upstream.endpoints import Passed, PassedRows, Told
+from lode.app.upstream.endpoints import Passed, PassedRows, Told, ToldRows
 from lode.app.upstream.lines import Line
 from lode.app.upstream.options import UpstreamServeOptions
 from lode.app.upstream.secrets import read_secret
@@ -61,6 +62,7 @@ def _line(provider: Provider, folders: Sequence[Path]) -> Line:
 def _of_texts(desk: UpstreamDesk) -> list[Answering]:
     """OpenAI's endpoints."""
     name = desk.model.name
+    paths = describing.openai([name], calls.CHAT, calls.COMPLETIONS, calls.EMBEDDINGS)
     record = {"id": name, "object": "model", "created": desk.created, "owned_by": "lode"}
     return [
         Passed(desk, Endpoint("POST", "/v1/chat/completions"), calls.read_chat, _has_choices),
@@ -68,6 +70,7 @@ def _of_texts(desk: UpstreamDesk) -> list[Answering]:
         Passed(desk, Endpoint("POST", "/v1/embeddings"), calls.read_embeddings, _has_data),
         Told(desk, Endpoint("GET", "/v1/models", _always({"object": "list", "data": [record]}))),
         Told(desk, Endpoint("GET", f"/v1/models/{name}", _always(record))),
+        Told(desk, describing.endpoint(name, desk.model.version, paths)),
     ]
 
 
@@ -80,13 +83,14 @@ def _of_rows(desk: UpstreamDesk) -> list[Answering]:
     paths = [f"/v2/models/{name}", *([f"/v2/models/{name}/versions/{version}"] if version else [])]
     found: list[Answering] = [PassedRows(desk, Endpoint("POST", f"{path}/infer"), calls.read_rows, _has_outputs) for path in paths]
     for path in paths:
-        found.append(Describe(desk, Endpoint("GET", path, _always(about))))
-        found.append(Describe(desk, Endpoint("GET", f"{path}/ready", _ready, public=True)))
+        found.append(ToldRows(desk, Endpoint("GET", path, _always(about))))
+        found.append(ToldRows(desk, Endpoint("GET", f"{path}/ready", _ready, public=True)))
     return [
         *found,
-        Describe(desk, Endpoint("GET", "/v2", _always(server))),
-        Describe(desk, Endpoint("GET", "/v2/health/live", lambda status: (200, {"live": True}), public=True)),
-        Describe(desk, Endpoint("GET", "/v2/health/ready", _ready, public=True)),
+        ToldRows(desk, describing.endpoint(model.name, model.version, describing.inferred(paths[0], (), ()))),
+        ToldRows(desk, Endpoint("GET", "/v2", _always(server))),
+        ToldRows(desk, Endpoint("GET", "/v2/health/live", lambda status: (200, {"live": True}), public=True)),
+        ToldRows(desk, Endpoint("GET", "/v2/health/ready", _ready, public=True)),
     ]
 
 

@@ -9,7 +9,7 @@ tokens, one thread: 115.9 ms fused, 113.7 ms apart). Everything but `attend` wor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from lode.core.errors import ModelError
+from lode.model.language.activations import activation_of
 from lode.model.language.attend import Causal
 from lode.model.language.contracts import Attend, Look, Shape
 from lode.model.language.experts import Experts
@@ -236,30 +237,9 @@ def norm_of(shape: Shape) -> nn.Module:
     return Norm(shape.width, shape.norm_eps, shape.norm_shift)
 
 
-def activation_of(word: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The function that `Shape.activation` names."""
-    return _ACTIVATIONS[word]
-
-
 def _for_products(x: torch.Tensor) -> torch.Tensor:
     """As the layers after a norm read it: turned once, not by each of them."""
     return x.to(product_dtype(x))
-
-
-def _gelu_tanh(x: torch.Tensor) -> torch.Tensor:
-    return functional.gelu(x, approximate="tanh")
-
-
-def _relu_squared(x: torch.Tensor) -> torch.Tensor:
-    return functional.relu(x).square()
-
-
-_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "gelu": functional.gelu,
-    "gelu_tanh": _gelu_tanh,
-    "silu": functional.silu,
-    "relu_squared": _relu_squared,
-}
 
 
 def _check(shape: Shape) -> None:

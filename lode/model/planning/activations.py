@@ -16,8 +16,8 @@ from lode.model.shape import Shape
 
 MOST_POSITIONS = 512
 """As in `lode/model/language/scores.py`."""
-_WHOLE_LOGITS_BYTES, _RUN_BYTES, _RUN_BYTES_GPU = 8 << 20, 4 << 20, 256 << 20
-"""As in `lode/model/language/loss.py`: logits up to the first are made at once, larger ones in runs of the other."""
+_WHOLE_LOGITS_BYTES, _RUN_BYTES, _RUN_BYTES_GPU, _LEAST_ROWS = 8 << 20, 8 << 20, 256 << 20, 256
+"""As in `lode/model/language/loss.py`: logits up to the first are made at once, larger ones in runs of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,12 @@ def head_bytes(shape: Shape, step: Step) -> tuple[float, float]:
 
 
 def run_bytes(shape: Shape, step: Step) -> float:
-    """Of one run of logits on the way forward: as they come, in float32, their logarithms, and back in the products' type."""
+    """Of one run of logits on the way forward: as they come, in float32, their probabilities, and back in the products' type."""
     most = _RUN_BYTES_GPU if step.gpu else _RUN_BYTES
     logits = 4.0 * step.tokens * shape.vocabulary
     if logits <= _WHOLE_LOGITS_BYTES:
         return logits * (2.0 if step.half else 1.0)
-    rows = max(32, most // (4 * shape.vocabulary))
+    rows = min(step.tokens, max(_LEAST_ROWS, most // (4 * shape.vocabulary)))
     return rows * shape.vocabulary * (4.0 + 4.0 + 2.0 * step.number_bytes)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from lode.app.listening import listen
+from lode.app.service import ServeOptions
 from lode.cli import main as cli
-from lode.core.errors import DataError
+from lode.core.errors import DataError, ServeError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -206,3 +208,16 @@ else:
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["run", "data", "plan", "tune"])
+def test_a_mistake_in_the_file_is_told_before_torch_is_loaded(name: str, tmp_path: Path) -> None:
+    code = f"import sys; from lode.cli.main import main; main(['{name}', 'missing.yaml']); sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0 and "missing.yaml: found no such file" in done.stderr
+
+
+def test_a_port_is_never_another_one_than_was_asked_for() -> None:
+    with pytest.raises(ServeError, match=r"--port 99999: found 99999, allowed: 0 to 65535"):
+        listen(ServeOptions(port=99999))

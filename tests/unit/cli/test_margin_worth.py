@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lode.cli import _margin_words
 from lode.cli.main import main
 from tests.unit.app.economics.world import FLAT, GRADUATED, World
 
@@ -57,7 +58,7 @@ def test_margins_are_a_table_with_what_stands_out(runs: Path, capsys: pytest.Cap
     code, said = lode(capsys, "margin", "--runs", runs, "--floor", "0.9", "--machine-hours", "1")
     assert code == 0, said
     assert "acme      credit        30      0.3  0.00006       0.29994       100.0 %          0.002" in said
-    assert "Customers that lose money: whale (-0.055)." in said and "2 % of 1.00 machine hours were used" in said.replace(
+    assert "Customers that lose money: whale (-0.055 EUR)." in said and "2 % of 1.00 machine hours were used" in said.replace(
         "1.67", "2"
     )
     found = as_json(capsys, "margin", "--runs", runs, "--by", "customer")
@@ -70,6 +71,20 @@ def test_a_plan_is_tried_without_a_trace(runs: Path, capsys: pytest.CaptureFixtu
     code, said = lode(capsys, "margin", "--runs", runs, "--plan", plan)
     assert code == 0 and "acme            30    0.3      0.15       -0.15" in said and "0 would pay more, 1 less" in said
     assert as_json(capsys, "margin", "--runs", runs, "--plan", plan)["simulated"]["after"] == "0.155"
+
+
+def test_a_plan_of_the_books_is_tried_by_its_name(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = runs / "flat.toml"
+    plan.write_text(PLAN)
+    assert main(["plans", "add", str(plan), "--runs", str(runs)]) == 0
+    capsys.readouterr()
+    assert as_json(capsys, "margin", "--runs", runs, "--plan", "flat")["simulated"]["after"] == "0.155"
+    assert "never added" in lode(capsys, "margin", "--runs", runs, "--plan", "flut")[1]
+
+
+def test_a_floor_is_a_share(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = lode(capsys, "margin", "--runs", runs, "--floor", "50")
+    assert code == 2 and said == '--floor: found "50", wanted a share from 0 to 1, such as 0.5. Write it so.\n'
 
 
 def test_outcomes_come_from_a_file_and_the_page_is_written(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,3 +139,11 @@ def test_a_file_that_is_wrong_is_told_by_its_line(
 def test_mistakes_are_told_without_a_traceback(runs: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
     code, said = lode(capsys, *words, "--runs", runs)
     assert code == 2 and told in said and "Traceback" not in said, said
+
+
+def test_a_break_even_of_nothing_is_not_said() -> None:
+    unit = {"price": "0.1", "variable_cost": "0", "break_even_price": "0", "break_even_volume": 0}
+    assert _margin_words._unit(unit, "EUR") == []
+    assert _margin_words._unit({**unit, "break_even_price": "0.02", "break_even_volume": 9}, "EUR")[0].endswith(
+        "0.02, or at 9 requests."
+    )

@@ -85,6 +85,7 @@ def test_plans_and_subscriptions_are_kept_in_the_books(folder: Path, capsys: pyt
     assert as_json(capsys, "show", "team", "1")["plan"]["charges"][0]["unit"] == "rows"
     assert as_json(capsys, "subscribe", "acme", "team", "--zone", "Asia/Tokyo", "--trial-days", "7")["zone"] == "Asia/Tokyo"
     assert "one subscription at a time" in told(capsys, "subscribe", "acme", "team", code=2)
+    assert main(["customers", "show", "acme"]) == 0 and "\nteam@1  since 20" in capsys.readouterr().out
     (folder / "plans" / "team.toml").write_text(PLAN.replace("49.00", "59").replace("version = 1", "version = 2"), encoding="utf-8")
     told(capsys, "add", "plans/team.toml")
     assert as_json(capsys, "change", "acme", "team", "--when", "period_end")["version"] == 2
@@ -94,6 +95,26 @@ def test_plans_and_subscriptions_are_kept_in_the_books(folder: Path, capsys: pyt
     assert as_json(capsys, "coupon", "SPRING", "--percent", "20", "--periods", "1")["coupon"] == "SPRING"
     assert "SPRING" in told(capsys, "coupon")
     assert "--until: found" in told(capsys, "coupon", "LATE", "--percent", "5", "--until", "soon", code=2)
+
+
+def test_a_wrong_price_is_corrected_after_a_preview(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["customers", "add", "acme", "--currency", "EUR"]) == 0
+    capsys.readouterr()
+    told(capsys, "add", "plans/team.toml")
+    told(capsys, "subscribe", "acme", "team")
+    (folder / "plans" / "team.toml").write_text(PLAN.replace("49.00", "59").replace("version = 1", "version = 2"), encoding="utf-8")
+    told(capsys, "add", "plans/team.toml")
+    words = ("correct", "team@1", "--with", "team@2", "--reason", "a typing error")
+    seen = told(capsys, *words, "--preview")
+    assert "team@1 would be corrected by team@2: 1 periods, 10 EUR without tax" in seen and "acme" in seen
+    assert as_json(capsys, *words)["periods"][0]["difference"] == "10"
+    assert "Nothing changes." in told(capsys, *words)
+    assert "team@1, corrected by team@2" in told(capsys, "subscriptions", "acme")
+    assert "wanted a plan with its version, like team@2" in told(
+        capsys, "correct", "team", "--with", "team@2", "--reason", "x", code=2
+    )
+    assert 'from: found "soon"' in told(capsys, *words, "--from", "soon", code=2)
+    assert "found team@2 already" in told(capsys, "change", "acme", "team", code=2)
 
 
 def test_it_starts_without_tables_or_networks(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from lode.core.registry import section
 from lode.core.types import Component
 from lode.model import choices as deciding
 from lode.model import fit as loop
-from lode.model import logs, measure
+from lode.model import logs, measure, schedules
 from lode.model.batches import Batch, Rows
 from lode.model.choices import Choices, Workload, decide, merged
 from lode.model.contracts import Context, Examples, Fitted
@@ -439,12 +440,46 @@ def test_plateau_drops_the_rate_after_epochs_without_a_better_loss() -> None:
 
 
 def test_a_deadline_plans_the_steps_and_writes_them_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_try", lambda *_: [9.0, 0.1, 0.1, 0.1])
+    monkeypatch.setattr(loop, "_try", lambda *_: [9.0, 10.0, 10.0, 10.0])
     model = _Regression()
-    fitted = model.fit(Training(epochs=50, batch=16), Context(folder=tmp_path, deadline_s=1.2))
+    fitted = model.fit(Training(epochs=50, batch=16), Context(folder=tmp_path, deadline_s=120.0))
     written = json.loads((tmp_path / "choices.json").read_text())["steps"]
     assert written == fitted.choices["steps"] == len(model.sizes) and written in (9, 10)
     assert fitted.history[-1]["epoch"] == 3, "the last epoch is cut short and judged"
+
+
+@pytest.mark.parametrize(("first_s", "later_s"), [(1.0, 3.0), (3.0, 1.0)], ids=["busier", "quieter"])
+def test_a_learning_rate_reaches_its_end_in_time_though_the_machine_changes(
+    first_s: float, later_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, seen, rates = [0.0], [0], list[float]()
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loop, "_try", lambda *_: [first_s] * 5)
+    monkeypatch.setattr(loop, "_STRETCH_STEPS", 1)
+
+    def told(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        clock[0] += sum(first_s if step < 20 else later_s for step in range(seen[0], done))
+        seen[0] = done
+        rates.append(schedules.learning_rate(done - 1, total, 4, choices))
+
+    training = Training(epochs=1000, batch=16, schedule="wsd", cooldown=0.4, learning_rate=1.0)
+    choices = decide(training, Context(), Workload(64, 10))
+    fitted = _Regression().fit(training, Context(folder=tmp_path, deadline_s=100.0, progress=told))
+    assert 85.0 < clock[0] <= 100.0, "the time is used, and kept to"
+    assert fitted.choices["steps"] == seen[0] == pytest.approx(20 + (90 - 20 * first_s) / later_s, abs=4)
+    assert max(rates) == 1.0 and rates[-1] < 0.15 and sorted(rates[-3:], reverse=True) == rates[-3:]
+
+
+def test_a_killed_fit_goes_on_with_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    pace = measure.Pace(100.0, 10_000, 1000.0)
+    pace.resume(spent_s=60.0, step=40)
+    assert pace.steps(40, 55) == 55, "no step of this try is known yet"
+    clock[0] += 10.0
+    assert pace.steps(45, 55) == 45 + 10 and not pace.is_late
+    clock[0] += 30.0
+    assert pace.is_late and pace.steps(50, 55) == 50
 
 
 def test_a_deadline_that_is_over_stops_with_the_state_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

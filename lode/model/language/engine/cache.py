@@ -15,7 +15,9 @@ from lode.model.language.contracts import Shape
 
 
 class Cache:
-    """Two tensors, (L, P, G, O, K) each: what one page holds of one head lies together, so that products read it as it is.
+    """Keys (L, P, G, O, K) and values (L, P, G, K, O): what one page holds of one head lies together, so that products read it as it is.
+
+    Both go into products as the transposed second factor (bfloat16, 800 pages of a head, two queries: 353 us; the other way round 659).
 
     Args:
         shape: The decoder's.
@@ -33,21 +35,21 @@ class Cache:
             raise ModelError(
                 f"memory_bytes: found {memory_bytes}, a cache of two pages of {page_tokens} tokens takes {2 * self.page_bytes}. Allow more."
             )
-        size = (shape.layers, self.num_pages, shape.groups, page_tokens, shape.head_width)
-        self.k_LPGOK, self.v_LPGOK = (_zeros(size, dtype, device) for _ in range(2))
-        # Views that every step needs, made once: (P, G, O, K) of each layer, and rows of one position and head
-        self.layers = tuple(zip(self.k_LPGOK, self.v_LPGOK, strict=True))
-        self.rows = tuple((k.view(-1, shape.head_width), v.view(-1, shape.head_width)) for k, v in self.layers)
+        first = (shape.layers, self.num_pages, shape.groups)
+        self.k_LPGOK = _zeros((*first, page_tokens, shape.head_width), dtype, device)
+        self.v_LPGKO = _zeros((*first, shape.head_width, page_tokens), dtype, device)
+        # Views that every step needs, made once
+        self.layers = tuple(zip(self.k_LPGOK, self.v_LPGKO, strict=True))
 
     def move(self, source: int, target: int) -> None:
         """Copy a page, in all layers."""
-        for cache in (self.k_LPGOK, self.v_LPGOK):
+        for cache in (self.k_LPGOK, self.v_LPGKO):
             cache[:, target].copy_(cache[:, source])
 
     def scrub(self, pages: list[int]) -> None:
         """Forget pages that may hold NaN: what no query should see is multiplied by 0, and 0 * NaN would be seen."""
         index = torch.tensor(pages, dtype=torch.int64, device=self.k_LPGOK.device)
-        for cache in (self.k_LPGOK, self.v_LPGOK):
+        for cache in (self.k_LPGOK, self.v_LPGKO):
             cache.index_fill_(1, index, 0)
 
 

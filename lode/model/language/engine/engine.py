@@ -203,17 +203,16 @@ class Engine:
     def _attend(
         self, plan: Plan, decoding: np.ndarray, begins: list[int], slot_N: np.ndarray, position_N: np.ndarray
     ) -> PagedAttend:
-        slots, size, groups = self._slots, self.cache.page_tokens, self.decoder.shape.groups
-        page_N = slots.table_SP[slot_N, position_N // size]
-        rows_NG = (page_N[:, None] * groups + np.arange(groups)) * size + (position_N % size)[:, None]
+        slots, size = self._slots, self.cache.page_tokens
+        place_2N = np.stack((slots.table_SP[slot_N, position_N // size], position_N % size))
         pieces = [
             Piece(begin=begin, length=count, pages=slots.table_SP[sequence.slot, : -(-(begin + count) // size)].copy())
             for begin, (sequence, count) in zip(begins, plan.prompts, strict=True)
         ]
-        several, rows = None, torch.from_numpy(rows_NG).to(self._device)
+        several, places = None, torch.from_numpy(place_2N).to(self._device)
         if len(decoding):
             several = Decoding(slots.table_SP[decoding], slots.length_S[decoding] + 1, size, self._device)
-        return PagedAttend(self.cache, rows, several, len(decoding), pieces)
+        return PagedAttend(self.cache, places, several, len(decoding), pieces)
 
     def _draw(self, plan: Plan, h_ND: torch.Tensor, counts: np.ndarray) -> list[Delta]:
         """One token for each sequence whose tokens are all in the cache now."""

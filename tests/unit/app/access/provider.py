@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -35,7 +36,7 @@ class Provider:
     def __init__(self) -> None:
         self.issuer = ""
         self._first = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
-        names = ("authorize", "token", "keys")
+        names = ("authorize", "token", "keys", "end")
         routes = [Route(f"/{name}", getattr(self, name), methods=["GET", "POST"]) for name in names]
         self.app = Starlette(routes=[*routes, Route("/.well-known/openid-configuration", self.metadata)])
         self.new_day(lambda: 0)
@@ -51,13 +52,19 @@ class Provider:
         self.sign: Callable[[dict[str, Any]], str] | None = None
         self.keys_read = 0
         self.exchanges = 0
+        self.ended: list[dict[str, str]] = []
         self.away = False
         self._codes: dict[str, dict[str, str]] = {}
 
     async def metadata(self, request: Request) -> Response:
         if self.away:
             return Response(status_code=500)
-        places = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
+        places = {
+            "authorization_endpoint": "authorize",
+            "token_endpoint": "token",
+            "jwks_uri": "keys",
+            "end_session_endpoint": "end",
+        }
         found = {"issuer": self.issuer, **{word: f"{self.issuer}/{place}" for word, place in places.items()}}
         return JSONResponse({**found, **self.metadata_changes})
 
@@ -87,6 +94,10 @@ class Provider:
     async def keys(self, request: Request) -> Response:
         self.keys_read += 1
         return Response(status_code=500) if self.away else JSONResponse({"keys": self.published})
+
+    async def end(self, request: Request) -> Response:
+        self.ended.append(dict(request.query_params))
+        return Response("logged out")
 
     def person(self, **claims: Any) -> dict[str, Any]:
         """Claims of a token."""
@@ -126,17 +137,19 @@ def _part(value: dict[str, Any]) -> str:
 
 
 @contextmanager
-def running(provider: Provider) -> Iterator[Provider]:
-    """The provider, answering on a free port of this machine."""
+def running(provider: Provider, tls: Path | None = None) -> Iterator[Provider]:
+    """The provider, answering on a free port of this machine. tls: folder with server.pem and server.key, of localhost."""
+    files = {} if tls is None else {"ssl_certfile": str(tls / "server.pem"), "ssl_keyfile": str(tls / "server.key")}
     server = uvicorn.Server(
-        uvicorn.Config(provider.app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off")
+        uvicorn.Config(provider.app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off", **files)
     )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         while not server.started:
             time.sleep(0.01)
-        provider.issuer = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        place = "http://127.0.0.1" if tls is None else "https://localhost"
+        provider.issuer = f"{place}:{server.servers[0].sockets[0].getsockname()[1]}"
         yield provider
     finally:
         server.should_exit = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +129,50 @@ def test_a_hundred_guesses_at_once_are_five(tmp_path: Path) -> None:
     world.store.close()
 
 
-def test_the_names_of_failures_are_bounded() -> None:
-    failures = Failures(lambda: 0)
-    for number in range(10_050):
-        failures.add(f"name {number}")
-    assert len(failures._times) == 10_000
+def test_many_names_at_once_neither_fill_the_memory_nor_make_one_forgotten() -> None:
+    clock = [0]
+    failures = Failures(lambda: clock[0])
+    for _ in range(5):
+        failures.add("jo")
+    refused = 0
+    for number in range(2000):
+        try:
+            failures.add(f"name {number}")
+        except RequestError as error:
+            refused += error.status == 429
+    assert (len(failures._times), refused) == (1000, 1001)
+    with pytest.raises(RequestError, match="too many wrong passwords"):
+        failures.add("jo")  # who has guessed five times has not won five more
+    clock[0] += 301 * 1_000_000
+    failures.add("jo")
+    failures.add("somebody new")
+    for number in range(3000):
+        failures.add(f"right {number}")
+        failures.forgive(f"right {number}")
+    assert len(failures._times) <= 1000
+
+
+def test_logins_that_wait_for_a_slow_directory_are_bounded(tmp_path: Path) -> None:
+    world, release = World(tmp_path), threading.Event()
+
+    class Hanging(Slow):
+        def authenticate(self, name: str, password: str) -> Person | None:
+            release.wait(20)
+            return None
+
+    gate = Authenticator(world.store, world.directory, world.pepper, world.now_us)
+    app = Starlette(routes=Login(Access(ldap=OPTIONS), gate, Hanging()).routes())
+
+    async def main() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://lode.example") as browser:
+            posts = [asyncio.create_task(browser.post("/admin/login", json={"name": f"n{n}", "password": "x"})) for n in range(70)]
+            while sum(task.done() for task in posts) < 6:
+                await asyncio.sleep(0.01)
+            release.set()
+            return sorted(answer.status_code for answer in await asyncio.gather(*posts))
+
+    assert asyncio.run(main()) == [401] * 64 + [429] * 6
+    world.store.close()
 
 
 @pytest.mark.parametrize("value", [[], {}, DEEP, 5, True, "x" * 100_000, "\udcff", float("nan")])

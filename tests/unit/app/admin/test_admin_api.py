@@ -231,6 +231,8 @@ def test_every_answer_has_the_headers_that_browsers_heed(world: AdminWorld) -> N
     for path in (f"{BASE}/organisations", "/health/live", "/nothing", DESCRIPTION):
         headers = asyncio.run(ask(app, "GET", path)).headers
         assert headers[b"cache-control"] == b"no-store" and headers[b"x-content-type-options"] == b"nosniff"
+        assert b"frame-ancestors 'none'" in headers[b"content-security-policy"]
+        assert headers[b"cross-origin-resource-policy"] == b"same-origin"
 
 
 def test_the_description_names_every_operation_and_its_body(world: AdminWorld) -> None:

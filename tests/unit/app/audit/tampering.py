@@ -234,7 +234,7 @@ class Lab:
         """What `lode audit verify` finds."""
         try:
             with evidence(path, path.parent) as session:
-                return [*verify(session, checkpoints)["problems"], *storage(session)]
+                return [*verify(session, checkpoints)["problems"], *storage(session)[0]]
         except AuditError as error:
             return [str(error)]
 

@@ -107,7 +107,7 @@ def test_all_comes_back_and_only_changes_are_stored(runs: Path, tmp_path: Path, 
     third = made(runs, target, key)
     assert 0 < third["new_chunks"] < first["new_chunks"] / 2
     found = restore(Repository(open_target(target), key), back, check=True)
-    assert found["books"]["sequence"] == 363 and found["checked"] == {"entries": 363, "accounts": 42}
+    assert found["books"]["sequence"] == 363 and found["checked"] == {"entries": 363, "accounts": 42, "looked": "the file is whole"}
     assert tree(back) == tree(runs)
     assert rows(back / "books.sqlite") == rows(runs / "books.sqlite")
     with closing(sqlite3.connect(back / "catalog.sqlite")) as db:

@@ -66,6 +66,9 @@ class _Explained(Session):
     def run_many(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
         self.session.run_many(sql, values)
 
+    def storage(self) -> tuple[list[str], str]:
+        return self.session.storage()
+
 
 def test_writing_reads_no_table_from_end_to_end(tmp_path: Path) -> None:
     with opened(str(tmp_path / "b")) as store:

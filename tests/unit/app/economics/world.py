@@ -91,7 +91,7 @@ class World:
             predicted=predicted,
         )
         caller = Caller("key_1", slug, "prj_1", "key_1", currency="EUR")
-        order = Settlement(caller, request_id, True, "f", usage, self.time_us, (), 0)
+        order = Settlement(caller, request_id, "f", usage, self.time_us, (), 0)
         if self._waiting is None:
             self._writer.run([order])
         else:

@@ -248,6 +248,7 @@ def test_a_plan_that_sells_credit_grants_it_with_its_invoice(tmp_path: Path) -> 
     assert (body["kind"], body["due"]) == ("advance", "10")
     assert world.balances() == {"customer/acme/prepaid": "-12", "customer/acme/receivable": "10", "waived/EUR": "2"}
     assert [(row["left"], row["given"]) for row in wallet.listed(world.store, "acme")["grants"]] == [("10", False), ("2", True)]
+    assert wallet.listed(world.store, "acme")["owed"] == "10", "an unpaid pack counts against prepaid calls"
     world.use(100)
     world.turn("2026-12-02")
     (closed,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
@@ -261,6 +262,68 @@ def test_prices_that_hold_the_tax_pay_it_out_of_the_revenue(tmp_path: Path) -> N
     assert world.balances() == {"customer/acme/receivable": "1.19", "revenue/EUR": "-1", "tax/EUR": "-0.19"}
     note(world, body["number"], 1, "1.19")
     assert world.balances() == {}
+
+
+CATEGORIES = TAXED + (
+    '[[tax.rate]]\ncountry = "DE"\ncategory = "reduced"\nname = "VAT"\nrate = "7"\nfrom = 2021-01-01\n'
+    '[[tax.rate]]\ncountry = "US"\nname = "Sales tax"\nrate = "0"\nfrom = 2021-01-01\n'
+    '[[tax.rate]]\ncountry = "US-CA"\nname = "Sales tax"\nrate = "7.25"\nfrom = 2021-01-01\n'
+)
+BOOKS = PLAN + STANDARD + '[[charges]]\nname = "books"\ntype = "standard"\nprice = "0.03"\nunit = "rows"\ntax = "reduced"\n'
+
+
+def test_a_charge_has_the_rate_of_its_category(tmp_path: Path) -> None:
+    world = made(tmp_path, BOOKS)
+    world.sells(CATEGORIES)
+    world.use(100, units={"requests": 1, "rows": 1})
+    world.turn("2026-12-02")
+    (body,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    assert [(row["name"], row["base"], row["amount"]) for row in body["taxes"]] == [
+        ("VAT 7 %", "3", "0.21"),
+        ("VAT 19 %", "1", "0.19"),
+    ]
+    credit = notes.note(world.store, "cli", world.seller, body["number"], 1, "1.00", "why", now_us=world.clock)
+    assert [(row["name"], row["amount"]) for row in credit["taxes"]] == [("VAT 7 %", "0.07")]
+
+
+def test_a_coupon_and_a_trial_take_off_each_category_what_is_its(tmp_path: Path) -> None:
+    world = made(tmp_path, BOOKS, has="")
+    world.sells(CATEGORIES)
+    world.coupon("HALF", percent="50")
+    subscriptions.subscribe(world.store, "cli", "acme", "team", coupon="HALF", trial_days=3, now_us=world.clock)
+    world.use(10, units={"requests": 1, "rows": 1})
+    world.turn("2026-11-20")
+    world.use(100, units={"requests": 1, "rows": 1})
+    world.turn("2026-12-02")
+    (body,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    assert [(row["name"], row["base"], row["amount"]) for row in body["taxes"]] == [
+        ("VAT 7 %", "1.5", "0.11"),
+        ("VAT 19 %", "0.5", "0.1"),
+    ]
+    assert [line["amount"] for line in body["lines"] if line["kind"] == "coupon"] == ["-1.5", "-0.5"]
+
+
+def test_a_part_of_a_country_has_its_own_rate_and_the_others_the_countrys(tmp_path: Path) -> None:
+    world = made(tmp_path, country="US-CA")
+    world.sells(CATEGORIES)
+    world.customer("globex", country="US-NY")
+    for slug, rate in (("acme", "Sales tax 7.25 %"), ("globex", "Sales tax 0 %")):
+        world.turn("2026-11-03")
+        world.use(100, slug)
+        world.turn("2026-12-02")
+        (body,) = closing.bill(world.store, "cli", slug, world.seller, now_us=world.clock)["issued"]
+        assert [row["name"] for row in body["taxes"]] == [rate]
+    with pytest.raises(BillingError, match=r"found 'US-ca'|found \"US-ca\""):
+        world.customer("initech", country="US-ca")
+
+
+def test_a_category_that_the_table_has_not_stops_the_bill(tmp_path: Path) -> None:
+    world = made(tmp_path, BOOKS)
+    world.sells(TAXED)
+    world.use(1, units={"requests": 1, "rows": 1})
+    world.turn("2026-12-02")
+    with pytest.raises(BillingError, match='found no reduced rate for "DE"'):
+        closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)
 
 
 def test_reverse_charge_has_no_tax_and_its_note(tmp_path: Path) -> None:

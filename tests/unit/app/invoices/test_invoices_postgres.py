@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lode.app.invoices import closing, export, notes, usage, wallet
+from lode.app.invoices import closing, export, notes, rerating, usage, wallet
 from tests.flows.books_server import books_server, new_database
 from tests.flows.servers import Server
 from tests.unit.app.invoices.test_invoices_processes import check, shop, started
@@ -39,6 +39,21 @@ def test_a_month_on_postgresql(tmp_path: Path, server: Server) -> None:
     assert (found["completeness"], found["leakage"], world.sum()) == ("1", {"EUR": "0"}, 0)
     assert export.write(world.store, usage.asked("", "", ""), tmp_path / "u.parquet", now_us=world.clock)["rows"] == 160
     assert export.write(world.store, usage.asked("", "", ""), tmp_path / "u.focus.csv", now_us=world.clock)["rows"] > 3
+
+
+def test_a_corrected_price_on_postgresql(tmp_path: Path, server: Server) -> None:
+    world = made(tmp_path, location=new_database(server))
+    world.use(100)
+    world.turn("2026-12-02")
+    closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)
+    world.use(4)
+    world.plan(PLAN.replace("version = 1", "version = 2") + STANDARD.replace("0.01", "0.02"))
+    assert rerating.correct(world.store, "cli", "team@1", "team@2", "", "why", now_us=world.clock)["difference"] == "1.04"
+    world.turn("2027-01-02")
+    (body,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    assert [(line["kind"], line["exact"]) for line in body["lines"]] == [("usage", "0.08"), ("correction", "1")]
+    found = usage.totals(world.store, usage.asked("", "", ""), ["customer"])
+    assert (found["totals"][0]["requests"], found["totals"][0]["amount"], found["leakage"]) == (104, "2.08", {"EUR": "0"})
 
 
 def test_two_processes_on_postgresql(tmp_path: Path, server: Server) -> None:

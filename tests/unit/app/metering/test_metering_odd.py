@@ -16,7 +16,9 @@ from lode.app.books import accounts, journal
 from lode.app.books.contracts import Act, Session, Transfer
 from lode.app.contracts import Asked, RequestError, Usage
 from lode.app.invoices import wallet
+from lode.app.metering.allowances import Allowance
 from lode.app.metering.gate import BooksGate
+from lode.app.metering.profile import Credit
 from lode.app.metering.terms import Terms
 from lode.app.metering.watch import _Seen
 from lode.app.prices import subscriptions
@@ -254,3 +256,10 @@ def test_a_providers_cost_in_a_currency_that_the_plan_does_not_read_is_not_bille
 
     assert run(shop, conversation) == expected
     assert shop.balance(accounts.accrued("acme")) == (UNIT * 135 // 100 if expected == 200 else 0)
+
+
+def test_who_has_credit_and_an_open_invoice_reads_why_it_may_not_be_used() -> None:
+    held = Allowance("credit|acme", 0)
+    held.used = -2 * UNIT  # 5,000 JPY of credit, and its pack of 4,998 is not paid
+    told = Credit("JPY").refused(held, 3 * UNIT)
+    assert told.status == 402 and "2 JPY is left after all that is owed, this request may cost 3" in str(told)

@@ -110,6 +110,19 @@ def test_a_language_model_is_reserved_by_max_tokens_and_billed_by_tokens(tmp_pat
     assert (id, status) == ("talk", 200) and amount == json.loads(units)["output_tokens"] * 10**10 > 0
 
 
+def test_vectors_cost_compute_too(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, plan=TOKENS)
+    headers = {"authorization": f"Bearer {shop.customer()}"}
+
+    async def conversation(client: httpx.AsyncClient) -> None:
+        found = await client.post("/v1/embeddings", json={"model": "toy", "input": ["one", "two"] * 10}, headers=headers)
+        assert found.status_code == 200
+
+    talk(lambda: create_language_app(FakeModel(), LanguageServeOptions(), shop.gate("toy")), conversation)
+    ((_, status, _, units),) = shop.used()
+    assert status == 200 and json.loads(units)["compute_us"] > 0
+
+
 def test_the_first_start_makes_one_key_and_a_given_one_is_let_in(tmp_path: Path) -> None:
     said: list[str] = []
     path = tmp_path / "key"

@@ -66,7 +66,7 @@ def test_a_cap_holds_however_requests_come() -> None:
         tariff = tariff_of(plan_of({"name": "c", "cap": "1", **charge}))
         rated, counters = rate_all(tariff, [{"rows": rows, "requests": 1} for rows in (1, 2, 3, 4, 0, 9)])
         assert counters[f"amount|s|{LABEL}|c"] == money.UNIT and rated[-1].amount == 0
-        assert tariff.most({"rows": 1000, "requests": 1}) == money.UNIT
+        assert tariff.most({"rows": 1000, "requests": 1}, LABEL) == money.UNIT
 
 
 def test_a_volume_price_gives_back() -> None:

@@ -36,6 +36,13 @@ def test_what_is_nested_too_deeply_is_the_clients_mistake(read: calls.Read, body
     assert wide.body("p")
 
 
+@pytest.mark.parametrize("shape", [[[[]]], [{}], ["1"], [True], [1.0], [None], [], {}, 1, None, [0]])
+def test_a_shape_that_is_none_is_the_clients_mistake(shape: Any) -> None:
+    body = orjson.dumps({"inputs": [{"name": "x", "shape": shape, "data": [1]}]})
+    with pytest.raises(RequestError, match=r"inputs\.shape"):
+        calls.read_rows(body, "m", 16, "max_tokens")
+
+
 @pytest.mark.parametrize("word", ["max_tokens", "max_completion_tokens"])
 def test_the_ceiling_goes_out_under_the_word_that_the_provider_obeys(word: str) -> None:
     for given in (

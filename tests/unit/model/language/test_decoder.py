@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from lode.model.language import products
+from lode.model.language.activations import gelu_tanh
 from lode.model.language.attend import Causal, Documents
 from lode.model.language.contracts import Look, Shape
 from lode.model.language.decoder import Decoder
@@ -52,6 +53,21 @@ def test_fast_products_norms_and_rotations_equal_torchs_with_their_gradients() -
 
     _same(_with_gradients(lambda x: products.rotate(x, angle.cos(), angle.sin()), heads), _with_gradients(plain, heads))
     assert torch.allclose(products.product(x[0].t(), x[0]), x[0].t() @ x[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gelu_of_many_numbers_equals_torchs_with_its_gradient(dtype: torch.dtype) -> None:
+    x = torch.linspace(-30, 30, 150_001).to(dtype)  # more than a run, and a rest
+    assert type(gelu_tanh(x.clone().requires_grad_()).grad_fn).__name__ == "_GeluTanhBackward"
+    found, expected = (_with_gradients(each, x) for each in (gelu_tanh, lambda x: functional.gelu(x.double(), approximate="tanh")))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one.double(), other.double(), rtol=1e-5 if dtype == torch.float32 else 2**-6, atol=2e-6)
+
+
+def test_norms_without_gradients_are_torchs_in_bfloat16() -> None:
+    x, gain = torch.randn(5, 96).bfloat16(), torch.rand(96).bfloat16()
+    with torch.inference_mode():
+        assert torch.allclose(products.rms_norm(x, gain, 1e-5), functional.rms_norm(x, (96,), gain, 1e-5), rtol=2**-7)
 
 
 def test_scores_of_rotated_heads_depend_on_the_distance_alone() -> None:

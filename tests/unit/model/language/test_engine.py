@@ -224,7 +224,7 @@ def test_a_request_whose_logits_are_not_finite_ends_alone_and_leaves_nothing_beh
         for number, tokens in enumerate(expected):
             until = tokens.index(95) + 1 if 95 in tokens else 24  # it may say the broken token itself
             assert answers[str(number)].tokens[:until] == tokens[:until]
-    assert bool(engine.cache.k_LPGOK.isfinite().all()) and bool(engine.cache.v_LPGOK.isfinite().all())
+    assert bool(engine.cache.k_LPGOK.isfinite().all()) and bool(engine.cache.v_LPGKO.isfinite().all())
 
 
 def test_tenants_take_turns() -> None:

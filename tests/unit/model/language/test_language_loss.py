@@ -25,7 +25,8 @@ def test_runs_give_the_loss_and_the_gradients_of_the_whole(monkeypatch: pytest.M
     found = []
     for whole in (1 << 40, 0):
         monkeypatch.setattr(losses, "_WHOLE_BYTES", whole)
-        monkeypatch.setattr(losses, "_RUN_BYTES", 4 * 301 * 37)
+        monkeypatch.setattr(losses, "_RUN_BYTES", 0)
+        monkeypatch.setattr(losses, "_LEAST_ROWS", 37)
         h, head, targets = _case(torch.float64)
         value = losses.mean_loss(h, head, targets, softcap)
         (3.0 * value).backward()
@@ -53,7 +54,8 @@ def test_nothing_to_learn_is_no_loss_and_no_gradient() -> None:
 
 def test_half_precision_products_keep_float32_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "_WHOLE_BYTES", 0)
-    monkeypatch.setattr(losses, "_RUN_BYTES", 4 * 301 * 40)
+    monkeypatch.setattr(losses, "_RUN_BYTES", 0)
+    monkeypatch.setattr(losses, "_LEAST_ROWS", 40)
     h, head, targets = _case()
     exact = losses.mean_loss(h, head, targets)
     with torch.autocast("cpu", torch.bfloat16):
