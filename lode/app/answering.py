@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from lode.app.contracts import Caller, Endpoint, Gate, RequestError, Status
 from lode.app.monitor import CONTENT_TYPE, Monitor
@@ -160,13 +160,22 @@ class Answering(ABC):
 
     async def _stream(self, send: Send, stream: Stream, status: int, headers: Headers) -> int:
         """Send the parts of a body as they come. Returns the status it ended with. Errors: what making the parts raises."""
+
+        async def give(message: Message) -> None:
+            # A client that reads nothing must not hold its request for ever.
+            async with asyncio.timeout(self.desk.body_timeout_s):
+                await send(message)
+
         try:
             async with aclosing(stream.parts) as parts:
-                await send({"type": "http.response.start", "status": status, "headers": headers})
-                async for part in parts:
-                    # A client that reads nothing must not hold its request for ever.
-                    async with asyncio.timeout(self.desk.body_timeout_s):
-                        await send({"type": "http.response.body", "body": part, "more_body": True})
+                try:
+                    # Before the head: only what has begun notes at its end what it took, should the head not go out.
+                    part = await anext(parts, None)
+                finally:
+                    await give({"type": "http.response.start", "status": status, "headers": headers})
+                while part is not None:
+                    await give({"type": "http.response.body", "body": part, "more_body": True})
+                    part = await anext(parts, None)
         except TimeoutError:
             self.desk.monitor.rejected("slow_reader")
             return 408  # without an end of the body, upon which the connection is closed

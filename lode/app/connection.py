@@ -13,7 +13,7 @@ HEAD_S = 20.0
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose heads are bounded in bytes and in time."""
+    """A connection whose heads are bounded in bytes and in time. So is whatever else is no part of a body (trailers, framing)."""
 
     _bytes = 0
     _in_head = True
@@ -30,12 +30,14 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._bytes += len(data)
         super().data_received(data)
-        if not self._in_head:
-            return
         if self._bytes > MAX_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
-        elif self._late is None:  # nearly every head comes in one piece, and needs no timer
-            self._wait()
+        elif self._in_head:
+            if self._late is None:  # nearly every head comes in one piece, and needs no timer
+                self._wait()
+        elif self.timeout_keep_alive_task is None and self.cycle is not None and self.cycle.response_complete:
+            # The rest of a body that was refused, a blank line: uvicorn stopped its clock, and would wait for ever.
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -46,19 +48,30 @@ class Connection(HttpToolsProtocol):
         self._known()
         super().on_headers_complete()
         self.cycle.__class__ = Exchange  # it has not begun; uvicorn asks nobody which class to take
+        self._bytes, self.headers = 0, []  # what follows are trailers, which nobody reads: no key and no id comes in one
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._bytes = 0
 
     def _wait(self) -> None:
-        self._late = self.loop.call_later(HEAD_S, self._refuse, b"408 Request Timeout")
+        self._late = self.loop.call_later(HEAD_S, self._overdue)
 
     def _known(self) -> None:
         self._in_head = False
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def _overdue(self) -> None:
+        if self.flow.read_paused:  # earlier requests are being answered, and the rest of this one waits in the socket
+            self._wait()
+        else:
+            self._refuse(b"408 Request Timeout")
 
     def _refuse(self, status: bytes) -> None:
         """Say so, and hang up. Answers to earlier requests of this connection may be under way: then only hang up."""

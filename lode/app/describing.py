@@ -33,7 +33,7 @@ def endpoint(title: str, version: int | None, paths: Paths) -> Endpoint:
     """The route of a description."""
     found = {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": str(version)},
+        "info": {"title": title, "version": str(version or "")},
         "security": [{"key": []}],
         "paths": dict(sorted(paths.items())),
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},

@@ -60,3 +60,9 @@ def lines(found: Mapping[str, Any]) -> str:
     """One thing, a line for each figure that says something."""
     shown = {key: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value for key, value in found.items()}
     return columns((key, value) for key, value in shown.items() if value not in ("", None))
+
+
+def versions(item: Mapping[str, Any]) -> str:
+    """The plan of a contract, and what corrects its price."""
+    steps = [f"{item['plan']}@{step['by']}{' from ' * bool(step['since'])}{step['since']}" for step in item["corrections"]]
+    return ", corrected by ".join([f"{item['plan']}@{item['version']}", *steps])

@@ -180,7 +180,7 @@ def show(result: dict[str, Any]) -> str:
     if "subscriptions" in result:
         held = [
             {
-                "plan": f"{item['plan']}@{item['version']}",
+                "plan": actions.versions(item),
                 "from": f"since {item['since']}",
                 "to": f"until {item['until'] or 'cancelled'}",
             }

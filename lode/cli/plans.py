@@ -250,7 +250,7 @@ def show(result: dict[str, Any]) -> str:
         return (actions.columns(rows) if rows[1:] else "no plans. Add one: lode plans add plans/team.toml") + first
     if "subscriptions" in result:
         held = [
-            (item["subscription"], _versions(item), item["since"], item["until"] or "", item["zone"])
+            (item["subscription"], actions.versions(item), item["since"], item["until"] or "", item["zone"])
             for item in result["subscriptions"]
         ]
         return actions.columns([("subscription", "plan", "since", "until", "zone"), *held]) if held else "no subscription"
@@ -261,25 +261,18 @@ def show(result: dict[str, Any]) -> str:
     return actions.lines(result)
 
 
-def _versions(item: dict[str, Any]) -> str:
-    """The plan of a contract, and what corrects its price."""
-    steps = [f"{item['plan']}@{step['by']}{' from ' * bool(step['since'])}{step['since']}" for step in item["corrections"]]
-    return ", corrected by ".join([f"{item['plan']}@{item['version']}", *steps])
-
-
 def _corrected(result: dict[str, Any]) -> str:
     """What a correction changes, by customer and period."""
     heading = ["customer", "period", "state", "before", "after", "difference"]
     rows = [[row[name] for name in heading] for row in result["periods"]]
     done = "is corrected by" if result["applied"] else "would be corrected by"
-    said = (
-        f"{result['corrected']} {done} {result['by']}: {len(rows)} periods, {result['difference']} {result['currency']} without tax"
-    )
+    count = f"{len(rows)} period{'s' * (len(rows) != 1)}"
+    said = f"{result['corrected']} {done} {result['by']}: {count}, {result['difference']} {result['currency']} without tax"
     table = [actions.columns([heading, *rows])] if rows else []
     after = (
         "Open periods are invoiced at the corrected price, billed ones have a line on the next invoice."
         if rows
-        else "Nothing changes."
+        else f"No period that has begun changes; {result['by']} prices those that begin later."
     )
     return "\n".join([*table, said, after])
 

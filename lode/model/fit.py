@@ -27,7 +27,7 @@ from lode.model.contracts import Context, Fitted
 from lode.model.feed import Feed, Piece
 from lode.model.logs import Logs
 from lode.model.loop_state import LoopState
-from lode.model.measure import Pace, settle
+from lode.model.measure import Pace, settle, with_look
 from lode.model.optim import Optimizer, inner_weights
 from lode.model.parallel import Team
 from lode.model.parts import Parts
@@ -98,7 +98,7 @@ def fit(job: Job, choices: Choices, training: Training, context: Context) -> Fit
             if told is not None:
                 return told
         choices = settle(choices, place, Rounds(job.train, choices).steps, partial(_try, job, training, context.team))
-        choices = replace(choices, steps=team.first_number(choices.steps))
+        choices = with_look(replace(choices, steps=team.first_number(choices.steps)))
         stack.enter_context(machine.running(job.module, choices))
         # What is measured before the first step is part of the time that the fit has.
         loop = _Loop(job, choices, training, context, started_s)
@@ -165,7 +165,8 @@ class _Loop:
                 f"{self.context.folder}: found a checkpoint of another network ({error}), allowed is one of this file. "
                 "Delete it to train from the start."
             ) from error
-        self.pace.resume(self.state.spent_s, self.state.step)
+        self.steps = self.state.steps or self.steps
+        self.pace.resume(self.state.left_s, self.state.step)
 
     def train_epoch(self) -> None:
         """The rest of an epoch, a stretch of steps at a time."""
@@ -187,24 +188,26 @@ class _Loop:
             self.look_at(losses, rows, order, start_s)
             if self.context.deadline_s is not None:
                 self.state.stopped = self.team.agrees(self.pace.is_late)
-                self.state.spent_s = self.pace.spent_s
+                self.state.left_s = self.pace.left_s
                 self.steps = self.state.steps = self.team.first_number(self.pace.steps(self.state.step, self.steps))
             if self.state.position < self.num_rows:
                 self.checkpoint_if_due()
 
     def train_stretch(self, order: np.ndarray) -> tuple[list[torch.Tensor], list[int]]:
-        """Steps over the next chunks: losses (on the device) and rows of each. Ends with a chunk, or at the deadline."""
+        """Steps over the next chunks: losses (on the device) and rows of each. Ends with a chunk; where there is a deadline, anywhere."""
         losses: list[torch.Tensor] = []
         counts: list[int] = []
         until_s = time.monotonic() + _STRETCH_S
+        # A chunk may take long, and the plan must follow the pace; a team leaves a chunk together. Without a plan, what is drawn for
+        # a chunk must not depend on time.
+        leave_s = until_s if self.team.is_alone and self.context.deadline_s is not None else math.inf
         while self.state.position < self.num_rows and self.state.step < self.steps:
             for batch in self.chunk(order):
                 losses.append(self.train_step(batch))
                 counts.append(min(self.choices.batch, self.num_rows - self.state.position))
                 self.state.step += 1
                 self.state.position += counts[-1]
-                # A chunk may take long. Nothing comes after a deadline, so it may be left in its middle; a team leaves it together.
-                if self.team.is_alone and self.pace.is_late:
+                if time.monotonic() >= leave_s:
                     return losses, counts
             if self.team.agrees(len(losses) >= _STRETCH_STEPS or time.monotonic() >= until_s):
                 break
@@ -330,7 +333,6 @@ class _Loop:
         self.parts.restore(found)
         self.best = found.part("best") or self.best
         self.state = LoopState(**found.record)
-        self.steps = self.state.steps or self.steps
 
     def checkpoint_if_due(self) -> None:
         """A file every `checkpoint_seconds`, and when time is up; where exactly has no influence on the result."""

@@ -12,7 +12,7 @@ _EXPLODED = 1e6
 
 @dataclass(slots=True)
 class LoopState:
-    """epoch: epochs done; position: rows done in this one; step: updates done. steps: in all, where time decides, else 0; spent_s: of it.
+    """epoch: epochs done; position: rows done in this one; step: updates done. steps: in all, where time decides, else 0; left_s: of it.
 
     pieces: into how many each batch is cut. first_loss: of the first step. rate_factor: what plateau has left of the learning rate.
     """
@@ -21,7 +21,7 @@ class LoopState:
     position: int = 0
     step: int = 0
     steps: int = 0
-    spent_s: float = 0.0
+    left_s: float = math.inf
     loss_sum: float = 0.0
     loss_rows: int = 0
     best_epoch: int | None = None

@@ -46,39 +46,48 @@ def settle(choices: Choices, context: Context, steps_per_epoch: int, try_steps: 
     return choices
 
 
+def with_look(choices: Choices) -> Choices:
+    """Where the time ends before the first look at the stop rows would come: it comes at the end, and reads as much less of them."""
+    if not 0 < choices.steps < choices.judge_steps:
+        return choices
+    rows = math.ceil(choices.judge_rows * choices.steps / choices.judge_steps)
+    return replace(choices, judge_steps=choices.steps, judge_rows=rows)
+
+
 class Pace:
     """How a fit keeps to the time it has. A neighbour may come or go, and a learning rate that falls must reach its end in time.
 
-    most_steps: the fit's number of steps may become as large; 0 where it stays as it is. spent_s: of the time, by earlier tries.
+    deadline_s: what was left when the fit started, as `Context` says it; most_steps: the fit's number of steps may become as large, 0
+    where it stays as it is.
     """
 
     def __init__(self, deadline_s: float | None, most_steps: int, started_s: float) -> None:
-        self.deadline_s = math.inf if deadline_s is None else deadline_s
-        self._most = most_steps
-        self._started_s, self._begun_s, self._begun_step = started_s, time.monotonic(), 0
+        span_s = math.inf if deadline_s is None else deadline_s
+        self._most, self._spare_s, self._settled_s = most_steps, (1.0 - _SPARE) * span_s, _SETTLED * span_s
+        self._end_s = started_s + span_s
+        self._begun_s, self._begun_step = time.monotonic(), 0
 
     @property
-    def spent_s(self) -> float:
-        """Seconds since the fit started, those of earlier tries too."""
-        return time.monotonic() - self._started_s
+    def left_s(self) -> float:
+        """Of the time, below 0 where it is over."""
+        return self._end_s - time.monotonic()
 
     @property
     def is_late(self) -> bool:
         """Whether the time is over."""
-        return self.spent_s >= self.deadline_s
+        return self.left_s <= 0
 
-    def resume(self, spent_s: float, step: int) -> None:
-        """Go on from a step for which earlier tries took so long."""
-        self._started_s -= spent_s
+    def resume(self, left_s: float, step: int) -> None:
+        """Go on from a checkpoint's step, which had so much time left; who starts the fit again may know that it is less by now."""
+        self._end_s = min(self._end_s, time.monotonic() + left_s)
         self._begun_step = step
 
     def steps(self, step: int, planned: int) -> int:
         """How many the fit will have in all: `planned` until its own pace is known, then what is left of the time allows."""
         took_s = time.monotonic() - self._begun_s
-        if not self._most or took_s < _SETTLED * self.deadline_s or step <= self._begun_step:
+        if not self._most or took_s < self._settled_s or step <= self._begun_step:
             return planned
-        left_s = max(0.0, _SPARE * self.deadline_s - self.spent_s)
-        more = math.floor(left_s * (step - self._begun_step) / took_s)
+        more = math.floor(max(0.0, self.left_s - self._spare_s) * (step - self._begun_step) / took_s)
         return min(step + more, self._most)
 
 

@@ -23,6 +23,7 @@ from lode.data import snapshot as snapshots
 from lode.data.corpus import render, store, tokenizers
 from lode.data.corpus.contracts import Tokenizer
 from lode.data.split import PARTS
+from lode.model import launch
 from lode.model.contracts import Context, Examples, Fitted
 from lode.pipeline import forecasts, train
 from lode.pipeline.artifact import canonical
@@ -110,14 +111,16 @@ class DocumentsWork(Work):
             about = run.manifests["tokens"].result
             counts = about["parts"]["train"]
             self.say(f"train: {counts['tokens']:,} tokens of {counts['documents']:,} documents, vocabulary {about['vocabulary']:,}")
-            family = REGISTRIES["family"].create(self._located(), shapes_of(about["vocabulary"]), {})
+            made = launch.Made(self._located(), shapes_of(about["vocabulary"]), {})
+            family = REGISTRIES["family"].create(made.family, made.shapes, {})
             context = Context(
                 seed=self.training.seed, folder=folder / ".scratch", device=device, training=self.training, progress=self.progress,
                 deadline_s=self.training.budget_s, log_folder=run.runs / "runs" / run.id / "logs",
                 survey=forecasts.before(folder),
             )  # fmt: skip
-            begun_s = time.monotonic()
-            fitted = family.fit(_examples(tokens / "train"), _examples(tokens / "validation"), context)
+            begun_s, examples = time.monotonic(), _examples(tokens / "train")
+            assert examples is not None, "a run without a training token ends with its token files"
+            fitted = launch.fit(family, made, examples, _examples(tokens / "validation"), context)
             seconds = time.monotonic() - begun_s
             model = LanguageModel(family, tokenizers.load(tokens / "tokenizer"), self._recipe())
             place = folder / "models" / _MODEL

@@ -137,9 +137,10 @@ def _asked(spec: Spec, runs: Path, data: Path | None) -> _Asked:
     objective = REGISTRIES["objective"].create(_component(options.get("objective"), "next_token"))
     unit = "pairs" if objective.reads == "pairs" else options.get("packing", "documents")
     tokens = float(known["parts"]["train"]["tokens"]) if known else None
-    return _Asked(
-        shape, Training(**spec.train).filled(family.training_defaults), unit, tokens, _adapter(options.get("adapter"), shape), notes
-    )
+    training = Training(**spec.train).filled(family.training_defaults)
+    if training.budget_s is not None:
+        notes.append(f"train.budget ends training after {training.budget_s:,.0f} s, whatever stands here.")
+    return _Asked(shape, training, unit, tokens, _adapter(options.get("adapter"), shape), notes)
 
 
 def _known(spec: Spec, runs: Path, data: Path | None) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ import pytest
 
 import lode as package
 from lode.core.errors import LodeError
+from lode.model import launch
 from lode.model.language.engine.contracts import Sampling
 from lode.pipeline.language.model import LanguageModel
 from lode.pipeline.run import Run, run
@@ -90,6 +91,22 @@ def test_other_training_reads_the_same_tokens(taught: Run, tmp_path: Path) -> No
     tree["train"]["steps"] = 10
     again = run(write_spec(tmp_path, tree), runs=taught.runs, until="train")
     assert again.manifests["tokens"].cached and not again.manifests["train"].cached
+
+
+def test_a_run_trains_in_as_many_processes_as_its_file_says(taught: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That several of them train is tested in test_devices_language.py; here, that a file's word reaches them."""
+    seen: list[Any] = []
+
+    def told(folder: Path, devices: int, context: Any) -> None:
+        seen.append(devices)
+        raise LodeError("enough")
+
+    monkeypatch.setattr(launch, "_run", told)
+    tree = spec(taught.spec.path.parent / "texts")
+    tree["train"] |= {"steps": 9, "devices": 2}
+    with pytest.raises(LodeError, match="enough"):
+        run(write_spec(tmp_path, tree), runs=taught.runs, until="train")
+    assert seen == [2]
 
 
 def test_another_tokenizer_at_the_same_path_cuts_the_texts_again(taught: Run, tmp_path: Path) -> None:

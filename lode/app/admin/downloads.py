@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from lode.app.access import roles
 from lode.app.admin.commerce import own_number
 from lode.app.admin.contracts import ORGANISATION, Call, File, Operation
 from lode.app.admin.reports import WORTH, report_of
@@ -20,6 +21,7 @@ from lode.app.answering import Reply, Stream
 from lode.app.contracts import RequestError
 from lode.app.invoices import export, overview, usage
 from lode.app.invoices.documents import CREDIT_NOTE, INVOICE
+from lode.core import disk
 from lode.core.errors import BillingError
 from lode.core.packages import missing
 
@@ -46,7 +48,10 @@ def _export(call: Call, organisation: str, name: str) -> File:
         raise BillingError(f'format: found "{word[:20]}", allowed: {", ".join(_FORMATS)}. Choose one.')
     suffix, media_type = _FORMATS[word]
     what = usage.asked(organisation, call.query.get("from", ""), call.query.get("to", ""))
-    issuer = call.seller().name if word == "focus" else ""
+    issuer = ""
+    if word == "focus":  # has what stands on invoices: fees, discounts, taxes, credit notes
+        roles.require(call.principal, "invoice.read", organisation)
+        issuer = call.seller().name
     try:
         with tempfile.TemporaryDirectory(prefix="lode-export-") as folder:
             path = Path(folder) / f"usage{suffix}"
@@ -54,7 +59,9 @@ def _export(call: Call, organisation: str, name: str) -> File:
                 call.platform.store, what, path, issuer=issuer, providers=ORGANISATION not in call.path, now_us=call.platform.now_us
             )
             return File(media_type, path.open("rb"), f"usage-{name}{suffix}")
-    except OSError:
+    except OSError as error:
+        if not disk.is_full(error):
+            raise
         text = "there is no room for the file. Ask for a shorter time, or later."
         raise RequestError(503, "no_room", text, headers=[(b"retry-after", b"60")]) from None
 
@@ -117,7 +124,7 @@ def _typed(media_type: str) -> bytes:
 
 
 _BILL = "/organisations/{organisation}/invoices/{invoice}"
-_ASKED = {"format": ", ".join(_FORMATS), "from": "2026-11-01 (UTC)", "to": "Up to then, not included"}
+_ASKED = {"format": f"{', '.join(_FORMATS)} (needs invoice.read)", "from": "2026-11-01 (UTC)", "to": "Up to then, not included"}
 _TYPES = tuple(dict.fromkeys(media_type for _, media_type in _FORMATS.values()))
 
 OPERATIONS = (

@@ -90,7 +90,7 @@ def _named(*words: str) -> Callable[[dict[str, Any]], tuple[str, ...]]:
 
 
 def _quarantine(call: Call) -> dict[str, Any]:
-    return call.page.of(events.quarantined(call.platform.store, ""), "held", _named("at", "organisation", "request_id"))
+    return call.page.of(events.quarantined(call.platform.store, ""), "held", _named("at", "organisation", "request_id", "id"))
 
 
 def _import(call: Call) -> dict[str, Any]:
@@ -263,13 +263,13 @@ OPERATIONS = (
     Operation("POST", "/models/{model}/worth/close", "worth.close", "Seal the report of a month, or restate it", _close, _MONEY, Closing,
               slow=True),
     Operation("POST", "/margin/post", "cost.post", "Write compute costs of days that are over into the ledger, once", _post, _MONEY,
-              Posting),
+              Posting, slow=True),
     Operation("POST", "/simulate", "margin.read", "What customers would have paid under another plan", _simulate, _MONEY, Simulation,
               slow=True),
     Operation("GET", "/audit", "audit.read", "The journal's entries, newest last", _all_entries, _AUDIT,
-              query={**_TIMES, **_CHOICE, "organisation": "Of this customer"}, items="entries"),
+              query={**_TIMES, **_CHOICE, "organisation": "Of this customer"}, items="entries", slow=True),
     Operation("GET", f"{_ONE}/audit", "audit.read", "What happened to it, newest last", _own_entries, _AUDIT, query={**_TIMES, **_CHOICE},
-              items="entries"),
+              items="entries", slow=True),
     Operation("POST", "/audit/verify", "audit.verify", "Count every entry's hash again", _verify, _AUDIT, Verification, slow=True),
     Operation("POST", "/audit/checkpoint", "audit.checkpoint", "Sign the journal's length and last hash", _checkpoint, _AUDIT, status=201),
     Operation("GET", "/books", "books.check", "The journal's last entry", _head, _AUDIT),

@@ -182,7 +182,9 @@ class _Request(Answering):
         body = await self._body(headers, receive)
         call = Call(parts.platform, principal, path, query, body, page)
         work = parts.slow if operation.slow else parts.work
-        return await work.run(lambda: self._done(call), principal.actor)
+        # However many keys a customer makes, it is one caller.
+        who = principal.actor if principal.operator else path.get(ORGANISATION, principal.actor)
+        return await work.run(lambda: self._done(call), who)
 
     async def _exists(self, organisation: str | None) -> None:
         """Errors: RequestError 404 for an organisation that there is not; another process may have made it in this second."""

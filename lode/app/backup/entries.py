@@ -21,7 +21,7 @@ from lode.app.books.records import act_of
 from lode.core.errors import BackupError
 
 LINES = 500
-"""Entries in one chunk: the journal only grows, so all chunks but the last stay what they are."""
+"""Entries in one chunk: the journal only grows, so all chunks but the last stay what they are until their predictions are forgotten."""
 _READ = """SELECT j.sequence, j.at_us, j.record, j.hash, p.until_us, p.body FROM journal j LEFT JOIN predictions p
     ON p.organisation = j.organisation AND p.request_id = j.reference AND j.reference <> ''
     WHERE j.sequence > ? AND j.sequence <= ? ORDER BY j.sequence"""

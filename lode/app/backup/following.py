@@ -32,6 +32,7 @@ class Follower:
         self._source, self._repository, self._now_us, self._keep, self._say = source, repository, now_us, keep, say
         self._books = source.books
         self._snapshot, self._sequence, self._pieces = "", 0, 0
+        self._foreign = ""
         self._bytes = 0
         self.entries, self.worst_us = 0, 0
 
@@ -45,7 +46,7 @@ class Follower:
         """Ship what is new; how many entries. A target that is gone is told, and everything is shipped at the next call."""
         shipped = 0
         try:
-            if self._pieces >= PIECES:
+            if self._pieces >= PIECES or self._is_overtaken():
                 self.start()
             while count := self._piece():
                 shipped += count
@@ -56,6 +57,25 @@ class Follower:
     def result(self) -> dict[str, Any]:
         """{"snapshot", "entries", "stored_bytes", "rpo_s"}: what was shipped, and the oldest age of an entry when it was safe."""
         return {"snapshot": self._snapshot, "entries": self.entries, "stored_bytes": self._bytes, "rpo_s": self.worst_us / 1e6}
+
+    def _is_overtaken(self) -> bool:
+        """Whether a restore would not take our snapshot, and so nothing that is shipped after it, now that there is something to ship.
+
+        Another command made a newer snapshot of these books, or removed ours.
+        """
+        with self._books.view() as session:
+            if head(session)[0] <= self._sequence:
+                return False
+            ids = self._repository.snapshots()
+            if self._snapshot not in ids:
+                return True
+            if ids[-1] in (self._snapshot, self._foreign):
+                return False
+            books = self._repository.snapshot(ids[-1])["books"] or {"sequence": 0, "hash": ""}
+            if session.rows("SELECT 1 FROM journal WHERE sequence = ? AND hash = ?", (books["sequence"], books["hash"])):
+                return True
+        self._foreign = ids[-1]
+        return False
 
     def _piece(self) -> int:
         """The next entries as one object."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import secrets
 import shutil
 import stat
 import tempfile
@@ -48,8 +49,8 @@ def backup(source: Source, repository: Repository, *, now_us: Callable[[], int],
     if keep is not None and keep < 1:
         raise BackupError(f"--keep: found {keep}, wanted 1 or more. Leave it out to keep all.")
     id = new_id(now_us())
-    with _alone(source.runs), _workplace(source.runs) as place:
-        presence = Presence.of(repository, source.runs)
+    with _alone(source.runs) as own, _workplace(source.runs) as place:
+        presence = Presence.of(repository, own)
         with presence.marked("backup", now_us()):
             if presence.others(("prune",), now_us()):
                 raise BackupError(
@@ -175,12 +176,22 @@ def _workplace(runs: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _alone(runs: Path) -> Iterator[None]:
-    """One backup of a runs folder at a time: another could remove chunks that this one counts on."""
+def _alone(runs: Path) -> Iterator[str]:
+    """One backup of a runs folder at a time: another could remove chunks that this one counts on. Gives the folder's own id.
+
+    It lies in the lock's file, which no backup holds. Names of machines and paths would not tell folders apart: containers and clones
+    share them.
+    """
     runs.mkdir(parents=True, exist_ok=True)
-    with (runs / ".backup.lock").open("a") as file:
+    with (runs / ".backup.lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(f"{runs}: another backup of it is running. Wait for it, or stop it.") from None
-        yield
+        file.seek(0)
+        own = file.read()
+        if not own:
+            own = secrets.token_hex(16)
+            file.write(own)
+            file.flush()
+        yield own

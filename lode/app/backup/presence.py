@@ -6,12 +6,10 @@ backup runs. Each marks first and looks then: of two that begin at once at least
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from lode.app.backup.repository import Repository, new_id
 from lode.core.errors import BackupError
@@ -23,15 +21,15 @@ FRESH = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """One runs folder of one machine at a target. who: tells it from others, and nobody without the key which it is."""
+    """One runs folder at a target. who: tells it from others, and nobody without the key which it is."""
 
     repository: Repository
     who: str
 
     @classmethod
-    def of(cls, repository: Repository, runs: Path) -> Presence:
-        """Of a runs folder whose lock is held: marks of its own that lie there were left by a kill, and go."""
-        found = cls(repository, repository.sealing.name(f"{platform.node()}|{runs.resolve()}".encode()).hex())
+    def of(cls, repository: Repository, own: str) -> Presence:
+        """Of a runs folder with an id of its own, whose lock is held: marks of it that lie there were left by a kill, and go."""
+        found = cls(repository, repository.sealing.name(own.encode()).hex())
         for name in repository.target.names(_FOLDER):
             if f".{found.who}." in name:
                 repository.target.remove(f"{_FOLDER}/{name}")

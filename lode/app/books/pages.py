@@ -27,20 +27,14 @@ def documents(
     kind: str,
     organisation: str | None = None,
     span: Span = ALL,
-    keep: Callable[[Document], bool] = lambda document: True,
+    keep: Callable[[Document], bool] | None = None,
 ) -> list[Document]:
-    """Those of a span that `keep` wants, by id. What it does not want counts for nothing: only the last page is shorter than `most`."""
-    if span.most is None:
-        return [item for item in journal.documents(session, kind, organisation) if item.id > span.after and keep(item)]
-    found: list[Document] = []
-    after = span.after
-    while len(found) < span.most:
-        part = _part(session, kind, organisation, after, span.most)
-        found += filter(keep, part)
-        if len(part) < span.most:
-            break
-        after = part[-1].id
-    return found[: span.most]
+    """Those of a span, of the ones that `keep` wants, by id."""
+    if span.most is not None and keep is None:
+        return _part(session, kind, organisation, span.after, span.most)
+    # Read at once: in parts, whoever asks for few of the few that are wanted would make the database search as often as there are others.
+    found = journal.documents(session, kind, organisation)
+    return [item for item in found if item.id > span.after and (keep is None or keep(item))][: span.most]
 
 
 def _part(session: Session, kind: str, organisation: str | None, after: str, most: int) -> list[Document]:

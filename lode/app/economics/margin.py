@@ -30,7 +30,7 @@ class Terms:
     """What a margin is counted with.
 
     price: of an hour of every model, wins over `models`, what their artifacts say. currency: of the report, "" for the only one that
-    occurs. rates: currency -> what one unit of it is in `currency`. spread: decisions over which making a model is written off, or
+    occurs. rates: currency -> what one unit of it is in `currency`. spread: requests over which making a model is written off, or
     `spread_months`; neither: not at all. floor: margin below which a line is marked. machine_us: of all machines, None where not told.
     """
 
@@ -104,7 +104,7 @@ def margin(
     """The report as JSON. model: of its requests only. Errors: BillingError for an unknown grouping, or currencies without a rate."""
     check_by(by)
     with store.view() as session:
-        cells, machine_us = readings.cells(session, span), readings.machine_us(session, span)
+        cells, machine_us = readings.cells(session, span), readings.machine_us(session, span, model)
     cells = {name: cell for name, cell in cells.items() if model in (None, name[2])}
     counted = Counted(terms, span, cells)
     groups: dict[tuple[str, ...], Line] = defaultdict(Line)

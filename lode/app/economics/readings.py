@@ -77,10 +77,12 @@ def window(start: str | None, end: str | None, now_us: int) -> Window:
 
 def _date_us(text: str, where: str) -> int:
     try:
-        day = date.fromisoformat(text)
+        days = (date.fromisoformat(text) - date(1970, 1, 1)).days
     except ValueError:
-        raise BillingError(f'{where}: found "{text}", wanted a day like 2026-11-01. Write it so.') from None
-    return (day - date(1970, 1, 1)).days * DAY_US
+        days = -1
+    if days < 0:
+        raise BillingError(f'{where}: found "{text}", wanted a day like 2026-11-01. Write it so.')
+    return days * DAY_US
 
 
 def shown_day(day: int) -> str:
@@ -139,9 +141,13 @@ def _income(session: Session, span: Window) -> Iterator[tuple[Name, Cell]]:
         yield (organisation, project, model, int(day)), cell
 
 
-def machine_us(session: Session, span: Window) -> int:
-    """Microseconds for which serving processes were up in a window, as far as they are still noted; processes that ran together add up."""
+def machine_us(session: Session, span: Window, model: str | None = None) -> int:
+    """Microseconds for which serving processes (of one model) were up in a window, as far as they are still noted; processes that ran
+    together add up.
+    """
     rows = session.rows(
-        "SELECT started_us, until_us FROM processes WHERE until_us > ? AND started_us < ?", (span.start_us, span.end_us)
+        "SELECT started_us, until_us, model FROM processes WHERE until_us > ? AND started_us < ?", (span.start_us, span.end_us)
     )
-    return sum(min(int(end), span.end_us) - max(int(start), span.start_us) for start, end in rows)
+    return sum(
+        min(int(end), span.end_us) - max(int(start), span.start_us) for start, end, served in rows if model in (None, served)
+    )

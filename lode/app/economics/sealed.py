@@ -24,9 +24,9 @@ def month(text: str, now_us: int) -> Window:
     """`2026-11` as a window, UTC. Errors: BillingError for what is no month, or one that is not over."""
     try:
         first = date.fromisoformat(f"{text}-01")
+        after = date(first.year + first.month // 12, first.month % 12 + 1, 1)
     except ValueError:
         raise BillingError(f'--close: found "{text}", wanted a month like 2026-11. Write it so.') from None
-    after = date(first.year + first.month // 12, first.month % 12 + 1, 1)
     epoch = date(1970, 1, 1)
     if (after - epoch).days * DAY_US > now_us:
         raise BillingError(
@@ -55,7 +55,7 @@ def close(
 
     def seal(session: Session) -> dict[str, Any]:
         last = latest(session, name, text)
-        if last is not None and last.body["report"]["sequence"] == report["sequence"]:
+        if last is not None and last.body["report"]["sequence"] >= report["sequence"]:  # another process may have seen more
             return dict(last.body)
         number = 1 if last is None else last.body["number"] + 1
         id = f"{name}/{text}" if number == 1 else f"{name}/{text}/{number}"

@@ -40,7 +40,7 @@ def simulate(store: Store, plan: Plan, span: Window) -> dict[str, Any]:
     """By customer: what usage cost, what it would have cost, and the difference; who pays more first.
 
     Only usage is compared: fees, minimums and taxes of either plan come on top. Customers who pay in another currency than the plan's are
-    left out, and named. Errors: BillingError where that are all of them.
+    left out, and named. Errors: BillingError where that are all of them, and for provider costs in a currency that the plan does not read.
     """
     changes: dict[str, Change] = defaultdict(Change)
     others: dict[str, str] = {}
@@ -86,8 +86,13 @@ def _rate(session: Session, plan: Plan, held: Subscription, span: Window, change
     has_same_periods = (under.unit, under.anchor_day, under.anchor_month) == (held.unit, held.anchor_day, held.anchor_month)
     tariffs: dict[str, Tariff] = {}
     counters: dict[str, int] = defaultdict(int)
-    for model, at_us, period, units, paid in _requests(session, held.id, *_whole_periods(under, span)):
+    for model, at_us, period, units, paid, cost_currency in _requests(session, held.id, *_whole_periods(under, span)):
         tariff = tariffs.setdefault(model, Tariff(plan, under, model))
+        if units["provider_cost"] and not tariff.takes(cost_currency):
+            raise BillingError(
+                f"--plan: found requests of {held.organisation} that cost us {cost_currency}, which no charge of {plan.name} on "
+                f'provider_cost reads. Write provider_currency = "{cost_currency}" there.'
+            )
         label = period if has_same_periods or not under.covers(at_us) else under.period(at_us).label
         rated = tariff.rate(counters, units, label)
         for name, count in rated.counters.items():
@@ -119,18 +124,19 @@ def _under(plan: Plan, held: Subscription) -> Subscription:
 
 def _requests(
     session: Session, subscription: str, start_us: int, end_us: int
-) -> Iterator[tuple[str, int, str, Mapping[str, int], int]]:
+) -> Iterator[tuple[str, int, str, Mapping[str, int], int, str]]:
     """Requests that were priced, in the order in which they were settled."""
     after = 0
     while True:
         rows = session.rows(
-            "SELECT sequence, model, at_us, period, units, cost, amount FROM usage WHERE subscription = ? AND at_us >= ? AND at_us < ? "
-            "AND kind IN ('customer', 'correction') AND sequence > ? ORDER BY sequence LIMIT ?",
+            "SELECT sequence, model, at_us, period, units, cost, cost_currency, amount FROM usage "
+            "WHERE subscription = ? AND at_us >= ? AND at_us < ? AND kind IN ('customer', 'correction') AND sequence > ? "
+            "ORDER BY sequence LIMIT ?",
             (subscription, start_us, end_us, after, _MANY),
         )
-        for sequence, model, at_us, period, units, cost, paid in rows:
+        for sequence, model, at_us, period, units, cost, cost_currency, paid in rows:
             after = sequence
-            yield model, int(at_us), period, {**orjson.loads(units), "provider_cost": int(cost)}, int(paid)
+            yield model, int(at_us), period, {**orjson.loads(units), "provider_cost": int(cost)}, int(paid), cost_currency
         if len(rows) < _MANY:
             return
 

@@ -59,8 +59,7 @@ def bill(
     period: only up to the one that begins on this day or in this month ("2026-11"). grace_days: days after its end in which a period
     stays open for late events. interim: also what was used so far of the running period. Errors: BillingError.
     """
-    if not 0 <= grace_days <= MOST_GRACE_DAYS:
-        raise BillingError(f"grace-days: found {grace_days}, allowed: 0 to {MOST_GRACE_DAYS}. Correct it.")
+    _check_grace(grace_days)
     issued: list[dict[str, Any]] = []
     warnings: list[str] = []
     overtaken = 0
@@ -100,9 +99,12 @@ def draft(store: Store, organisation: str, seller: Seller, *, now_us: Callable[[
         chosen = [group for group in known if group.key not in closed and group.label.startswith(period)]
         if not chosen:
             raise BillingError(f"{organisation}: found no open period{f' {period}' if period else ''}. {_known_periods(known)}")
-        scope = Scope(seen.customer.currency, tuple(known), closed, chosen[0])
-        order = Order("draft", scope, chosen[0])
-        made = drafting.drafted(session, scope, seen.parts)
+        for group in chosen:  # one in which nothing was due is closed by no document
+            scope = Scope(seen.customer.currency, tuple(known), closed, group)
+            made = drafting.drafted(session, scope, seen.parts)
+            if not made.is_empty:
+                break
+        order = Order("draft", scope, group)
         body, warnings = making.body_of(seen, order, made, seller, now)
     return {
         "organisation": organisation,
@@ -125,9 +127,12 @@ def _next(
         until_us = _check_period(period, known, closed, over, now, grace_days)
         over = [group for group in over if group.start_us <= until_us]
     for group in over:
+        if group.end_us + grace_days * DAY_US > now:
+            continue
         order = Order("period", Scope(currency, tuple(known), closed, group), group)
-        if group.end_us + grace_days * DAY_US <= now and not drafting.drafted(session, order.scope, seen.parts).is_empty:
+        if not drafting.drafted(session, order.scope, seen.parts).is_empty:
             return order
+        still.remove(group)  # nothing was due, so no document closes it: what comes late of others does not wait for it
     if not known or period:
         return None
     last = known[-1]
@@ -239,6 +244,7 @@ def bill_all(
     store: Store, actor: str, seller: Seller, *, now_us: Callable[[], int], grace_days: int = GRACE_DAYS, interim: bool = False
 ) -> list[dict[str, Any]]:
     """`bill` for every customer, by name. One that cannot be closed has its reason under "failed" and stops nobody else."""
+    _check_grace(grace_days)
     with store.view() as session:
         owners = [item.id for item in journal.documents(session, "organisation") if item.body.get("kind", "customer") == "customer"]
     done: list[dict[str, Any]] = []
@@ -250,3 +256,8 @@ def bill_all(
         except BillingError as error:
             done.append({"organisation": owner, "issued": [], "warnings": [], "failed": str(error)})
     return done
+
+
+def _check_grace(days: int) -> None:
+    if not 0 <= days <= MOST_GRACE_DAYS:
+        raise BillingError(f"grace-days: found {days}, allowed: 0 to {MOST_GRACE_DAYS}. Correct it.")

@@ -89,7 +89,8 @@ def event_of(line: str, where: str) -> Event:
             raise BillingError(f"{where}: {name}: found {str(text)[:40]!r}, wanted a text of 1 to 255 characters. Correct it.")
     try:
         at_us = customers.micros(texts.pop("at"))
-    except (ValueError, TypeError):
+        customers.shown_time(at_us)  # its offset may lead out of the calendar
+    except (ValueError, TypeError, OverflowError):
         raise BillingError(
             f"{where}: at: found {found.get('at')!r}, wanted a time like 2026-11-03T12:00:00Z. Correct it."
         ) from None
@@ -226,5 +227,5 @@ def quarantined(store: Store, organisation: str = "") -> dict[str, Any]:
     """What is held, and why."""
     with store.view() as session:
         found = journal.documents(session, KIND, organisation or None)
-        held = [{"organisation": item.organisation, **item.body} for item in found if item.body["state"] == "held"]
-    return {"held": sorted(held, key=lambda row: (row["at"], row["organisation"], row["request_id"]))}
+        held = [{"id": item.id, "organisation": item.organisation, **item.body} for item in found if item.body["state"] == "held"]
+    return {"held": sorted(held, key=lambda row: (row["at"], row["organisation"], row["request_id"], row["id"]))}

@@ -6,6 +6,8 @@ Text that a spreadsheet would run (it begins with = + - @ or a control character
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,7 +17,7 @@ from typing import Any
 from lode.app.books import journal
 from lode.app.books.contracts import Session, Store
 from lode.app.invoices import customers, focus, selection, usage
-from lode.core import money
+from lode.core import disk, money
 from lode.core.errors import BillingError
 
 TEXTS = (
@@ -109,7 +111,12 @@ def _parquet(path: Path, rows: Iterator[dict[str, Any]]) -> int:
             frame = pl.DataFrame(texts, schema={**schema, "amount": pl.String})
             yield frame.with_columns(pl.col("amount").cast(pl.Decimal(38, 12)))
 
-    register_io_source(io_source=batches, schema=schema).sink_parquet(path)
+    try:
+        register_io_source(io_source=batches, schema=schema).sink_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        if disk.is_full(error):  # which polars tells in its own words
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
     return count
 
 

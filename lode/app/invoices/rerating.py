@@ -16,13 +16,14 @@ import orjson
 
 from lode.app.books import accounts, journal
 from lode.app.books.contracts import Act, Document, Session, Store, Used
-from lode.app.invoices import selection, terms
+from lode.app.invoices import selection, terms, wallet
 from lode.app.invoices.documents import INVOICE, moved
 from lode.app.invoices.selection import Part, Taken
 from lode.app.invoices.terms import Cut
 from lode.app.prices import corrections, subscriptions
 from lode.app.prices.corrections import Correction
 from lode.app.prices.periods import local_date
+from lode.app.prices.plan import Plan
 from lode.app.prices.subscription import KIND, Subscription
 from lode.app.prices.tariff import Tariff, counter
 from lode.core import money
@@ -34,28 +35,43 @@ _PAGE = 5000
 _DAY_US = 86_400_000_000
 _TRIES = 5
 _WORDS = ("amount", "quantity", "rest")
-_FIELDS = "sequence, kind, project, key, model, version, at_us, units, charges, cost, cost_currency"
+_FIELDS = "sequence, kind, project, key, model, version, at_us, units, charges, amount, cost, cost_currency"
 Place = tuple[str, str, str, int, int]
 """project, key, model, its version, day since 1970."""
 
 
 @dataclass(slots=True)
+class Change:
+    """Of one place. at_us: its first request. charges: by how much each changes; given: by how much what of them is given away."""
+
+    at_us: int
+    charges: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    given: int = 0
+
+    @property
+    def owed(self) -> int:
+        """What the customer owes more."""
+        return sum(self.charges.values()) - self.given
+
+
+@dataclass(slots=True)
 class Rerated:
-    """One period of one contract, before and after. cut: with the corrected plan. is_billed: whether an invoice closed it.
+    """One period of one contract, before and after. cut: with the corrected plan; was: the one before. is_billed: whether an invoice
+    closed it.
 
     counters: as the books have them, by (word, charge); taken: those that invoices hold; after: last entry that one took. new: counters
-    as the corrected plan gives them; unbilled: of them, what entries came to that no invoice took. changes: by place, when the first
-    request was and by how much each charge changes. through: last entry that was read.
+    as the corrected plan gives them; unbilled: of them, what entries came to that no invoice took. through: last entry that was read.
     """
 
     cut: Cut
+    was: Plan
     is_billed: bool
     counters: Mapping[tuple[str, str], int]
     taken: Mapping[tuple[str, str], int]
     after: int
     new: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     unbilled: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    changes: dict[Place, tuple[int, dict[str, int]]] = field(default_factory=dict)
+    changes: dict[Place, Change] = field(default_factory=dict)
     through: int = 0
     tariffs: dict[str, Tariff] = field(default_factory=dict)
 
@@ -68,20 +84,34 @@ class Rerated:
                 "AND sequence > ? ORDER BY sequence LIMIT ?",
                 (*name, self.through, _PAGE),
             )
+            given = self._given(session, rows)
             for row in rows:
-                self._one(*row)
+                self._one(*row, given=given.get(row[0], 0))
             if len(rows) < _PAGE:
                 return
 
+    def _given(self, session: Session, rows: Sequence[Sequence[Any]]) -> dict[int, int]:
+        """Entry -> what of it was given away: in a trial, or beyond a budget."""
+        if not rows:
+            return {}
+        account = accounts.waived(self.cut.plan.currency)
+        found = session.rows(
+            "SELECT sequence, debit, amount FROM transfers WHERE (debit = ? OR credit = ?) AND sequence IN (SELECT sequence FROM usage "
+            "WHERE subscription = ? AND period = ? AND sequence >= ? AND sequence <= ?)",
+            (account, account, self.cut.subscription.id, self.cut.period.label, rows[0][0], rows[-1][0]),
+        )
+        return {sequence: int(amount) if debit == account else -int(amount) for sequence, debit, amount in found}
+
     def _one(
-        self, sequence: int, kind: str, project: str, key: str, model: str, version: int, at_us: int, units: str, charges: str, cost: Any,
-        cost_currency: str,
+        self, sequence: int, kind: str, project: str, key: str, model: str, version: int, at_us: int, units: str, charges: str,
+        amount: Any, cost: Any, cost_currency: str, *, given: int,
     ) -> None:  # fmt: skip
         self.through = sequence
         place = (project, key, model, int(version), int(at_us) // _DAY_US)
-        _, change = self.changes.setdefault(place, (int(at_us), defaultdict(int)))
-        for name, amount in orjson.loads(charges).items():
-            change[name] -= int(amount)
+        change = self.changes.setdefault(place, Change(int(at_us)))
+        for name, count in orjson.loads(charges).items():
+            change.charges[name] -= int(count)
+        change.given -= given
         if kind == ENTRY:  # an earlier correction is taken back, and made again with all others
             return
         tariff = self.tariffs.get(model)
@@ -92,8 +122,12 @@ class Rerated:
                 f"{self.cut.plan.id}: entry {sequence} cost us {cost_currency}, which no charge of it reads. Correct the plan."
             )
         rated = tariff.rate(self.new, {**orjson.loads(units), "provider_cost": int(cost)}, self.cut.period)
-        for name, amount in rated.charges.items():
-            change[name] += amount
+        for name, count in rated.charges.items():
+            change.charges[name] += count
+        if self.cut.period.trial:
+            change.given += rated.amount
+        elif given:  # the budget had no more than the rest: at another price neither, and what was given is not paid back
+            change.given += max(rated.amount - max(int(amount) - given, 0), 0)
         for name, count in rated.counters.items():
             self.new[name] += count
             if sequence > self.after:
@@ -121,8 +155,8 @@ class Rerated:
     def added(self) -> dict[str, int]:
         """The same by the counters' names, without the amounts, which the entries add. Errors: BillingError where they do not fit."""
         counted, sums = self.counted(), defaultdict[str, int](int)
-        for _, change in self.changes.values():
-            for name, amount in change.items():
+        for change in self.changes.values():
+            for name, amount in change.charges.items():
                 sums[name] += amount
         booked = {name: count for (word, name), count in counted.items() if word == "amount"}
         if {name: amount for name, amount in sums.items() if amount} != booked:
@@ -130,25 +164,25 @@ class Rerated:
         return {self._name(word, name): count for (word, name), count in counted.items() if word != "amount"}
 
     def acts(self, actor: str, credit: int) -> Iterable[tuple[Act, int]]:
-        """The entries; and what each draws of prepaid credit, of which so much is left."""
+        """The entries; and what each draws of prepaid credit, of which so much is left: not more than all of them come to."""
         held, period, plan = self.cut.subscription, self.cut.period, self.cut.plan
         owner, revenue = held.organisation, accounts.revenue(plan.currency)
-        for place, (at_us, change) in sorted(self.changes.items()):
-            charges = {name: amount for name, amount in sorted(change.items()) if amount}
-            if not charges:
+        credit = min(credit, sum(change.owed for change in self.changes.values()))
+        for place, change in sorted(self.changes.items()):
+            charges = {name: amount for name, amount in sorted(change.charges.items()) if amount}
+            if not charges and not change.given:
                 continue
-            amount = sum(charges.values())
-            given = amount if period.trial else 0
-            drawn = min(max(credit, 0), max(amount - given, 0))
+            amount, owed = sum(charges.values()), change.owed
+            drawn = min(max(credit, 0), max(owed, 0))
             credit -= drawn
             project, key, model, version, _ = place
             used = Used(
-                f"{self.cut.replaced[-1].id} corrected by {plan.id}", at_us, owner, project, key, model, version, 200, {}, amount, charges,
+                f"{self.was.id} corrected by {plan.id}", change.at_us, owner, project, key, model, version, 200, {}, amount, charges,
                 plan.id, held.id, period.label, ENTRY,
             )  # fmt: skip
             moves = [
-                (accounts.prepaid(owner), revenue, drawn), (accounts.accrued(owner), revenue, amount - given - drawn),
-                (accounts.waived(plan.currency), revenue, given),
+                (accounts.prepaid(owner), revenue, drawn), (accounts.accrued(owner), revenue, owed - drawn),
+                (accounts.waived(plan.currency), revenue, change.given),
             ]  # fmt: skip
             counters = {self._name("amount", name): amount for name, amount in charges.items()}
             yield Act("usage.correct", actor, owner, transfers=moved(moves), used=used, counters=counters), drawn
@@ -159,7 +193,7 @@ class Rerated:
         new = {name.split("|", 3)[3]: amount for name, amount in self.new.items() if name.startswith("amount|")}
         quantities = {name.split("|", 3)[3]: count for name, count in self.new.items() if name.startswith("quantity|")}
         was = {name: count for (word, name), count in self.counters.items() if word == "quantity"}
-        before = _comes_to(replace(self.cut, plan=self.cut.replaced[-1]), old, was)
+        before = _comes_to(replace(self.cut, plan=self.was), old, was)
         after = _comes_to(self.cut, new, quantities)
         zone = self.cut.subscription.zone
         return {
@@ -247,29 +281,29 @@ def _of(session: Session, owner: str, asked: Correction, now: int) -> tuple[list
         for period in after.periods(now + 1):
             if after.version_at(period.start_us) == before.version_at(period.start_us):
                 continue
-            cut = terms.cut_of(session, after, period)
-            _check_carried(cut)
-            found.append(_begun(cut, cut.name in billed, counters))
+            cut, was = terms.cut_of(session, after, period), terms.cut_of(session, before, period).plan
+            _check_carried(cut, was)
+            found.append(_begun(cut, was, cut.name in billed, counters))
             found[-1].read(session)
     return held, found
 
 
-def _begun(cut: Cut, is_billed: bool, counters: Mapping[tuple[str, str, str], Mapping[str, int]]) -> Rerated:
+def _begun(cut: Cut, was: Plan, is_billed: bool, counters: Mapping[tuple[str, str, str], Mapping[str, int]]) -> Rerated:
     held = {
         word: counters.get((word, cut.subscription.id, cut.period.label), {})
         for word in (*_WORDS, *selection.COUNTED.values(), *(f"invoiced-{word}" for word in selection.COUNTED.values()), "invoiced")
     }
     known = {(word, name): count for word in (*_WORDS, "corrected", "recounted") for name, count in held[word].items()}
     taken = {(word, name): count for word in selection.COUNTED.values() for name, count in held[f"invoiced-{word}"].items()}
-    return Rerated(cut, is_billed, known, taken, held["invoiced"].get("through", 0))
+    return Rerated(cut, was, is_billed, known, taken, held["invoiced"].get("through", 0))
 
 
-def _check_carried(cut: Cut) -> None:
+def _check_carried(cut: Cut, was: Plan) -> None:
     """Refuses other charges where a contract began with quantities of the one before: nobody knows what it would have carried."""
-    old, new = ({item.name for item in plan.charges if item.charge.due == "usage"} for plan in (cut.replaced[-1], cut.plan))
+    old, new = ({item.name for item in plan.charges if item.charge.due == "usage"} for plan in (was, cut.plan))
     if cut.subscription.carried and cut.period.label == cut.subscription.first_label and old != new:
         raise BillingError(
-            f"{cut.subscription.organisation}: found other charges in {cut.plan.id} than in {cut.replaced[-1].id}, "
+            f"{cut.subscription.organisation}: found other charges in {cut.plan.id} than in {was.id}, "
             "allowed: the same names, "
             "because its tiers go on from another plan's. Keep them."
         )
@@ -297,7 +331,7 @@ def _write(
         return False
     counters = selection.counters_of(session, [item.id for item in held])
     for rerated in found:
-        fresh = _begun(rerated.cut, rerated.is_billed, counters)
+        fresh = _begun(rerated.cut, rerated.was, rerated.is_billed, counters)
         if fresh.after != rerated.after:
             return False
         rerated.read(session)
@@ -309,6 +343,7 @@ def _write(
     facts = {"from": asked.wrong.id, "to": asked.right.id, "since": asked.since, "reason": asked.reason}
     documents: tuple[Document, ...] = tuple(item.document() for item in held)
     acts = [Act("subscription.correct", actor, owner, documents=documents, counters=added, facts=facts)]
+    wallet.expired(session, actor, owner, now, now)  # what is over pays for nothing
     credit = -journal.balance(session, accounts.prepaid(owner))
     for rerated in found:
         for act, drawn in rerated.acts(actor, credit):

@@ -80,7 +80,7 @@ class Part:
     def is_open(self) -> bool:
         """Whether there is anything to invoice."""
         new = self.new
-        return bool(new.entries or new.rated or any(new.charges.values()))
+        return any(getattr(new, name) for name in SUMS) or any(new.charges.values())
 
     def counters(self, through: int) -> dict[str, int]:
         """What the issuing act adds to the counters to take everything new up to `through`."""

@@ -110,7 +110,7 @@ class Allowances:
 
     async def hold(self, claims: Sequence[Claim]) -> None:
         """Hold all of them, or none. Errors: what `Claim.refused` makes; RequestError 429 where others held it too long, 503."""
-        if not self._take(claims):
+        if not self.take(claims):
             self._numbers += 1
             await self._wait(claims, self._numbers)
 
@@ -170,7 +170,8 @@ class Allowances:
         for name, amount in slack.items():
             self._known[name].lease += amount
 
-    def _take(self, claims: Sequence[Claim]) -> bool:
+    def take(self, claims: Sequence[Claim]) -> bool:
+        """Hold all of them where there is room for them at once."""
         alone = self.alone
         for claim in claims:
             if not claim.allowance.has_room(claim.need, alone):
@@ -181,7 +182,7 @@ class Allowances:
 
     async def _wait(self, claims: Sequence[Claim], number: int) -> None:
         deadline_s = time.monotonic() + self._wait_s
-        while not self._take(claims):
+        while not self.take(claims):
             claim = next(claim for claim in claims if not claim.allowance.has_room(claim.need, self.alone))
             allowance = claim.allowance
             allowance.wanted[number] = claim.need
@@ -190,7 +191,7 @@ class Allowances:
                 allowance.changed.clear()
                 await self._refill(allowance)
                 # One that was under way when this request came may have read too early to refuse it.
-                if self._take(claims):
+                if self.take(claims):
                     return
                 if allowance.readings == before:
                     continue

@@ -51,8 +51,8 @@ class Answers:
         if running is not None:
             running[1].set()
 
-    def close(self) -> None:
-        self._reads.close()
+    async def close(self) -> None:
+        await self._reads.close()
 
     async def _first(self, name: Name, fingerprint: str) -> None:
         """Wait until nobody else is being answered under that name."""

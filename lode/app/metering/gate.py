@@ -75,15 +75,15 @@ class BooksGate(Gate):
         self._open: dict[BooksHold, None] = {}
         self._settling: dict[Settlement, BooksHold] = {}
         self._sole = Sole(self._is_busy, wait_s=options.wait_s)
-        self._reserving = Reserving(self._allowances, self._sole, self._tariff, self._watch.counters)
+        self._reserving = Reserving(self._allowances, self._sole, self._known, self._tariff, self._watch.counters)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with self._watch.running(self._sweep):
             yield
             await self._orders.drained()
-        self._orders.close()
-        self._answers.close()
+        await self._orders.close()
+        await self._answers.close()
 
     async def authorize(self, headers: Mapping[bytes, bytes], scope: str = "predict") -> Caller:
         authorization = headers.get(b"authorization", b"")
@@ -155,37 +155,34 @@ class BooksGate(Gate):
         self._free(hold, ())
 
     async def _held(self, caller: Caller, asked: Asked) -> BooksHold:
-        """Errors: RequestError 402, 429, 503."""
-        deadline_s = self._sole.deadline_s()
+        """A request with all that it needs, let in. Errors: RequestError 402, 429, 503."""
+        most = asked.most
+        units = {**_AT_LEAST, "cached_tokens": most.get("input_tokens", 0), **most, "requests": 1, "provider_cost": asked.cost_most}
+        deadline_s = 0.0
         while True:
-            hold = await self._tried(caller, asked)
-            if not self._sole.bars(hold):
-                self._open[hold] = None
-                return hold
-            self._rates.give_back(hold.buckets, {"requests": 1})
-            self._give_up(hold.claims)
-            await self._sole.over(caller.organisation, deadline_s)
-
-    async def _tried(self, caller: Caller, asked: Asked) -> BooksHold:
-        """A request with all that it needs, not let in yet."""
-        at_us = self._now_us()
-        hold, profile = BooksHold(caller, asked, at_us), self._profiles.of(caller, asked.model, at_us)
-        units = {**_AT_LEAST, "cached_tokens": asked.most.get("input_tokens", 0), **asked.most, "requests": 1}
-        if asked.cost_currency:
-            await self._check_currency(hold)
-        hold.buckets = self._rates.take(profile.rates, units)
-        if profile.quotas:
+            hold = BooksHold(caller, asked, self._now_us())
+            if asked.cost_currency:
+                await self._check_currency(hold)
+            profile = self._profiles.of(caller, asked.model, hold.at_us)
+            hold.buckets = self._rates.take(profile.rates, units)
             is_held = False
             try:
-                await self._reserving.claim(hold, profile, {**units, "provider_cost": asked.cost_most})
+                if not self._reserving.at_once(hold, profile, units):
+                    await self._reserving.claim(hold, profile, units)
                 is_held = True
             except BooksError as error:
                 raise _away(error) from None
             finally:
                 if not is_held:
                     self._rates.give_back(hold.buckets, {"requests": 1})
-        hold.epoch = self._watch.epoch
-        return hold
+            hold.epoch = self._watch.epoch
+            if not self._sole.bars(hold):
+                self._open[hold] = None
+                return hold
+            self._rates.give_back(hold.buckets, {})  # it has not ended: it is counted when it is let in
+            self._give_up(hold.claims)
+            deadline_s = deadline_s or self._sole.deadline_s()
+            await self._sole.over(hold, deadline_s)
 
     async def _check_currency(self, hold: BooksHold) -> None:
         """A provider's cost in a currency that the plan does not read would be billed at a rate that nobody wrote."""
@@ -201,11 +198,15 @@ class BooksGate(Gate):
             text = "this model has no price for you yet. Ask the operator of this service."
             raise RequestError(503, "price_missing", text, headers=[(b"retry-after", b"60")])
 
-    async def _tariff(self, hold: BooksHold) -> Tariff | None:
+    def _known(self, hold: BooksHold) -> tuple[bool, Tariff | None]:
+        """Whether it is in memory which tariff holds, and it."""
         if hold.caller.kind != "customer":
-            return None
+            return True, None
+        return self._terms.seen((hold.caller.organisation, hold.asked.model), hold.at_us)
+
+    async def _tariff(self, hold: BooksHold) -> Tariff | None:
+        is_known, tariff = self._known(hold)
         name = (hold.caller.organisation, hold.asked.model)
-        is_known, tariff = self._terms.seen(name, hold.at_us)
         return tariff if is_known else await self._watch.tariff(self._terms, name, hold.at_us)
 
     def _finish(self, orders: Sequence[Order], results: Sequence[Result | None]) -> None:

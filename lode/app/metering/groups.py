@@ -22,7 +22,8 @@ LARGEST = 256
 """Orders of one group: what a commit of ours takes stays below some 30 ms."""
 MOST_WAITING = 8192
 _PATIENCE = 0.25
-"""Part of the last group's time for which the next one waits for more."""
+_LONGEST_S = 0.02
+"""Part of the last group's time for which the next one waits for more, and the longest: books that were locked for long keep nobody."""
 
 
 class Groups(Generic[O, R]):
@@ -63,8 +64,9 @@ class Groups(Generic[O, R]):
         while self._busy:
             await asyncio.sleep(0.005)
 
-    def close(self) -> None:
-        """End the thread, after what is under way."""
+    async def close(self) -> None:
+        """End the thread, after what waits."""
+        await self.drained()
         self._worker.shutdown(wait=True)
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -89,7 +91,7 @@ class Groups(Generic[O, R]):
         """Back on the event loop."""
         now_s = loop.time()
         self._wanted = min(LARGEST, len(group) + len(self._waiting))
-        self._until_s = now_s + _PATIENCE * (now_s - started_s)
+        self._until_s = now_s + min(_LONGEST_S, _PATIENCE * (now_s - started_s))
         self._busy = bool(self._waiting)
         if self._busy:
             self._gather(loop)

@@ -36,16 +36,30 @@ class BooksHold(Hold):
 
 
 class Reserving:
-    """tariff: what holds for a hold; counters: as the books have them. Errors of both: BooksError."""
+    """known: whether it is in memory what holds for a hold, and it. tariff: it, counters: as the books have them; both BooksError."""
 
     def __init__(
         self,
         allowances: Allowances,
         sole: Sole,
+        known: Callable[[BooksHold], tuple[bool, Tariff | None]],
         tariff: Callable[[BooksHold], Awaitable[Tariff | None]],
         counters: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]],
     ):
-        self._allowances, self._sole, self._tariff, self._counters = allowances, sole, tariff, counters
+        self._allowances, self._sole = allowances, sole
+        self._known, self._tariff, self._counters = known, tariff, counters
+
+    def at_once(self, hold: BooksHold, profile: Profile, units: Mapping[str, int]) -> bool:
+        """Hold all that a request needs where nothing has to be read or waited for; else nothing, and `claim` does."""
+        is_known, tariff = self._known(hold) if profile.needs_price else (True, None)
+        if not is_known:
+            return False
+        most = 0 if tariff is None else tariff.most(units, tariff.period(hold.at_us).label)
+        claims = self._claims(hold, profile, units, most)
+        if self._allowances.take(claims):
+            hold.claims = claims
+            return True
+        return False
 
     async def claim(self, hold: BooksHold, profile: Profile, units: Mapping[str, int]) -> None:
         """Hold all that a request needs, or nothing. units: at most. Errors: RequestError 402, 429, 503; BooksError."""

@@ -7,8 +7,9 @@ dearest has no room and the present price has, the request goes alone: the organ
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 from lode.app.contracts import Hold, RequestError
 
@@ -16,43 +17,63 @@ _LOOK_S = 0.005
 
 
 class Sole:
-    """All of one process. is_busy: whether an organisation has requests in progress. wait_s: how long one waits for its turn."""
+    """All of one process. is_busy: whether an organisation has requests in progress. wait_s: how long one waits for its turn.
+
+    Whoever waits stands in one line for each organisation: only its first looks whether the others have ended.
+    """
 
     def __init__(self, is_busy: Callable[[str], bool], *, wait_s: float):
         self._is_busy = is_busy
         self._wait_s = wait_s
-        self._going: dict[str, Hold] = {}
+        self._going: dict[str, tuple[Hold, asyncio.Lock]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def bars(self, hold: Hold) -> bool:
         """Whether another request of its organisation goes alone."""
-        return bool(self._going) and self._going.get(hold.caller.organisation, hold) is not hold
+        going = self._going.get(hold.caller.organisation) if self._going else None
+        return going is not None and going[0] is not hold
 
     def deadline_s(self) -> float:
         """Until when a request that comes now waits."""
-        return time.monotonic() + self._wait_s
+        return asyncio.get_running_loop().time() + self._wait_s
 
     async def enter(self, hold: Hold, deadline_s: float) -> None:
         """Returns when nothing else of the organisation is in progress; from then on nothing else is let in. Errors: RequestError 429."""
-        owner = hold.caller.organisation
-        while owner in self._going or self._is_busy(owner):
-            await _look(deadline_s)
-        self._going[owner] = hold
+        owner, is_in = hold.caller.organisation, False
+        async with _until(deadline_s):
+            turn = self._turn(owner)
+            await turn.acquire()
+            try:
+                while self._is_busy(owner):
+                    await asyncio.sleep(_LOOK_S)
+                self._going[owner], is_in = (hold, turn), True
+            finally:
+                if not is_in:
+                    turn.release()
 
-    async def over(self, organisation: str, deadline_s: float) -> None:
-        """Wait for who goes alone. Errors: RequestError 429."""
-        while organisation in self._going:
-            await _look(deadline_s)
+    async def over(self, hold: Hold, deadline_s: float) -> None:
+        """Wait for who goes alone, and for who came before. Errors: RequestError 429."""
+        async with _until(deadline_s), self._turn(hold.caller.organisation):
+            pass
 
     def leave(self, hold: Hold) -> None:
         """It has ended, or goes with the others."""
-        if self._going and self._going.get(hold.caller.organisation) is hold:
+        going = self._going.get(hold.caller.organisation) if self._going else None
+        if going is not None and going[0] is hold:
             del self._going[hold.caller.organisation]
+            going[1].release()
+
+    def _turn(self, organisation: str) -> asyncio.Lock:
+        return self._turns.setdefault(organisation, asyncio.Lock())
 
 
-async def _look(deadline_s: float) -> None:
-    if time.monotonic() > deadline_s:
-        raise held_by_others()
-    await asyncio.sleep(_LOOK_S)
+@asynccontextmanager
+async def _until(deadline_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            yield
+    except TimeoutError:
+        raise held_by_others() from None
 
 
 def held_by_others() -> RequestError:

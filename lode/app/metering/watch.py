@@ -77,7 +77,7 @@ class Watch:
             await asyncio.wait([task])
             with suppress(BooksError, RequestError):  # its time runs out by itself
                 await self._orders.add(Leave())
-            self._looks.close()
+            await self._looks.close()
 
     async def tariff(self, terms: Terms, name: Name, at_us: int) -> Tariff | None:
         """Read a tariff that is not in memory. Errors: BooksError."""

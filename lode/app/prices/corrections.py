@@ -59,7 +59,8 @@ def read(session: Session, wrong: str, right: str, since: str, reason: str) -> C
             f"plan {old.id}: it was corrected by {found.body['by']}, allowed: to correct that one. "
             f"lode plans correct {found.body['by']} --with {new.id}."
         )
-    if (right_one := newest(session, new)) != new:
+    # where it is declared already, it may hold from an earlier day on, whatever corrects its correction
+    if found is None and (right_one := newest(session, new)) != new:
         raise ConflictError(f"plan {new.id}: it was corrected by {right_one.id}, allowed: that. Take --with {right_one.id}.")
     _check_alike(old, new)
     return Correction(old, new, since, reason.strip())
@@ -94,11 +95,10 @@ def _found(session: Session, text: str, where: str) -> Plan:
 
 def _check_day(text: str) -> None:
     try:
-        datetime.date.fromisoformat(text)
-        wrong = len(text) != 10
+        is_day = datetime.date.fromisoformat(text).isoformat() == text  # days are compared as text
     except ValueError:
-        wrong = True
-    if wrong:
+        is_day = False
+    if not is_day:
         raise BillingError(f'from: found "{text[:60]}", wanted the first day of a period, like 2026-10-01. Write it so.')
 
 

@@ -258,7 +258,7 @@ def _carried(session: Session, old: Subscription, last: Period, plan: Plan) -> d
 def _when(session: Session, held: Subscription, chosen: Plan, when: When, now: int) -> int:
     """When a change takes place. One at the instant in which the old one began waits a microsecond, so that both were."""
     if when == "auto":
-        old = plans.found(session, held.plan, held.version)
+        old = corrections.plan_of(session, held, held.period(now).start_us)
         when = "now" if _yearly(chosen) >= _yearly(old) else "period_end"
     if when == "now":
         return max(now, held.since_us + 1)

@@ -85,9 +85,10 @@ def _of_rows(desk: UpstreamDesk) -> list[Answering]:
     for path in paths:
         found.append(ToldRows(desk, Endpoint("GET", path, _always(about))))
         found.append(ToldRows(desk, Endpoint("GET", f"{path}/ready", _ready, public=True)))
+    described = {name: one for path in paths for name, one in describing.inferred(path, (), ()).items()}
     return [
         *found,
-        ToldRows(desk, describing.endpoint(model.name, model.version, describing.inferred(paths[0], (), ()))),
+        ToldRows(desk, describing.endpoint(model.name, model.version, described)),
         ToldRows(desk, Endpoint("GET", "/v2", _always(server))),
         ToldRows(desk, Endpoint("GET", "/v2/health/live", lambda status: (200, {"live": True}), public=True)),
         ToldRows(desk, Endpoint("GET", "/v2/health/ready", _ready, public=True)),

@@ -125,9 +125,10 @@ def _run(
     learned_R = targets_R >= 0
     safe_R1 = targets_R.clamp_min(0)[:, None]
     p_RV = torch.softmax(capped_RV, dim=1)
-    # The likeliest token's p is exp(its logit - the logarithm of the sum), and never small: no second pass of exponentials
-    log_sum_R = capped_RV.amax(1) - p_RV.amax(1).log()
-    loss = ((log_sum_R - capped_RV.gather(1, safe_R1)[:, 0]) * learned_R).sum()
+    # The likeliest token's p is exp(its logit - the logarithm of the sum), and never small: no second pass of exponentials. Its distance
+    # to the target's comes first: logits may be large, and what they differ by small
+    behind_R = capped_RV.amax(1) - capped_RV.gather(1, safe_R1)[:, 0]
+    loss = ((behind_R - p_RV.amax(1).log()) * learned_R).sum()
     if not wants_gradient:
         return loss, None
     d_RV = p_RV

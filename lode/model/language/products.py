@@ -44,11 +44,13 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def rms_norm(x: torch.Tensor, weight_D: torch.Tensor, eps: float) -> torch.Tensor:
     """`torch.nn.functional.rms_norm` over the last axis."""
-    wide = x.float() if x.dtype == torch.bfloat16 and not torch.is_grad_enabled() else x
-    if not (_is_plain(wide) and (_is_plain(weight_D) or wide is not x)):
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not torch.is_grad_enabled() and not _is_traced():
+        wide = x.float()
+        return torch.mul(wide, _rate(wide, eps)).mul_(weight_D).to(x.dtype)
+    if not (_is_plain(x) and _is_plain(weight_D)):
         return functional.rms_norm(x, weight_D.shape, weight_D, eps)
     if not torch.is_grad_enabled():
-        return torch.mul(wide, _rate(wide, eps)).mul_(weight_D).to(x.dtype)
+        return torch.mul(x, _rate(x, eps)).mul_(weight_D)
     made: torch.Tensor = _RmsNorm.apply(x, weight_D, eps)
     return made
 

@@ -45,6 +45,27 @@ def part(body: bytes, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
+def talk(app: Any, conversation: Callable[[Connection, Wire], Coroutine[Any, Any, None]]) -> Wire:
+    """What reaches the wire while a client speaks with an application."""
+
+    async def main() -> Wire:
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", date_header=False, server_header=False)
+        connection, wire = Connection(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
+        connection.connection_made(wire)
+        await conversation(connection, wire)
+        connection.connection_lost(ConnectionResetError())  # with None it would close the wire, which is asked below
+        return wire
+
+    return asyncio.run(main())
+
+
+async def give(connection: Connection, wire: Wire, *parts: bytes) -> None:
+    for data in parts:
+        if not wire.closed:
+            connection.data_received(data)
+            await asyncio.sleep(0.005)
+
+
 def answered(*messages: dict[str, Any], request: bytes = KEPT, times: int = 1) -> Wire:
     """What reaches the wire of an application that sends these messages."""
 
@@ -52,17 +73,7 @@ def answered(*messages: dict[str, Any], request: bytes = KEPT, times: int = 1) -
         for message in messages:
             await send(message)
 
-    async def main() -> Wire:
-        config = uvicorn.Config(app, log_config=None, lifespan="off", date_header=False, server_header=False)
-        connection, wire = Connection(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
-        connection.connection_made(wire)
-        for _ in range(times):
-            connection.data_received(request)
-            await asyncio.sleep(0.01)
-        connection.connection_lost(None)
-        return wire
-
-    return asyncio.run(main())
+    return talk(app, lambda connection, wire: give(connection, wire, *[request] * times))
 
 
 def test_a_whole_answer_is_one_write_and_the_connection_stays() -> None:
@@ -113,3 +124,81 @@ def test_a_body_of_another_length_than_said_is_not_sent(body: bytes) -> None:
 
 def test_an_application_that_stops_after_its_head_is_our_fault() -> None:
     assert answered(start((b"content-length", b"4"))).writes[0].startswith(b"HTTP/1.1 500")
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+FILLER = b"x" * 60_000
+
+
+async def refusing(scope: Any, receive: Any, send: Send) -> None:
+    """Before the body was read."""
+    await send(start((b"content-length", b"2")))
+    await send(part(b"no"))
+
+
+async def reading(scope: Any, receive: Any, send: Send) -> None:
+    """Its answer: the headers as they are once the body was read."""
+    while (await receive()).get("more_body"):
+        pass
+    names = b" ".join(name for name, _ in scope["headers"])
+    await send(start((b"content-length", b"%d" % len(names))))
+    await send(part(names))
+
+
+def test_what_follows_a_body_is_no_header() -> None:
+    """No key and no request id behind the back of whoever looked at the head."""
+    request = CHUNKED + b"2\r\n{}\r\n0\r\nauthorization: Bearer y\r\nidempotency-key: z\r\n\r\n"
+    wire = talk(reading, lambda connection, wire: give(connection, wire, request, KEPT))
+    assert [text.partition(b"\r\n\r\n")[2] for text in wire.writes] == [b"host transfer-encoding", b"host"]
+
+
+@pytest.mark.parametrize("begin", [b"0\r\n", b"0\r\na: ", b"2;"])
+@pytest.mark.parametrize("app", [refusing, reading])
+def test_what_is_no_part_of_a_body_is_bounded_too(begin: bytes, app: Any) -> None:
+    """Trailers and the framing of chunks, without an end."""
+    fillers = [b"a: " + FILLER + b"\r\n"] * 4 if begin == b"0\r\n" else [FILLER] * 4
+    wire = talk(app, lambda connection, wire: give(connection, wire, CHUNKED + begin, *fillers))
+    assert wire.closed
+    assert wire.writes[1:] == [
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    ] * (app is refusing)
+
+
+def test_a_body_in_small_chunks_is_no_head() -> None:
+    wire = talk(reading, lambda connection, wire: give(connection, wire, CHUNKED, *[b"1\r\nx\r\n" * 8000] * 4, b"0\r\n\r\n"))
+    assert wire.writes[0].startswith(b"HTTP/1.1 200") and not wire.closed
+
+
+@pytest.mark.parametrize("late", [b"\r\n", b"x"])
+def test_bytes_that_are_no_request_keep_no_connection_for_ever(late: bytes) -> None:
+    """A blank line, a part of a body that was refused: uvicorn stops its clock, and starts it with the next answer only."""
+
+    async def conversation(connection: Connection, wire: Wire) -> None:
+        head = KEPT if late == b"\r\n" else b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+        await give(connection, wire, head, late)
+        assert connection.timeout_keep_alive_task is not None
+        connection.timeout_keep_alive_handler()
+
+    assert talk(refusing, conversation).closed
+
+
+def test_a_client_whose_next_head_we_do_not_read_is_not_late() -> None:
+    """It sent three requests at once; the third is cut where we stopped reading, because the first still runs."""
+    done = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Send) -> None:
+        await done.wait()
+        await refusing(scope, receive, send)
+
+    async def conversation(connection: Connection, wire: Wire) -> None:
+        await give(connection, wire, KEPT + KEPT + KEPT[:9])
+        connection._overdue()
+        assert not wire.closed
+        done.set()
+        await give(connection, wire, KEPT[9:])
+        assert len(wire.writes) == 3
+        await give(connection, wire, KEPT[:9])
+        connection._overdue()
+
+    wire = talk(slow, conversation)
+    assert wire.closed and wire.writes[3].startswith(b"HTTP/1.1 408")

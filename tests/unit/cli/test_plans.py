@@ -106,10 +106,12 @@ def test_a_wrong_price_is_corrected_after_a_preview(folder: Path, capsys: pytest
     told(capsys, "add", "plans/team.toml")
     words = ("correct", "team@1", "--with", "team@2", "--reason", "a typing error")
     seen = told(capsys, *words, "--preview")
-    assert "team@1 would be corrected by team@2: 1 periods, 10 EUR without tax" in seen and "acme" in seen
+    assert "team@1 would be corrected by team@2: 1 period, 10 EUR without tax" in seen and "acme" in seen
     assert as_json(capsys, *words)["periods"][0]["difference"] == "10"
-    assert "Nothing changes." in told(capsys, *words)
+    assert "No period that has begun changes; team@2 prices those that begin later." in told(capsys, *words)
     assert "team@1, corrected by team@2" in told(capsys, "subscriptions", "acme")
+    assert main(["customers", "show", "acme"]) == 0
+    assert "team@1, corrected by team@2" in capsys.readouterr().out
     assert "wanted a plan with its version, like team@2" in told(
         capsys, "correct", "team", "--with", "team@2", "--reason", "x", code=2
     )

@@ -474,12 +474,80 @@ def test_a_killed_fit_goes_on_with_the_time_that_is_left(monkeypatch: pytest.Mon
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     pace = measure.Pace(100.0, 10_000, 1000.0)
-    pace.resume(spent_s=60.0, step=40)
+    pace.resume(left_s=40.0, step=40)
     assert pace.steps(40, 55) == 55, "no step of this try is known yet"
     clock[0] += 10.0
     assert pace.steps(45, 55) == 45 + 10 and not pace.is_late
     clock[0] += 30.0
     assert pace.is_late and pace.steps(50, 55) == 50
+
+
+def test_time_that_who_starts_it_again_has_counted_already_is_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A team that lost a process begins again with what is left until its end, of which its checkpoint says the same."""
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    pace = measure.Pace(35.0, 10_000, 1000.0)
+    pace.resume(left_s=40.0, step=40)
+    assert pace.left_s == 35.0
+
+
+def test_a_killed_fit_keeps_the_plan_and_the_time_of_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, seen = [0.0], [0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loop, "_try", lambda *_: [1.0] * 5)
+    monkeypatch.setattr(loop, "_STRETCH_STEPS", 1)
+    training = Training(epochs=1000, batch=16, checkpoint_seconds=0.0)
+
+    def told(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        clock[0] += 2.0 * (done - seen[0])
+        seen[0] = done
+        if done == 32 and clock[0] < 100.0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _Regression().fit(training, Context(folder=tmp_path, deadline_s=100.0, progress=told))
+    clock[0], seen[0] = 10_000.0, 28  # steps of the checkpoint
+    fitted = _Regression().fit(training, Context(folder=tmp_path, deadline_s=100.0, progress=told))
+    assert fitted.choices["steps"] == 45 and clock[0] == 10_034.0, "56 s of 90 were spent for 28 steps: 17 more"
+
+
+def test_a_budget_that_ends_before_the_first_look_shortens_that_look() -> None:
+    long = replace(decide(Training(), Context(), Workload(64, 10)), steps=500, judge_steps=10_000, judge_rows=40_000)
+    short = measure.with_look(long)
+    assert (short.judge_steps, short.judge_rows) == (500, 2_000)
+    assert measure.with_look(short) == short
+
+
+def test_a_lost_loss_is_found_again_though_the_plan_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, model, bad = [0.0], _Regression(), list[torch.Tensor]()
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loop, "_try", lambda *_: [1.0] * 5)
+
+    def spoil(batch: Batch) -> None:
+        step = len(model.sizes)
+        clock[0] += 1.0 if step < 64 else 0.1  # 90 steps are planned when the second epoch begins, then more
+        if step == 110:
+            bad.append(batch.inputs["x"].clone())
+        if bad and torch.equal(batch.inputs["x"], bad[0]):
+            batch.targets["y"][:] = math.nan
+
+    model.before = spoil
+    with pytest.raises(ModelError, match="epoch 2, batch 47 of 64"):
+        model.fit(Training(epochs=1000, batch=1), Context(folder=tmp_path, deadline_s=100.0))
+
+
+def test_a_chunk_of_slow_steps_is_left_when_the_plan_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of an epoch's 64 batches are gathered at once; steps that take longer than was measured must be noticed before its end."""
+    clock, model, totals = [0.0], _Regression(), list[int]()
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loop, "_try", lambda *_: [1.0] * 5)
+
+    def tick(batch: Batch) -> None:
+        clock[0] += 3.0
+
+    model.before = tick
+    context = Context(folder=tmp_path, deadline_s=60.0, progress=lambda what, done, total, figures: totals.append(total))
+    fitted = model.fit(Training(epochs=1000, batch=1), context)
+    assert (totals[0], totals[-1]) == (54, 18) and fitted.choices["steps"] == 18 and clock[0] == 54.0
 
 
 def test_a_deadline_that_is_over_stops_with_the_state_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

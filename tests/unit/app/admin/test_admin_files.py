@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import io
 import tempfile
 from pathlib import Path
@@ -13,9 +14,11 @@ import orjson
 import polars as pl
 import pytest
 
+from lode.app.access.roles import TENANT
 from lode.app.admin import downloads
 from lode.app.admin.contracts import BASE
 from lode.app.answering import Stream
+from lode.app.invoices import export
 from tests.unit.app.admin.test_admin_matrix import billed
 from tests.unit.app.admin.world import PLAN, AdminWorld, Answer, ask, get, post
 
@@ -96,6 +99,26 @@ def test_an_export_that_finds_no_room_is_a_503_and_leaves_nothing(
     monkeypatch.setattr(downloads.export, "write", full)
     answer = asyncio.run(asked())
     assert (answer.status, answer.headers[b"retry-after"]) == (503, b"60") and list(place.iterdir()) == []
+
+
+def test_what_stands_on_invoices_is_exported_to_nobody_who_may_not_read_them(world: AdminWorld) -> None:
+    app = world.app()
+
+    async def status(member: Any, word: str) -> int:
+        return (await ask(app, "GET", f"{BASE}{ONE}/usage/export", member, query=f"format={word}")).status
+
+    for role, actions in TENANT.items():
+        member = world.session(role, "acme")
+        assert asyncio.run(status(member, "csv")) == (200 if "usage.read" in actions else 403), role
+        assert asyncio.run(status(member, "focus")) == (200 if "invoice.read" in actions else 403), role
+
+
+def test_every_form_says_in_one_way_that_the_disk_is_full() -> None:
+    rows = [{name: "1" if name in (*export.TEXTS, "amount") else 1 for name in export.COLUMNS}] * 20_000
+    for write in (lambda path: export._parquet(path, iter(rows)), lambda path: export._csv(path, rows[0], rows, frozenset())):
+        with pytest.raises(OSError) as found:
+            write(Path("/dev/full"))
+        assert found.value.errno == errno.ENOSPC
 
 
 def test_a_file_is_closed_though_nobody_reads_it_to_its_end(tmp_path: Path) -> None:

@@ -155,6 +155,45 @@ def test_a_report_that_takes_long_leaves_the_rest_answering(world: AdminWorld, m
     asyncio.run(main())
 
 
+def test_a_customer_with_many_keys_is_one_caller(world: AdminWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    from lode.app.admin import reports
+
+    monkeypatch.setattr(reports.usage, "totals", lambda *_: release.wait(20) and {"totals": [], "by": [], "books": {}})
+    account = world.account("reader", "viewer")
+    greedy = [str(world.key("acme", account=account, scopes=["usage:read"])["key"]) for _ in range(3)]
+    other = world.session("viewer", "globex")
+
+    async def main() -> None:
+        app = world.app()
+        asked = [asyncio.create_task(ask(app, "GET", f"{BASE}{ONE}/usage", key)) for key in greedy for _ in range(4)]
+        await asyncio.sleep(0.05)
+        waits = asyncio.create_task(ask(app, "GET", f"{BASE}/organisations/globex/usage", other))
+        await asyncio.sleep(0.05)
+        release.set()
+        assert sorted([(await task).status for task in asked]) == [200] * 4 + [429] * 8
+        assert (await waits).status == 200
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "record"),
+    [
+        ("/margin", "to=0001-01-01", None), ("/margin", "from=1969-12-31", None), ("/models/big/worth/close", "", {"month": "9999-12"}),
+        ("/bill", "", {"grace_days": -1}), *(
+            ("/usage/events", "", {"events": [{"organisation": "acme", "request_id": "a", "at": at, "model": "m"}]})
+            for at in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+        ),
+    ],
+)  # fmt: skip
+def test_what_lies_beyond_the_calendar_is_a_mistake_of_the_caller(world: AdminWorld, path: str, query: str, record: Any) -> None:
+    method, body = ("GET", b"") if record is None else ("POST", orjson.dumps(record))
+    root = world.operator()
+    answer = asyncio.run(ask(world.app(), method, BASE + path, root, body, query))
+    assert answer.status == 422, answer.body
+
+
 def test_an_unknown_customer_and_somebody_elses_are_told_apart_by_nobody(world: AdminWorld) -> None:
     owner = world.session("owner", "acme")
     app = world.app()

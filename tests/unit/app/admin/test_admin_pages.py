@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -54,8 +55,9 @@ def full(world: AdminWorld) -> str:
             for number in range(4)
             for owner in ("acme", "nobody")
         ]
+        events.append({**events[1], "model": "another"})  # the same id, another event
         done = (await post(app, "/usage/events", root, {"events": events}))["events"]
-        assert Counter(row["result"] for row in done) == {"accepted": 4, "quarantined": 4}
+        assert Counter(row["result"] for row in done) == {"accepted": 4, "quarantined": 5}
 
     asyncio.run(main())
     return root
@@ -163,13 +165,25 @@ def test_the_description_says_of_every_list_how_to_go_on(world: AdminWorld) -> N
         assert schema["required"] == [operation.items, "next"]
 
 
-def test_documents_by_id_are_found_though_others_between_them_are_not_wanted(world: AdminWorld) -> None:
+def test_documents_by_id_are_found_though_others_between_them_are_not_wanted(
+    world: AdminWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with world.store.view() as session:
         every = [item.id for item in pages.documents(session, "organisation")]
         assert every == ["acme", "globex", "own"]
         for most in (1, 2, 3):
             kept = pages.documents(session, "organisation", span=Span("", most), keep=lambda item: item.id != "acme")
             assert [item.id for item in kept] == ["globex", "own"][:most]
+        asked: list[str] = []
+        read = session.rows
+
+        def rows(sql: str, values: Sequence[Any] = ()) -> Any:
+            asked.append(sql)
+            return read(sql, values)
+
+        monkeypatch.setattr(session, "rows", rows)
+        assert pages.documents(session, "organisation", span=Span("", 1), keep=lambda item: item.id == "x") == []
+        assert len(asked) == 1  # not one for each that is not wanted
         assert pages.documents(session, "organisation", span=Span("own", 5)) == []
 
 

@@ -16,7 +16,6 @@ from lode.app.books.contracts import Session
 from lode.app.books.sqlite import SqliteStore
 from lode.app.contracts import Caller, Kept, Usage
 from lode.app.economics import outcomes
-from lode.app.metering import rating
 from lode.app.metering.orders import Settlement
 from lode.app.targets.open import open_target
 from lode.core.errors import AuditError
@@ -69,18 +68,17 @@ def test_what_is_kept_beside_the_journal_is_bound_to_it(world: World, sql: str, 
         command.check(world.runs, None, [], None)
 
 
-def test_books_of_a_version_that_made_no_digests_are_not_called_forged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("later", [False, True])
+def test_nothing_is_added_to_a_request_before_the_first_digest(tmp_path: Path, later: bool) -> None:
     made = World(tmp_path / "runs")
     made.customer("acme")
-    with monkeypatch.context() as before, made.store:
-        before.setattr(rating, "_bound", lambda item: {})
-        made.settle_said("acme", "old", [0.9])
+    made.settle("acme", "plain", rows=1)
+    if later:
+        made.settle_said("acme", "said", [0.9])
+    with made.store:
         command.check(made.runs, None, [], None)
-        before.undo()
-        made.settle_said("acme", "new", [0.9])
-        command.check(made.runs, None, [], None)
-        change(made, "UPDATE predictions SET version = 2 WHERE request_id = 'new'")
-        with pytest.raises(AuditError, match="new of acme"):
+        change(made, "INSERT INTO predictions VALUES ('acme', 'plain', 'credit', 1, 1, 9, '{}')")
+        with pytest.raises(AuditError, match="plain of acme: is not what was kept"):
             command.check(made.runs, None, [], None)
 
 

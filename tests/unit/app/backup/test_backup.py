@@ -275,6 +275,39 @@ def test_following_ships_what_is_new_and_a_restore_has_it(runs: Path, tmp_path: 
         restore(Repository(open_target(target), key), tmp_path / "back2")
 
 
+@pytest.mark.parametrize("keep", [None, 1])
+def test_what_is_shipped_is_restored_though_another_command_backs_up_meanwhile(
+    runs: Path, tmp_path: Path, key: Key, keep: int | None
+) -> None:
+    """A restore takes the newest snapshot and what follows on it, so the follower goes on from there; other books are let be."""
+    clock = [START_US + 10**9]
+
+    def now_us() -> int:
+        clock[0] += 10**6
+        return clock[0]
+
+    def opened() -> Repository:
+        return Repository(open_target(tmp_path / "target"), key, make=True)
+
+    with SqliteStore(runs / "books.sqlite") as store, SqliteStore(tmp_path / "other.sqlite") as other:
+        follower = Follower(Source(runs, store), opened(), now_us=now_us)
+        follower.start()
+        fill(store, 10, first=300)
+        follower.ship()
+        backup(Source(runs, store), opened(), now_us=now_us, keep=keep)
+        for first in (310, 320):
+            fill(store, 10, first=first)
+            follower.ship()
+        last = restore(opened(), tmp_path / "back", check=True)["books"]["sequence"]
+        with store.view() as session:
+            assert session.rows("SELECT sequence FROM head") == [(last,)]
+        fill(other, 3, first=900)
+        backup(Source(tmp_path / "elsewhere", other), opened(), now_us=now_us)
+        fill(store, 10, first=330)
+        num_snapshots = len(opened().snapshots())
+        assert follower.ship() == 10 and len(opened().snapshots()) == num_snapshots
+
+
 def test_secrets_and_prompts_are_in_no_backup(runs: Path, tmp_path: Path, key: Key) -> None:
     """T9, small: what lies in the runs folder is unreadable at the target, and the key nowhere."""
     canaries = [secrets.token_hex(16) for _ in range(50)]

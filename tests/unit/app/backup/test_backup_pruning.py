@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lode.app.backup import repository
-from lode.app.backup.making import Source, backup
+from lode.app.backup.making import Source, _alone, backup
 from lode.app.backup.repository import Repository
 from lode.app.targets.contracts import Target
 from lode.app.targets.folder import FolderTarget
@@ -121,6 +121,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many packs of little; no disk that is waited for."""
     monkeypatch.setattr(repository, "PACK_BYTES", 4000)
     monkeypatch.setattr(os, "fsync", lambda number: None)
+
+
+def test_a_runs_folder_is_itself_wherever_it_lies_and_no_other_at_its_place_is(tmp_path: Path) -> None:
+    """Machines that were cloned have one name and one path, a container another name after each start."""
+    runs = tmp_path / "runs"
+    with _alone(runs) as own:
+        pass
+    runs.rename(tmp_path / "moved")
+    with _alone(runs) as other, _alone(tmp_path / "moved") as again:
+        assert own == again != other
 
 
 def test_no_snapshot_that_is_kept_misses_a_chunk(tmp_path: Path) -> None:

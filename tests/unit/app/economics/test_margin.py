@@ -110,6 +110,18 @@ def test_idle_machines_are_reported_apart(world: World) -> None:
     assert (idle["cost_real"], idle["cost_idle"], idle["margin_with_idle"]) == ("3.6", "2.7", "0.2800")
 
 
+def test_a_machine_that_served_another_model_is_not_idle_for_this_one(world: World) -> None:
+    world.artifact()
+    world.customer("acme", FLAT)
+    world.settle("acme", "a", rows=1000, compute_us=900_000_000)
+    rows = [("one", "credit", 2), ("two", "other", 10)]  # hours
+    for name, model, hours in rows:
+        values = (name, START_US, START_US + hours * 3_600_000_000, model)
+        world.store.transact(lambda session, values=values: session.run("INSERT INTO processes VALUES (?, ?, ?, ?)", values))
+    found = [margin(world.store, priced(world), SPAN, model=model)["idle"]["machine_hours"] for model in (None, "credit")]
+    assert found == ["12.0000", "2.0000"]
+
+
 def test_making_the_model_is_written_off_over_requests_or_months(world: World) -> None:
     world.artifact()  # 100 s at 3.60 an hour: 0.10
     world.customer("acme", FLAT)

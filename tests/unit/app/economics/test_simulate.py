@@ -118,6 +118,14 @@ def test_another_currency_is_refused_and_requests_without_a_plan_are_counted(wor
     assert found["without_plan"] == 1, "what failed would have cost nothing anyway"
 
 
+def test_what_a_provider_took_in_another_currency_is_not_taken_one_to_one(world: World) -> None:
+    world.customer("acme", FLAT)
+    world.settle("acme", "a", rows=1, cost=10**9)
+    passed_on = {"name": "passed-on", "type": "cost_plus", "markup": "0.1", "provider_currency": "USD"}
+    with pytest.raises(BillingError, match=r'cost us EUR, which no charge of dear .*provider_currency = "EUR"'):
+        simulate(world.store, Plan.of({**FLAT, "name": "dear", "charges": [passed_on]}), SPAN)
+
+
 def test_a_plan_with_other_periods(world: World) -> None:
     world.customer("acme", GRADUATED)
     for number in range(3):

@@ -285,3 +285,19 @@ def test_exchange_rates_are_frozen_where_providers_are_paid_in_other_money(tmp_p
     (body,) = bill(world)
     assert body["fx"] == [{"from": "USD", "to": "EUR", "rate": "0.92", "source": "ECB", "date": "2026-11-30"}]
     assert "cost" not in str(body)
+
+
+def test_a_period_without_a_document_hides_nothing(tmp_path: Path) -> None:
+    """Nothing was due in the first, so no invoice closes it: a draft shows the next, and late usage of who left is billed."""
+    world = made(tmp_path)
+    world.turn("2026-12-05")
+    world.use(5)
+    (shown,) = closing.draft(world.store, "acme", world.seller, now_us=world.clock)["issued"]
+    assert (shown["period"]["label"], shown["total"]) == ("2026-12-01", "0.05")
+    world.turn("2027-01-05")
+    world.use(3)
+    subscriptions.cancel(world.store, "cli", "acme", now_us=world.clock)
+    world.turn("2027-02-05")
+    assert [(body["kind"], body["total"]) for body in bill(world)] == [("period", "0.05"), ("period", "0.03")]
+    events.record(world.store, "cli", [Event("acme", "late", us("2027-01-20"), "m", {"requests": 1})], now_us=world.clock)
+    assert [(body["kind"], body["total"]) for body in bill(world)] == [("final", "0.01")]

@@ -200,6 +200,20 @@ def test_a_correction_that_was_wrong_is_corrected(tmp_path: Path) -> None:
     assert_whole(world)
 
 
+def test_a_correction_that_was_corrected_can_hold_from_an_earlier_day_on(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    world.use(10)
+    world.turn("2026-12-02")
+    world.use(10)
+    world.plan(RIGHT)
+    corrected(world, "2026-12-01")
+    world.plan(RIGHT.replace("version = 2", "version = 3").replace("0.02", "0.03"))
+    corrected(world, "", "team@2", "team@3")
+    told = corrected(world, "2026-11-01")["periods"]
+    assert [(row["period"], row["before"], row["after"]) for row in told] == [("2026-11-01", "0.1", "0.3")]
+    assert_whole(world)
+
+
 def test_prepaid_credit_pays_what_was_charged_too_little(tmp_path: Path) -> None:
     world = made(tmp_path)
     wallet.add(world.store, "cli", "acme", "1.00", now_us=world.clock)
@@ -208,6 +222,51 @@ def test_prepaid_credit_pays_what_was_charged_too_little(tmp_path: Path) -> None
     corrected(world)
     assert (world.balance("customer/acme/prepaid"), world.balance("customer/acme/accrued")) == ("0", "0.2")
     assert_whole(world)
+
+
+def test_credit_that_has_expired_pays_for_nothing(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    wallet.add(world.store, "cli", "acme", "1.00", now_us=world.clock, expires_us=us("2026-11-10"))
+    world.use(10)
+    world.turn("2026-11-20")
+    world.plan(RIGHT)
+    corrected(world)
+    assert (world.balance("customer/acme/accrued"), world.balance("breakage/EUR")) == ("0.1", "-0.9")
+    assert_whole(world)
+
+
+def test_credit_pays_no_more_than_a_correction_comes_to(tmp_path: Path) -> None:
+    """One day became dearer and another cheaper: together they owe nothing more, so no credit is drawn."""
+    world = made(tmp_path)
+    wallet.add(world.store, "cli", "acme", "5.00", now_us=world.clock)
+    world.use(10)
+    world.turn("2026-11-10")
+    world.use(10)
+    tiers = 'type = "graduated"\ntiers = [{up_to = 10, price = "0.02"}, {price = "0"}]'
+    world.plan(RIGHT.replace('type = "standard"\nprice = "0.02"', tiers))
+    corrected(world)
+    assert (world.balance("customer/acme/prepaid"), world.balance("customer/acme/accrued")) == ("-4.8", "0")
+    assert_whole(world)
+
+
+def test_what_a_budget_gave_away_is_not_paid_back(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    entry = world.use(2)[0]
+
+    def give(session: Any) -> None:
+        session.run("UPDATE transfers SET debit = 'waived/EUR' WHERE sequence = ?", (entry,))
+        session.run("UPDATE balances SET amount = '10000000000' WHERE account = 'customer/acme/accrued'")
+        session.run("INSERT INTO balances VALUES ('waived/EUR', '10000000000')")
+
+    world.store.transact(give)
+    world.plan(RIGHT.replace("0.02", "0.004"))
+    corrected(world)
+    assert (world.balance("customer/acme/accrued"), world.balance("waived/EUR")) == ("0.004", "0.004")
+    world.plan(RIGHT.replace("version = 2", "version = 3"))
+    corrected(world, "", "team@2", "team@3")
+    assert (world.balance("customer/acme/accrued"), world.balance("waived/EUR")) == ("0.02", "0.02")
+    world.turn("2026-12-02")
+    assert texts(bill(world)[0]) == [("usage", "requests", "0.04"), ("waived", "given away", "-0.02")]
 
 
 def test_a_trial_stays_free(tmp_path: Path) -> None:
@@ -232,6 +291,16 @@ def test_a_credit_note_on_the_wrong_invoice_stays_what_it_was(tmp_path: Path) ->
     assert_whole(world)
 
 
+def test_fees_of_a_price_that_was_corrected_say_whether_a_change_waits(tmp_path: Path) -> None:
+    world = made(tmp_path, PLAN + FEE.replace("30", "300") + STANDARD)
+    world.plan(PLAN.replace("team", "big") + FEE.replace("30", "50") + STANDARD)
+    world.plan(RIGHT.replace("[[charges]]", FEE + "[[charges]]", 1))
+    corrected(world)
+    world.turn("2026-11-10")
+    subscriptions.change(world.store, "cli", "acme", "big", now_us=world.clock)
+    assert [item["since"] for item in subscriptions.listed(world.store, "acme")["subscriptions"]][1:] == ["2026-11-10T00:00:00Z"]
+
+
 def test_nobody_new_gets_the_wrong_version(tmp_path: Path) -> None:
     world = made(tmp_path)
     plans.set_default(world.store, "cli", "team", 1, now_us=world.clock)
@@ -242,6 +311,15 @@ def test_nobody_new_gets_the_wrong_version(tmp_path: Path) -> None:
     organisations.add(world.store, "cli", "initech", {"currency": "EUR"}, now_us=world.clock)
     with pytest.raises(ConflictError, match=r"its price was wrong, allowed: team@2"):
         subscriptions.change(world.store, "cli", "initech", "team", version=1, now_us=world.clock)
+
+
+@pytest.mark.parametrize("day", ["2026-13-01", "20261101", "2026-W45-1", "tomorrow"])
+def test_a_day_is_written_as_a_day(tmp_path: Path, day: str) -> None:
+    """A week's day would be a date, too, and compare as text with no day of a period."""
+    world = made(tmp_path)
+    world.plan(RIGHT)
+    with pytest.raises(BillingError, match="wanted the first day of a period, like 2026-10-01"):
+        corrected(world, day)
 
 
 @pytest.mark.parametrize(

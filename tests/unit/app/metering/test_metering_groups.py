@@ -25,8 +25,7 @@ def carried_out(
     async def main() -> None:
         made: Groups[int, int] = Groups(work, name="test")
         await conversation(made)
-        await made.drained()
-        made.close()
+        await made.close()
 
     asyncio.run(main())
     return found
@@ -71,6 +70,24 @@ def test_what_comes_meanwhile_is_the_next_group_and_none_is_larger_than_allowed(
 
     found = carried_out(conversation, lambda: assert_set(gate))
     assert [len(group) for group in found] == [1, groups.LARGEST, groups.LARGEST - 1]
+
+
+def test_books_that_were_locked_for_long_keep_nobody_waiting_afterwards() -> None:
+    """Patience is a part of the last group's time, but a quarter of half a minute would be a fault of its own."""
+
+    async def conversation(made: Groups[int, int]) -> None:
+        await asyncio.gather(*(made.add(number) for number in range(4)))
+        assert made._until_s <= asyncio.get_running_loop().time() + groups._LONGEST_S
+
+    carried_out(conversation, lambda: time.sleep(0.2))
+
+
+def test_who_is_asked_to_close_does_first_what_waits() -> None:
+    async def conversation(made: Groups[int, int]) -> None:
+        await asyncio.gather(*(made.add(number) for number in range(4)))
+        made.add(4)  # waits for others a moment, while it is closed
+
+    assert carried_out(conversation, lambda: time.sleep(0.05)) == [[0, 1, 2, 3], [4]]
 
 
 def assert_set(gate: threading.Event) -> None:

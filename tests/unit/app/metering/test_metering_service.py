@@ -110,6 +110,38 @@ def test_a_language_model_is_reserved_by_max_tokens_and_billed_by_tokens(tmp_pat
     assert (id, status) == ("talk", 200) and amount == json.loads(units)["output_tokens"] * 10**10 > 0
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_stream_whose_head_does_not_go_out_is_noted_too(tmp_path: Path, is_cancelled: bool) -> None:
+    """The client reads nothing, or the server is stopped: the model has begun, and what it made is on the books."""
+    shop = Shop(tmp_path, plan=TOKENS)
+    body = json.dumps({"model": "toy", "messages": HI, "stream": True}).encode()
+    headers = [(b"content-type", b"application/json"), (b"authorization", f"Bearer {shop.customer()}".encode())]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+
+    async def main() -> None:
+        app, is_sending = create_language_app(FakeModel(), LanguageServeOptions(timeout_s=0.3), shop.gate("toy")), asyncio.Event()
+        messages = iter([{"type": "http.request", "body": body}])
+
+        async def receive() -> Any:
+            return next(messages, None) or await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            is_sending.set()
+            await asyncio.Event().wait()
+
+        async with app.router.lifespan_context(app):
+            task = asyncio.create_task(app(scope, receive, send))
+            await is_sending.wait()
+            if is_cancelled:
+                task.cancel()
+            await asyncio.wait([task])
+            assert app.state.service.active == 0
+
+    asyncio.run(main())
+    ((_, status, amount, _),) = shop.used()
+    assert status == 408 and amount > 0
+
+
 def test_vectors_cost_compute_too(tmp_path: Path) -> None:
     shop = Shop(tmp_path, plan=TOKENS)
     headers = {"authorization": f"Bearer {shop.customer()}"}

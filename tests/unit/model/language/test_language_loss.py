@@ -52,6 +52,14 @@ def test_nothing_to_learn_is_no_loss_and_no_gradient() -> None:
     assert value == 0 and h.grad is not None and not h.grad.any()
 
 
+def test_large_logits_cost_the_loss_no_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "_WHOLE_BYTES", 0)
+    head = torch.full((301, 1), -1e5)
+    head[0], head[1] = 1e5, 1e5 - 0.5
+    value = losses.mean_loss(torch.ones(300, 1), head, torch.zeros(300, dtype=torch.int64))
+    torch.testing.assert_close(value, torch.tensor(0.5).neg().exp().log1p(), rtol=1e-6, atol=0)
+
+
 def test_half_precision_products_keep_float32_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "_WHOLE_BYTES", 0)
     monkeypatch.setattr(losses, "_RUN_BYTES", 0)
