@@ -153,12 +153,15 @@ def _books_blamed(args: argparse.Namespace) -> Iterator[None]:
     except (LodeError, OSError):
         raise
     except Exception as error:
+        if "books" not in args:
+            raise
         found = None
+        print("Something went wrong. First a look at whether the books are whole ...", file=sys.stderr, flush=True)
         with contextlib.suppress(ModuleNotFoundError):  # signatures need a package
             from lode.app.audit.command import damage
             from lode.cli.options import runs_folder
 
-            found = damage(runs_folder(args), args.books) if "books" in args else None
+            found = damage(runs_folder(args), args.books)
         if found is None:
             raise
         raise found from error
