@@ -16,7 +16,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -86,8 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _guarded(words: list[str], as_json: bool) -> int:
+    known: list[argparse.Namespace] = []
     try:
-        return _dispatch(words)
+        return _dispatch(words, known.append)
     except LodeError as error:
         _complain(error, str(error), as_json)
         return 2
@@ -104,6 +105,10 @@ def _guarded(words: list[str], as_json: bool) -> int:
         if isinstance(error, OSError) and error.errno in _MACHINE:
             _complain(error, f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", as_json)
             return 2
+        damaged = None if isinstance(error, OSError) else _damage(known[0] if known else None)
+        if damaged is not None:
+            _complain(damaged, str(damaged), as_json)
+            return 2
         traceback.print_exc()
         if as_json:
             _print_error(error, str(error))
@@ -111,7 +116,7 @@ def _guarded(words: list[str], as_json: bool) -> int:
         return 1
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str], parsed: Callable[[argparse.Namespace], None]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -126,10 +131,11 @@ def _dispatch(words: list[str]) -> int:
     if words[0] not in verbs:
         near = near_miss(words[0], verbs)
         raise UsageError(f'lode: found the verb "{words[0]}", allowed: {", ".join(verbs)}.{near} See `lode --help`.')
-    return _perform(words[0], words[1:])
+    return _perform(words[0], words[1:], parsed)
 
 
-def _perform(verb: str, words: list[str]) -> int:
+def _perform(verb: str, words: list[str], parsed: Callable[[argparse.Namespace], None]) -> int:
+    """parsed: told the options, for what is said where the command fails."""
     module = importlib.import_module(f"lode.cli.{verb}")
     parser = _Parser(
         prog=f"lode {verb}", description=module.__doc__, allow_abbrev=False,
@@ -141,30 +147,21 @@ def _perform(verb: str, words: list[str]) -> int:
         args = parser.parse_args(words)
     except SystemExit as done:  # --help has printed
         return int(done.code or 0)
-    with _books_blamed(args):
-        return _print_result(module, args)
+    parsed(args)
+    return _print_result(module, args)
 
 
-@contextlib.contextmanager
-def _books_blamed(args: argparse.Namespace) -> Iterator[None]:
-    """A command that stumbles over damaged books says what `lode audit verify` says of them; any other fault stays one of ours."""
-    try:
-        yield
-    except (LodeError, OSError):
-        raise
-    except Exception as error:
-        if "books" not in args:
-            raise
-        found = None
-        print("Something went wrong. First a look at whether the books are whole ...", file=sys.stderr, flush=True)
-        with contextlib.suppress(ModuleNotFoundError):  # signatures need a package
-            from lode.app.audit.command import damage
-            from lode.cli.options import runs_folder
+def _damage(args: argparse.Namespace | None) -> LodeError | None:
+    """What `lode audit verify` says of the books that a command stumbled over; None where it has none, or nothing is wrong with them."""
+    if args is None or "books" not in args:
+        return None
+    _say("lode: something went wrong. First a look at whether the books are whole ...")
+    with contextlib.suppress(ModuleNotFoundError):  # signatures need a package
+        from lode.app.audit.command import damage
+        from lode.cli.options import runs_folder
 
-            found = damage(runs_folder(args), args.books)
-        if found is None:
-            raise
-        raise found from error
+        return damage(runs_folder(args), args.books)
+    return None
 
 
 def _print_result(module: ModuleType, args: argparse.Namespace) -> int:
