@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -203,8 +203,3 @@ def rows(session: Session, what: Asked) -> Iterator[dict[str, Any]]:
             row["amount"] = int(row["amount"])
             yield row
         sequence, at_us = found[-1][0], found[-1][2]
-
-
-def now_of(now_us: Callable[[], int]) -> str:
-    """The clock as text."""
-    return customers.shown_time(now_us())

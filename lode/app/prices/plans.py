@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from lode.app.books import journal
 from lode.app.books.contracts import Act, Document, Session, Store
-from lode.app.prices.plan import Plan, make, read_plan
+from lode.app.prices.plan import Plan, make
 from lode.core.check import Finding, dotted
 from lode.core.errors import BillingError, ConflictError, NotFoundError, near_miss
 
@@ -37,11 +36,6 @@ def add(store: Store, actor: str, plan: Plan, *, now_us: Callable[[], int]) -> d
         return {**shown(plan), "added": True}
 
     return store.transact(work)
-
-
-def add_file(store: Store, actor: str, path: Path, *, now_us: Callable[[], int]) -> dict[str, Any]:
-    """The same for a file. Errors: BillingError naming every problem of it."""
-    return add(store, actor, read_plan(path), now_us=now_us)
 
 
 def add_record(store: Store, actor: str, record: Mapping[str, Any], *, now_us: Callable[[], int]) -> dict[str, Any]:
