@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from lode.core import disk
 from lode.core.errors import LodeError, near_miss
+from lode.core.syntax import tree_of
 
 _FOLDER = Path(__file__).resolve().parent
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
@@ -223,7 +224,7 @@ def _verbs() -> dict[str, str]:
     for path in sorted(_FOLDER.glob("*.py")):
         if path.stem.startswith("_"):
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = tree_of(path)
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         if {"add", "run", "show"} <= functions:
             found[path.stem] = (ast.get_docstring(tree) or "").split("\n")[0]

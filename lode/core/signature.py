@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lode.core.errors import SpecError
+from lode.core.syntax import tree_of
 from lode.core.types import Component, Range
 
 _PLAIN = (
@@ -187,16 +188,11 @@ def read_signature(path: Path, class_name: str) -> Signature:
 
 def public_classes(path: Path) -> tuple[str, ...]:
     """Names of the classes that a file defines at top level without a leading underscore."""
-    return tuple(n.name for n in _tree(path).body if isinstance(n, ast.ClassDef) and not n.name.startswith("_"))
-
-
-@functools.cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return tuple(n.name for n in tree_of(path).body if isinstance(n, ast.ClassDef) and not n.name.startswith("_"))
 
 
 def _class(path: Path, class_name: str) -> ast.ClassDef:
-    for node in _tree(path).body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             return node
     raise SpecError(
