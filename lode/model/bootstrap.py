@@ -13,6 +13,7 @@ import numpy as np
 
 from lode.core.registry import REGISTRIES
 from lode.model.contracts import Metric
+from lode.model.rows import known
 
 LEVEL = 0.95
 
@@ -28,13 +29,12 @@ class Interval(NamedTuple):
 def figure(
     metric: str | Callable[[], Metric], prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None
 ) -> float:
-    """The metric over these rows. metric: a word of lode/model/metrics or a Metric class.
+    """The metric over these rows; NaN where it is undefined. metric: a word of lode/model/metrics or a Metric class.
 
-    Shapes as in `Metric.update`.
+    prediction, target: shapes as the metric says; weight: (N,), 1 where None. Rows without a target or of weight 0 are left out.
     """
-    made = _maker(metric)()
-    made.update(prediction, target, weight)
-    return made.compute()
+    counting = known(prediction, target, weight)
+    return _maker(metric)().compute(*counting) if len(counting[0]) else float("nan")
 
 
 def intervals(
@@ -76,21 +76,20 @@ def draws(num_rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 def _resampled(
     make: Callable[[], Metric], prediction: np.ndarray, target: np.ndarray, resamples: int, seed: int
 ) -> Iterator[float]:
-    prediction, target = np.asarray(prediction, dtype=np.float64), np.asarray(target)
+    metric = make()
+    prediction, target, _ = known(prediction, target)
     num_rows = len(target)
     if num_rows == 0:
         return
-    units_US = make().units(prediction, target)
+    units_US = metric.units(prediction, target)
     if units_US is not None:
         for drawn_U in draws(len(units_US), resamples, seed):
-            yield make().of(drawn_U @ units_US)
+            yield metric.of(drawn_U @ units_US)
         return
     order_N = np.argsort(-prediction if prediction.ndim == 1 else -prediction.reshape(num_rows, -1)[:, 0], kind="stable")
     prediction, target = prediction[order_N], target[order_N]
     for drawn_N in draws(num_rows, resamples, seed):
-        metric = make()
-        metric.update(prediction, target, drawn_N[order_N].astype(np.float64))
-        yield metric.compute()
+        yield figure(lambda: metric, prediction, target, drawn_N[order_N])
 
 
 def _bounds(values_R: np.ndarray) -> tuple[float, float]:

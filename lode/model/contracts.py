@@ -297,9 +297,15 @@ class Task(ABC):
 
 
 class Metric(ABC):
-    """One figure of merit. prediction: what `Task.figures` gives: P(positive) (N,), P (N, K), numbers (N,), ..."""
+    """One figure of merit of rows whose target is known. It defines `units` (and `of`), or `compute`.
+
+    prediction: what `Task.figures` gives: P(positive) (N,), P (N, K), numbers (N,), ...; target: codes or numbers (N, ...), as
+    `Task.natural` gives them. `bootstrap.figure` leaves the other rows out and answers NaN of none.
+    """
 
     higher_is_better: ClassVar[bool]
+    grouped: ClassVar[bool] = False
+    """True where a unit is a group of rows; weights then only say which rows count."""
 
     def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray | None:
         """Sums (U, S) of each independent unit (a row, a group of rows) from which `of` makes the figure; None where it is no such figure.
@@ -309,16 +315,15 @@ class Metric(ABC):
         return None
 
     def of(self, sums_S: np.ndarray) -> float:
-        """The figure from the added sums of units."""
-        raise NotImplementedError(f"{type(self).__name__} has no units")
+        """The figure from the added sums of units: the first over the second; NaN where there is nothing to divide by."""
+        return float(sums_S[0]) / float(sums_S[1]) if sums_S[1] > 0 else float("nan")
 
-    @abstractmethod
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. target: codes or numbers (N, ...), as `Task.natural` gives them; weight: float64 (N,)."""
-
-    @abstractmethod
-    def compute(self) -> float:
-        """The figure over all rows added; NaN where it is undefined (AUC of one class)."""
+    def compute(self, prediction: np.ndarray, target: np.ndarray, weight_N: np.ndarray) -> float:
+        """The figure over these rows, one at least, each as often as it weighs; NaN where it is undefined (AUC of one class)."""
+        units_US = self.units(prediction, target)
+        if units_US is None:
+            raise NotImplementedError(f"{type(self).__name__} defines neither units nor compute")
+        return self.of((units_US if self.grouped else weight_N[:, None] * units_US).sum(axis=0))
 
 
 class Family(ABC):

@@ -1,51 +1,37 @@
-"""What metrics share: rows gathered over several `update` calls, and the confusion counts of weighted classes."""
+"""What metrics share: which rows count, ratios, and the confusion counts of weighted classes."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-class Rows:
-    """Predictions, targets and weights of every row added so far.
+def known(
+    prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(prediction, target, weight) of the rows that count, the prediction in float64.
 
-    A row without a target (code -1, NaN) or of weight 0 is left out: it can be neither right nor wrong.
+    prediction, target: (N, ...), a target int64 codes or numbers; weight: (N,), 1 where None. A row without a target (code -1, NaN)
+    or of weight 0 is left out: it can be neither right nor wrong.
     """
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-
-    def add(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> None:
-        """prediction, target: (N, ...), a target int64 codes or numbers; weight: (N,), 1 where None."""
-        prediction_f = np.asarray(prediction, dtype=np.float64)
-        target_N = np.asarray(target)
-        weight_N = np.ones(len(target_N)) if weight is None else np.asarray(weight, dtype=np.float64)
-        if not len(prediction_f) == len(target_N) == len(weight_N):
-            raise ValueError(f"{len(prediction_f)} predictions, {len(target_N)} targets, {len(weight_N)} weights")
-        is_codes = np.issubdtype(target_N.dtype, np.integer)
-        known_N = target_N >= 0 if is_codes else ~np.isnan(target_N)
-        if known_N.ndim > 1:  # a row of tags ends somewhere, a row of numbers is whole
-            axes = tuple(range(1, known_N.ndim))
-            known_N = known_N.any(axis=axes) if is_codes else known_N.all(axis=axes)
-        kept_N = known_N & (weight_N > 0)
-        if not kept_N.all():
-            prediction_f, target_N, weight_N = prediction_f[kept_N], target_N[kept_N], weight_N[kept_N]
-        self._parts.append((prediction_f, target_N, weight_N))
-
-    def all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(prediction, target, weight) of all rows; three empty arrays where none was added."""
-        if not self._parts:
-            return np.empty(0), np.empty(0, dtype=np.int64), np.empty(0)
-        if len(self._parts) == 1:
-            return self._parts[0]
-        prediction, target, weight = zip(*self._parts, strict=True)
-        return np.concatenate(prediction), np.concatenate(target), np.concatenate(weight)
+    prediction_f = np.asarray(prediction, dtype=np.float64)
+    target_N = np.asarray(target)
+    weight_N = np.ones(len(target_N)) if weight is None else np.asarray(weight, dtype=np.float64)
+    if not len(prediction_f) == len(target_N) == len(weight_N):
+        raise ValueError(f"{len(prediction_f)} predictions, {len(target_N)} targets, {len(weight_N)} weights")
+    is_codes = np.issubdtype(target_N.dtype, np.integer)
+    known_N = target_N >= 0 if is_codes else ~np.isnan(target_N)
+    if known_N.ndim > 1:  # a row of tags ends somewhere, a row of numbers is whole
+        axes = tuple(range(1, known_N.ndim))
+        known_N = known_N.any(axis=axes) if is_codes else known_N.all(axis=axes)
+    kept_N = known_N & (weight_N > 0)
+    if kept_N.all():
+        return prediction_f, target_N, weight_N
+    return prediction_f[kept_N], target_N[kept_N], weight_N[kept_N]
 
 
-def added(units_NS: np.ndarray | None, weight_N: np.ndarray) -> np.ndarray:
-    """The sums (S,) of rows as often as they are weighted; what `Metric.of` takes where the units are rows."""
-    assert units_NS is not None, "the metric has units"
-    total_S: np.ndarray = weight_N @ units_NS
-    return total_S
+def counted(values_N: np.ndarray) -> np.ndarray:
+    """Units (N, 2) of a mean: each row's value, and one."""
+    return np.stack([values_N, np.ones(len(values_N))], axis=1).astype(np.float64)
 
 
 def ratio(part: float, whole: float) -> float:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.rows import Rows, mean
+from lode.model.rows import counted
 
 
 class Accuracy(Metric):
-    """Share of right labels; a binary prediction counts as positive from 0.5 on."""
+    """Share of right labels; a binary prediction counts as positive from 0.5 on.
+
+    prediction: P(positive) (N,) or P (N, K); target: codes (N,).
+    """
 
     higher_is_better = True
 
-    def __init__(self) -> None:
-        self._rows = Rows()
-
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: P(positive) (N,) or P (N, K); target: codes (N,)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
-        """The share; NaN of no rows."""
-        prediction, target_N, weight_N = self._rows.all()
+    def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Right and one, (N, 2)."""
         predicted_N = prediction >= 0.5 if prediction.ndim == 1 else prediction.argmax(axis=1)
-        return mean(predicted_N == target_N, weight_N)
+        return counted(predicted_N == target)

@@ -5,27 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.rows import Rows, groups
+from lode.model.rows import groups
 
 
 class Auc(Metric):
-    """Area under the ROC curve; ties count half. 0.5 is guessing, 1 is perfect."""
+    """Area under the ROC curve; ties count half. 0.5 is guessing, 1 is perfect.
+
+    prediction: P(positive) (N,); target: codes 0 or 1 (N,).
+    """
 
     higher_is_better = True
 
-    def __init__(self) -> None:
-        self._rows = Rows()
-
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: P(positive) (N,); target: codes 0 or 1 (N,)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
+    def compute(self, prediction: np.ndarray, target: np.ndarray, weight_N: np.ndarray) -> float:
         """The area; NaN where one of the two classes is missing."""
-        prediction_N, target_N, weight_N = self._rows.all()
-        if not len(target_N):
-            return float("nan")
-        positives_G, negatives_G = groups(prediction_N, target_N, weight_N)
+        positives_G, negatives_G = groups(prediction, target, weight_N)
         pairs = positives_G.sum() * negatives_G.sum()
         if pairs <= 0:
             return float("nan")

@@ -5,27 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.rows import Rows, groups
+from lode.model.rows import groups
 
 
 class AveragePrecision(Metric):
     """Mean precision over the positives, from the highest prediction down; of several labels the mean over those that occur.
 
     Guessing gives the share of positives, 1 is perfect.
+    prediction: P(positive) (N,), or P of each label (N, K); target: codes 0 or 1 of the same shape.
     """
 
     higher_is_better = True
 
-    def __init__(self) -> None:
-        self._rows = Rows()
-
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: P(positive) (N,), or P of each label (N, K); target: codes 0 or 1 of the same shape."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
+    def compute(self, prediction: np.ndarray, target: np.ndarray, weight_N: np.ndarray) -> float:
         """The sum of recall steps times precision; NaN where there is no positive."""
-        prediction, target, weight_N = self._rows.all()
         if target.ndim == 1:
             return _of_one(prediction, target, weight_N)
         each = [_of_one(prediction[:, code], target[:, code], weight_N) for code in range(target.shape[1])]
@@ -34,8 +27,6 @@ class AveragePrecision(Metric):
 
 
 def _of_one(prediction_N: np.ndarray, target_N: np.ndarray, weight_N: np.ndarray) -> float:
-    if not len(target_N):
-        return float("nan")
     positives_G, negatives_G = groups(prediction_N, target_N, weight_N)
     num_positive = positives_G.sum()
     if num_positive <= 0:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.rows import Rows
+from lode.model.rows import ratio
 
 
 class F1(Metric):
-    """F1 of the positive label, which is predicted from 0.5 on."""
+    """F1 of the positive label, which is predicted from 0.5 on.
+
+    prediction: P(positive) (N,); target: codes 0 or 1 (N,).
+    """
 
     higher_is_better = True
 
-    def __init__(self) -> None:
-        self._rows = Rows()
+    def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Right, said plus true, (N, 2)."""
+        said_N, true_N = prediction >= 0.5, target == 1
+        return np.stack([said_N & true_N, said_N.astype(np.int64) + true_N], axis=1).astype(np.float64)
 
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: P(positive) (N,); target: codes 0 or 1 (N,)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
-        """2 TP / (2 TP + FP + FN); NaN where no row is positive or predicted to be."""
-        prediction_N, target_N, weight_N = self._rows.all()
-        predicted_N, positive_N = prediction_N >= 0.5, target_N == 1
-        either = float((weight_N * predicted_N).sum() + (weight_N * positive_N).sum())
-        return float(2 * (weight_N * (predicted_N & positive_N)).sum() / either) if either > 0 else float("nan")
+    def of(self, sums_S: np.ndarray) -> float:
+        """2 TP / (2 TP + FP + FN)."""
+        return ratio(2 * sums_S[0], sums_S[1])

@@ -5,27 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.rows import Rows, mean
+from lode.model.rows import counted
 
 
 class LogLoss(Metric):
-    """Mean cross-entropy in nats; probabilities are clipped to the smallest step above 0, so that it stays finite."""
+    """Mean cross-entropy in nats; probabilities are clipped to the smallest step above 0, so that it stays finite.
+
+    prediction: P(positive) (N,) or P (N, K); target: codes (N,).
+    """
 
     higher_is_better = False
 
-    def __init__(self) -> None:
-        self._rows = Rows()
-
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: P(positive) (N,) or P (N, K); target: codes (N,)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
-        """The mean; NaN of no rows."""
-        prediction, target_N, weight_N = self._rows.all()
+    def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Loss and one, (N, 2)."""
         if prediction.ndim == 1:
-            probability_N = np.where(target_N == 1, prediction, 1.0 - prediction)
+            probability_N = np.where(target == 1, prediction, 1.0 - prediction)
         else:
-            probability_N = np.take_along_axis(prediction, target_N[:, None], axis=1)[:, 0]
+            probability_N = np.take_along_axis(prediction, target[:, None], axis=1)[:, 0]
         eps = np.finfo(np.float64).eps
-        return mean(-np.log(np.clip(probability_N, eps, 1.0 - eps)), weight_N)
+        return counted(-np.log(np.clip(probability_N, eps, 1.0 - eps)))

@@ -5,22 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.rows import Rows, mean
+from lode.model.rows import counted
 
 
 class Mae(Metric):
-    """Mean absolute error."""
+    """Mean absolute error.
+
+    prediction: numbers (N,); target: numbers (N,).
+    """
 
     higher_is_better = False
 
-    def __init__(self) -> None:
-        self._rows = Rows()
-
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: numbers (N,); target: numbers (N,)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
-        """The mean; NaN of no rows."""
-        prediction_N, target_N, weight_N = self._rows.all()
-        return mean(np.abs(target_N - prediction_N), weight_N)
+    def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Error and one, (N, 2)."""
+        return counted(np.abs(target - prediction))

@@ -6,25 +6,15 @@ import numpy as np
 
 from lode.model.contracts import Metric
 from lode.model.neighbours import fellows
-from lode.model.rows import Rows, added, ratio
 
 
 class MapAtR(Metric):
-    """Mean over rows of the precision at each fellow among the R nearest rows, R the number of its fellows."""
+    """Mean over rows of the precision at each fellow among the R nearest rows, R the number of its fellows.
+
+    prediction: unit vectors (N, K); target: codes (N,).
+    """
 
     higher_is_better = True
-
-    def __init__(self) -> None:
-        self._rows = Rows()
-
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: unit vectors (N, K); target: codes (N,)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
-        """The mean; NaN where no row has a fellow."""
-        prediction, target, weight_N = self._rows.all()
-        return self.of(added(self.units(prediction, target), weight_N)) if len(target) else float("nan")
 
     def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Precision and one; zeros for rows without a fellow, (N, 2)."""
@@ -35,7 +25,3 @@ class MapAtR(Metric):
             sum_C = (hits_CN * same_CN * within_CN).sum(axis=1)
             found[place_C] = np.stack([sum_C / np.maximum(num_C, 1), num_C > 0], axis=1)
         return found
-
-    def of(self, sums_S: np.ndarray) -> float:
-        """The mean."""
-        return ratio(sums_S[0], sums_S[1])

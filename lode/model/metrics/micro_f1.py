@@ -5,25 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.rows import Rows, added, ratio
+from lode.model.rows import ratio
 
 
 class MicroF1(Metric):
-    """F1 over every label of every row, each said from 0.5 on; frequent labels weigh more."""
+    """F1 over every label of every row, each said from 0.5 on; frequent labels weigh more.
+
+    prediction: P of each label (N, K); target: 0 and 1 (N, K).
+    """
 
     higher_is_better = True
-
-    def __init__(self) -> None:
-        self._rows = Rows()
-
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: P of each label (N, K); target: 0 and 1 (N, K)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
-        """The figure; NaN where no label is true or said."""
-        prediction, target, weight_N = self._rows.all()
-        return self.of(added(self.units(prediction, target), weight_N)) if len(target) else float("nan")
 
     def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Right, said plus true, (N, 2)."""

@@ -6,25 +6,15 @@ import numpy as np
 
 from lode.model.contracts import Metric
 from lode.model.neighbours import fellows
-from lode.model.rows import Rows, added, ratio
 
 
 class RecallAt1(Metric):
-    """Share of rows whose nearest neighbour, by the cosine, is of their label; rows without a fellow are left out."""
+    """Share of rows whose nearest neighbour, by the cosine, is of their label; rows without a fellow are left out.
+
+    prediction: unit vectors (N, K); target: codes (N,).
+    """
 
     higher_is_better = True
-
-    def __init__(self) -> None:
-        self._rows = Rows()
-
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: unit vectors (N, K); target: codes (N,)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
-        """The share; NaN where no row has a fellow."""
-        prediction, target, weight_N = self._rows.all()
-        return self.of(added(self.units(prediction, target), weight_N)) if len(target) else float("nan")
 
     def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Hit and one; zeros for rows without a fellow, (N, 2)."""
@@ -32,7 +22,3 @@ class RecallAt1(Metric):
         for place_C, same_CN, num_C in fellows(prediction, target):
             found[place_C] = np.stack([same_CN[:, :1].any(axis=1), np.ones(len(place_C))], axis=1) * (num_C > 0)[:, None]
         return found
-
-    def of(self, sums_S: np.ndarray) -> float:
-        """The share."""
-        return ratio(sums_S[0], sums_S[1])

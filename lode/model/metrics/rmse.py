@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lode.model.contracts import Metric
-from lode.model.rows import Rows, mean
+from lode.model.rows import counted, ratio
 
 
 class Rmse(Metric):
-    """Root of the mean squared error."""
+    """Root of the mean squared error.
+
+    prediction: numbers (N,); target: numbers (N,).
+    """
 
     higher_is_better = False
 
-    def __init__(self) -> None:
-        self._rows = Rows()
+    def units(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Squared error and one, (N, 2)."""
+        return counted((target - prediction) ** 2)
 
-    def update(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add rows. prediction: numbers (N,); target: numbers (N,)."""
-        self._rows.add(prediction, target, weight)
-
-    def compute(self) -> float:
-        """The root; NaN of no rows."""
-        prediction_N, target_N, weight_N = self._rows.all()
-        return float(np.sqrt(mean((target_N - prediction_N) ** 2, weight_N)))
+    def of(self, sums_S: np.ndarray) -> float:
+        """The root of the mean."""
+        return math.sqrt(ratio(sums_S[0], sums_S[1]))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 
+from lode.model.bootstrap import figure
 from lode.model.contracts import Metric
 from lode.model.metrics.accuracy import Accuracy
 from lode.model.metrics.auc import Auc
@@ -43,12 +44,6 @@ NUMBERS: list[tuple[type[Metric], Peer]] = [
 ]
 
 
-def measured(metric: type[Metric], prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
-    made = metric()
-    made.update(prediction, target, weight)
-    return made.compute()
-
-
 @pytest.mark.parametrize(("metric", "other"), BINARY)
 @pytest.mark.parametrize("steps", [3, 11, 10**9], ids=["many ties", "ties", "no ties"])
 @pytest.mark.parametrize("seed", range(3))
@@ -57,7 +52,7 @@ def test_binary_metrics_equal_scikit_learn(metric: type[Metric], other: Peer, st
     prediction = generator.integers(0, steps, 500) / (steps - 1)
     target = (generator.random(500) < 0.3 + 0.4 * prediction).astype(np.int64)
     for weight in (np.ones(500), generator.gamma(1.0, 1.0, 500)):
-        assert measured(metric, prediction, target, weight) == pytest.approx(other(target, prediction, weight), rel=1e-11)
+        assert figure(metric, prediction, target, weight) == pytest.approx(other(target, prediction, weight), rel=1e-11)
 
 
 @pytest.mark.parametrize(("metric", "other"), CLASSES)
@@ -66,7 +61,7 @@ def test_class_metrics_equal_scikit_learn(metric: type[Metric], other: Peer) -> 
     prediction = generator.dirichlet(np.ones(5), 300)
     target = generator.integers(0, 4, 300)
     for weight in (np.ones(300), generator.gamma(1.0, 1.0, 300)):
-        assert measured(metric, prediction, target, weight) == pytest.approx(other(target, prediction, weight), rel=1e-11)
+        assert figure(metric, prediction, target, weight) == pytest.approx(other(target, prediction, weight), rel=1e-11)
 
 
 @pytest.mark.parametrize(("metric", "other"), NUMBERS)
@@ -75,32 +70,32 @@ def test_number_metrics_equal_scikit_learn(metric: type[Metric], other: Peer) ->
     target = generator.normal(1e6, 3.0, 300)
     prediction = target + generator.normal(size=300)
     for weight in (np.ones(300), generator.gamma(1.0, 1.0, 300)):
-        assert measured(metric, prediction, target, weight) == pytest.approx(other(target, prediction, weight), rel=1e-9)
+        assert figure(metric, prediction, target, weight) == pytest.approx(other(target, prediction, weight), rel=1e-9)
 
 
 def test_small_cases_by_hand() -> None:
     target = np.array([0, 0, 1, 1])
-    assert measured(Auc, np.array([0.1, 0.4, 0.35, 0.8]), target) == 0.75
-    assert measured(Auc, np.full(4, 0.5), target) == 0.5
-    assert measured(AveragePrecision, np.array([0.1, 0.4, 0.35, 0.8]), target) == pytest.approx(0.5 + 0.5 * 2 / 3)
-    assert measured(Accuracy, np.array([0.5, 0.49, 0.5, 0.49]), target) == 0.5
-    assert measured(R2, np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])) == 1.0
+    assert figure(Auc, np.array([0.1, 0.4, 0.35, 0.8]), target) == 0.75
+    assert figure(Auc, np.full(4, 0.5), target) == 0.5
+    assert figure(AveragePrecision, np.array([0.1, 0.4, 0.35, 0.8]), target) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert figure(Accuracy, np.array([0.5, 0.49, 0.5, 0.49]), target) == 0.5
+    assert figure(R2, np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])) == 1.0
 
 
 @pytest.mark.parametrize("metric", [Auc, AveragePrecision, F1])
 def test_no_positive_makes_it_undefined(metric: type[Metric]) -> None:
-    assert math.isnan(measured(metric, np.array([0.1, 0.2]), np.array([0, 0])))
+    assert math.isnan(figure(metric, np.array([0.1, 0.2]), np.array([0, 0])))
 
 
 def test_one_class_or_equal_numbers_make_it_undefined() -> None:
-    assert math.isnan(measured(Auc, np.array([0.1, 0.2]), np.array([1, 1])))
-    assert math.isnan(measured(R2, np.array([1.0, 2.0]), np.array([3.0, 3.0])))
+    assert math.isnan(figure(Auc, np.array([0.1, 0.2]), np.array([1, 1])))
+    assert math.isnan(figure(R2, np.array([1.0, 2.0]), np.array([3.0, 3.0])))
 
 
 def test_a_wrong_certainty_has_a_finite_log_loss() -> None:
-    assert measured(LogLoss, np.array([0.0]), np.array([1])) == pytest.approx(36.04, abs=0.01)
+    assert figure(LogLoss, np.array([0.0]), np.array([1])) == pytest.approx(36.04, abs=0.01)
 
 
 def test_arrays_of_different_length_are_a_defect() -> None:
     with pytest.raises(ValueError, match="2 predictions, 3 targets"):
-        Auc().update(np.zeros(2), np.zeros(3, dtype=np.int64))
+        figure(Auc, np.zeros(2), np.zeros(3, dtype=np.int64))
