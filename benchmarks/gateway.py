@@ -114,7 +114,7 @@ def serve(lane: str, port: int, delay_s: float, folder: Path) -> None:
         uvicorn.run(echo_app(delay_s), port=port, log_level="warning", lifespan="off", access_log=False, server_header=False)
         return
     from lode.app.listening import listen, run_app
-    from lode.app.service import ServeOptions
+    from lode.app.options import ServeOptions
 
     app, options = lode_app(delay_s, folder), ServeOptions(port=port)
     with listen(options) as listener:

@@ -29,8 +29,9 @@ from lode.app.metered import Metered, Order, Tally
 from lode.app.metering.gate import BooksGate, GateOptions
 from lode.app.metering.opening import clock_us
 from lode.app.monitor import Monitor
+from lode.app.options import ServeOptions
 from lode.app.routes import App, not_routed, own_routes, route
-from lode.app.service import ServeOptions, create_app, listen, run_app
+from lode.app.service import create_app, listen, run_app
 from lode.testing.protocol import Sample
 
 SERVICE_S = 0.005

@@ -1,4 +1,5 @@
-"""T9: 1,000 random secrets and prompts go through the servers; none is found in what they leave. Keys change under load.
+"""T9: 1,000 random secrets and prompts go through the servers, to providers and an identity provider; none is found in what they leave.
+Keys change under load.
 
     python benchmarks/secrets_proofs.py [--quick]
 

@@ -100,7 +100,7 @@ def serve_lode(port: int, provider: int, folder: Path) -> None:
     """lode, with everything on."""
     import uvicorn
 
-    from lode.app.upstream.options import UpstreamServeOptions
+    from lode.app.options import UpstreamServeOptions
     from lode.app.upstream.service import create_upstream_app
     from lode.pipeline.providers import Provider
     from lode.pipeline.upstream import UpstreamModel

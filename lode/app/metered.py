@@ -22,6 +22,7 @@ from starlette.types import Receive
 
 from lode.app.answering import Answering, Desk, Reply, Stream, body_of
 from lode.app.contracts import Asked, Caller, Endpoint, Gate, Hold, Kept, RequestError, Usage
+from lode.core.types import quick
 
 T = TypeVar("T")
 _LONGEST_KEY = 255
@@ -30,7 +31,7 @@ REQUEST_ID = b"x-lode-request-id"
 """Says under which id the request is billed, and its outcomes may be reported."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Order(Generic[T]):
     """A body that was read and found good. model: as it names it. most: units that it can take at most. content: for `work`.
 

@@ -1,4 +1,4 @@
-"""The HTTP service of one model: options, routes, how it starts and stops. READ FIRST in this folder, then `endpoints`.
+"""The HTTP service of one model: routes, how it starts and stops. READ FIRST in this folder, then `endpoints`.
 
 Health and metrics are our own; every protocol of lode/app/protocols is mounted beside them. Endpoints are raw ASGI
 applications on Starlette's router, with no middleware in between.
@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -24,64 +24,21 @@ from lode.app.books.contracts import Store
 from lode.app.contracts import Gate, Protocol, Servable
 from lode.app.endpoints import Predict, Service, Told
 from lode.app.engine import Engine
-from lode.app.language.options import LanguageServeOptions
 from lode.app.listening import listen as listen
 from lode.app.listening import run_app as run_app
 from lode.app.metering.open_gate import OpenGate
 from lode.app.monitor import RowMonitor
+from lode.app.options import LanguageServeOptions, ServeOptions, UpstreamServeOptions
 from lode.app.outcomes import Outcomes
 from lode.app.routes import App, not_routed, own_routes, route
-from lode.app.upstream.options import UpstreamServeOptions
 from lode.core import packages
 from lode.core.errors import ServeError, listed
 from lode.core.registry import REGISTRIES
-from lode.core.types import Component, Range
+from lode.core.types import Component
 
 if TYPE_CHECKING:
     from lode.pipeline.loading import Loaded
     from lode.pipeline.upstream import UpstreamModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions:
-    """The `serve:` section of the file.
-
-    Args:
-        host: address to listen on; 0.0.0.0 is every network interface.
-        port: TCP port; 0 takes a free one.
-        queue_rows: rows that may wait; beyond, requests are answered with 429.
-        max_batch: rows that are merged into one model call.
-        max_rows: rows that one request may have.
-        max_body_bytes: bytes that one request may have.
-        timeout_s: seconds until a request that waits is answered with 504.
-        grace_s: seconds that open requests get when the server is stopped.
-        max_wait_ms: milliseconds that a request may wait for others to be merged with; 0 merges only what waits anyway.
-        compute: what the machine costs, for `lode margin`: {price_per_hour: "0.12", currency: EUR}.
-        plan: name of a plan in plans/NAME.toml beside the file; customers without a plan get it.
-        books: where keys, usage and money are kept: a file, relative to this one, or postgresql://USER@HOST:PORT/DATABASE (default:
-            books.sqlite in runs).
-        checkpoints: folder, relative to the file, or url that gets a signed checkpoint of the books every ten minutes (default: none).
-        kept_hours: hours for which an answer is given again to who sends the same Idempotency-Key.
-        kept_bytes: size of an answer that is kept for that.
-        budget_wait_s: seconds that a request waits where other requests hold what is left of its budget.
-    """
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Range(0, 65535)] = 8000
-    queue_rows: Annotated[int, Range(1)] = 4096
-    max_batch: Annotated[int, Range(1)] = 256
-    max_rows: Annotated[int, Range(1)] = 1024
-    max_body_bytes: Annotated[int, Range(1)] = 33554432
-    timeout_s: Annotated[float, Range(0, open_low=True)] = 30.0
-    grace_s: Annotated[float, Range(0)] = 30.0
-    max_wait_ms: Annotated[float, Range(0)] = 0.0
-    compute: dict[str, str] | None = None
-    plan: str | None = None
-    books: str | None = None
-    checkpoints: str | None = None
-    kept_hours: Annotated[float, Range(0)] = 24.0
-    kept_bytes: Annotated[int, Range(0)] = 1048576
-    budget_wait_s: Annotated[float, Range(0)] = 10.0
 
 
 Options = ServeOptions | LanguageServeOptions | UpstreamServeOptions

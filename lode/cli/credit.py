@@ -56,6 +56,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     refund.add_argument("amount", metavar="AMOUNT")
     refund.add_argument("--grant", default="", metavar="ID", help="which (default: the one used last)")
     refund.add_argument("--reason", required=True, metavar="TEXT", help="why")
+    refund.add_argument("--reference", default="", metavar="TEXT", help="the same again is the same refund")
     made.add("list", _list, "what is left of prepaid credit").add_argument("organisation", metavar="CUSTOMER")
     made.add("expire", _expire, "book credit whose time is over; `lode bill` does it, too")
 
@@ -129,8 +130,9 @@ def _refund(args: argparse.Namespace) -> dict[str, Any]:
 
     with opened(args) as store:
         return wallet.refund(
-            store, actions.ACTOR, args.organisation, args.amount, args.reason, now_us=actions.clock_us, grant=args.grant
-        )
+            store, actions.ACTOR, args.organisation, args.amount, args.reason, now_us=actions.clock_us, grant=args.grant,
+            reference=args.reference,
+        )  # fmt: skip
 
 
 def _list(args: argparse.Namespace) -> dict[str, Any]:

@@ -242,10 +242,13 @@ def show(result: dict[str, Any]) -> str:
         done = "added" if result["added"] else "was added before, with the same content"
         return f"plan {result['plan']['name']}, version {result['plan']['version']}: {done}" + warned
     if "plans" in result:
-        rows = [("plan", "currency", "period", "fees and charges")] + [
-            (f"{item['plan']}@{item['version']}", item["currency"], item["period"], ", ".join((*item["fees"], *item["charges"])))
+        rows = [("plan", "currency", "period", "fees and charges", "")] + [
+            (
+                f"{item['plan']}@{item['version']}", item["currency"], item["period"], ", ".join((*item["fees"], *item["charges"])),
+                _mark(item),
+            )
             for item in result["plans"]
-        ]
+        ]  # fmt: skip
         first = f"\nnew customers begin with {result['default']}" if result["default"] else ""
         return (actions.columns(rows) if rows[1:] else "no plans. Add one: lode plans add plans/team.toml") + first
     if "subscriptions" in result:
@@ -259,6 +262,12 @@ def show(result: dict[str, Any]) -> str:
     if "plan" in result and "hash" in result:
         return _whole(result["plan"]) + f"\nhash  {result['hash']}" + warned
     return actions.lines(result)
+
+
+def _mark(item: dict[str, Any]) -> str:
+    """Of a version whose price was wrong."""
+    since = f" from {item['corrected_from']}" if item["corrected_from"] else ""
+    return f"corrected by {item['corrected_by']}{since}" if item["corrected_by"] else ""
 
 
 def _corrected(result: dict[str, Any]) -> str:

@@ -14,8 +14,7 @@ from typing import Any
 
 from lode.core.errors import listed, near_miss
 from lode.core.signature import NESTED, OptionType, Signature, jsonable
-from lode.core.types import Component, Range
-from lode.core.yaml_lines import ExactFloat, Key
+from lode.core.types import Component, ExactFloat, Key, Range
 
 _DECIMAL = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?$", re.ASCII)
 _ORDER = (

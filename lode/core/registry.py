@@ -18,8 +18,7 @@ from lode.core import packages
 from lode.core.check import Finding, check_options, dotted, filled, shown
 from lode.core.errors import SpecError, UnknownNameError, listed, near_miss
 from lode.core.signature import NESTED, OptionType, Signature, jsonable, read_signature
-from lode.core.types import Component
-from lode.core.yaml_lines import Key
+from lode.core.types import Component, Key
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -169,9 +168,9 @@ SECTIONS: dict[str, tuple[Path, str]] = {
     "evaluate": (ROOT / "pipeline" / "evaluate.py", "Evaluation"),
     "evaluate_language": (ROOT / "pipeline" / "language" / "options.py", "LanguageEvaluation"),
     "value": (ROOT / "value" / "worth.py", "Worth"),
-    "serve": (ROOT / "app" / "service.py", "ServeOptions"),
-    "serve_language": (ROOT / "app" / "language" / "options.py", "LanguageServeOptions"),
-    "serve_upstream": (ROOT / "app" / "upstream" / "options.py", "UpstreamServeOptions"),
+    "serve": (ROOT / "app" / "options.py", "ServeOptions"),
+    "serve_language": (ROOT / "app" / "options.py", "LanguageServeOptions"),
+    "serve_upstream": (ROOT / "app" / "options.py", "UpstreamServeOptions"),
 }
 """Sections of the file that are one class each, not a folder of words."""
 

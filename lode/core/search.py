@@ -16,8 +16,7 @@ from lode.core.check import Finding, shown, unknown_word
 from lode.core.errors import listed
 from lode.core.registry import REGISTRIES, section
 from lode.core.signature import Option, OptionType, Signature
-from lode.core.types import Range
-from lode.core.yaml_lines import Key
+from lode.core.types import Key, Range
 
 PLACES = "model, model.OPTION, train.OPTION, inputs.NAME.encoder or inputs.NAME.encoder.OPTION"
 _BOUNDS = ("low", "high", "log", "points")

@@ -181,7 +181,7 @@ def read_signature(path: Path, class_name: str) -> Signature:
         fields = _dataclass_fields(node)
     else:
         positional, fields = _init_fields(node, where)
-    options = {name: _option(name, note, default, told, where) for name, note, default in fields}
+    options = _inherited(path, node) | {name: _option(name, note, default, told, where) for name, note, default in fields}
     summary = " ".join(doc.split("\n\n")[0].split())
     return Signature(class_name, summary, options, positional, _constants(node))
 
@@ -198,6 +198,17 @@ def _class(path: Path, class_name: str) -> ast.ClassDef:
     raise SpecError(
         f"{path}: found no class {class_name}, allowed: one public class named like the file. Add `class {class_name}`."
     )
+
+
+def _inherited(path: Path, node: ast.ClassDef) -> dict[str, Option]:
+    """The options of a record's bases that stand in the same file: what several sections take is written once."""
+    known = {item.name for item in tree_of(path).body if isinstance(item, ast.ClassDef)} if _is_dataclass(node) else set()
+    return {
+        name: option
+        for base in map(_name, node.bases)
+        if base in known
+        for name, option in read_signature(path, base).options.items()
+    }
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:

@@ -22,8 +22,7 @@ from lode.core.spec_records import (
     is_upstream,
     serving_of,
 )
-from lode.core.types import Component
-from lode.core.yaml_lines import Key
+from lode.core.types import Component, Key
 
 TOP = ("name", "data", "inputs", "outputs", "model", "train", "tune", "evaluate", "value", "serve")
 DATA = ("source", "clean", "split", "require", "select", "reduce", "store")

@@ -9,8 +9,7 @@ from lode.core.check import Finding, shown, unknown_word
 from lode.core.registry import REGISTRIES
 from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec, is_upstream
 from lode.core.spec_upstream import check_upstream
-from lode.core.types import CURRENCY, Component
-from lode.core.yaml_lines import Key
+from lode.core.types import CURRENCY, Component, Key
 
 
 def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: list[Finding]) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lode.core.check import Finding, shown
-from lode.core.types import Component
-from lode.core.yaml_lines import Key
+from lode.core.types import Component, Key
 
 UNUSED = ("data", "inputs", "outputs", "train", "tune", "evaluate", "value")
 """Sections about data and training: this model was trained by somebody else."""

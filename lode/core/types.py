@@ -31,6 +31,21 @@ def quick(cls: C) -> C:
     return dataclass(slots=True, unsafe_hash=True)(cls)  # type: ignore[return-value]
 
 
+Key = tuple[str | int, ...]
+"""Where something stands: ("data", "clean", 1, "numbers")."""
+
+
+class ExactFloat(float):
+    """A float that remembers how it was written."""
+
+    text: str
+
+    def __new__(cls, text: str) -> ExactFloat:
+        made = super().__new__(cls, text.replace(".inf", "inf").replace(".nan", "nan"))
+        made.text = text
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """Bounds of a numeric option: `width: Annotated[int, Range(1)] = 256`. Read from source by `core.signature`.

@@ -12,24 +12,12 @@ from typing import Any
 
 import yaml
 
-Key = tuple[str | int, ...]
-"""Where something stands: ("data", "clean", 1, "numbers")."""
+from lode.core.types import ExactFloat, Key
 
 _MAX_NODES = 20_000
 _MAX_DEPTH = 40
 _MAX_DIGITS = 400
 _TAG = "tag:yaml.org,2002:"
-
-
-class ExactFloat(float):
-    """A float that remembers how it was written."""
-
-    text: str
-
-    def __new__(cls, text: str) -> ExactFloat:
-        made = super().__new__(cls, text.replace(".inf", "inf").replace(".nan", "nan"))
-        made.text = text
-        return made
 
 
 @dataclass(slots=True)

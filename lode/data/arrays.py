@@ -11,6 +11,7 @@ import numpy as np
 
 from lode.core.errors import DataError
 from lode.core.types import TensorSpec
+from lode.data.threads import Together
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """progress(what, done, total, figures), as in the model layer."""
@@ -27,6 +28,7 @@ def write_chunks(
     specs: Mapping[str, TensorSpec],
     num_rows: int,
     folder: Path,
+    together: Together,
     progress: Progress = no_progress,
 ) -> dict[str, np.ndarray]:
     """Write chunks of rows one after another and map them back. Files get their names when they are whole; the index comes last.
@@ -44,8 +46,8 @@ def write_chunks(
         done = 0
         for arrays in chunks:
             count = len(next(iter(arrays.values()))) if arrays else 0
-            for name, array in arrays.items():
-                _append(temporary[name], array, specs[name], count)
+            jobs = [(temporary[name], array, specs[name], count) for name, array in arrays.items()]
+            together(lambda job: _append(*job), jobs)
             done += count
             progress("arrays", done, num_rows, {})
         assert done == num_rows or not specs, f"{done} rows came, {num_rows} were counted"

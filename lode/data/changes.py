@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ import polars as pl
 
 from lode.data import snapshot
 from lode.data.contracts import ROW
-from lode.data.storage.shelf import Shelf, from_batches
+from lode.data.split import PARTS
+from lode.data.storage.shelf import Shelf
+from lode.data.storage.spool import Spool
 
 SCHEMA: dict[str, pl.DataType] = {"row": pl.UInt64(), "column": pl.String(), "before": pl.String(), "after": pl.String()}
 """One line per changed cell. `column`, `before` and `after` are null where the whole row was dropped."""
 LOG_SCHEMA = {**SCHEMA, "cleaner": pl.String(), "why": pl.String(), "split": pl.String()}
 """A line of changes.parquet. why: the cleaner's reason, its word where it gives none. split: null before rows are split."""
+_CELL = ("column", "before", "after")
 REDACTED = "(not kept: personal data)"
 
 Why = Callable[[pl.DataFrame], pl.Series | None]
@@ -32,7 +35,6 @@ _MAX_LOOKS = 3
 """A column that is filled with one value has no more than one sample to give."""
 _LOOK = 50
 """So many changes of a batch are looked through for samples that differ."""
-_LINES_IN_MEMORY = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,10 @@ def compare(before: pl.DataFrame, after: pl.DataFrame) -> Difference:
 
 
 def lines(found: Difference, after: pl.DataFrame) -> pl.DataFrame:
-    """A difference as lines (SCHEMA), by row and then by column."""
-    dropped = pl.DataFrame({"row": found.gone}).with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in list(SCHEMA)[1:])
-    parts = [_cells(found.kept, after, name, mask) for name, mask in found.masks.items()]
-    return pl.concat([dropped.cast({"row": pl.UInt64}), *parts]).sort("row", maintain_order=True)
+    """A difference as lines (SCHEMA): dropped rows, then the cells of one column after the other, each by row."""
+    gone = pl.Series("row", found.gone, dtype=pl.UInt64)
+    dropped = pl.DataFrame([gone, *(pl.Series(name, [None], dtype=SCHEMA[name]).new_from_index(0, len(gone)) for name in _CELL)])
+    return pl.concat([dropped, *(_cells(found.kept, after, name, mask) for name, mask in found.masks.items())])
 
 
 def no_reason(changed: pl.DataFrame) -> pl.Series | None:
@@ -80,7 +82,7 @@ def reasoned(changed: pl.DataFrame, why: Why) -> pl.DataFrame:
 
 def diff(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """Dropped rows and changed cells (SCHEMA), by row and then by column."""
-    return lines(compare(before, after), after)
+    return lines(compare(before, after), after).sort("row", maintain_order=True)
 
 
 def _changed(old: pl.Series, new: pl.Series) -> pl.Series:
@@ -88,19 +90,18 @@ def _changed(old: pl.Series, new: pl.Series) -> pl.Series:
 
 
 def _cells(before: pl.DataFrame, after: pl.DataFrame, name: str, mask: pl.Series) -> pl.DataFrame:
-    columns = {
-        "row": before[ROW].filter(mask),
-        "before": _text(before[name].filter(mask)),
-        "after": _text(after[name].filter(mask)),
-    }
-    return pl.DataFrame(columns).with_columns(pl.lit(name).alias("column")).select(list(SCHEMA)).cast({"row": pl.UInt64})
+    rows = before[ROW].filter(mask).cast(pl.UInt64)
+    names = pl.Series([name], dtype=pl.String).new_from_index(0, len(rows))
+    cells = (_text(frame[name].filter(mask)) for frame in (before, after))
+    return pl.DataFrame([column.alias(key) for key, column in zip(SCHEMA, (rows, names, *cells), strict=True)])
 
 
 def _text(column: pl.Series) -> pl.Series:
     """Cells as short strings; bytes as their number."""
     if column.dtype == pl.Binary:
         return column.bin.size().cast(pl.String) + " bytes"
-    return column.cast(pl.String, strict=False).str.slice(0, _MAX_CHARS)
+    texts = column.cast(pl.String, strict=False)
+    return texts if column.dtype.is_numeric() else texts.str.slice(0, _MAX_CHARS)
 
 
 @dataclass(slots=True)
@@ -135,6 +136,13 @@ class Tally:
         return record
 
 
+def _runs(names: pl.Series) -> Iterator[tuple[str | None, int, int]]:
+    """Each name, where its run begins and where it ends."""
+    runs = names.rle()
+    ends = np.cumsum(runs.struct.field("len").to_numpy()).tolist()
+    return zip(runs.struct.field("value").to_list(), [0, *ends], ends, strict=False)
+
+
 @dataclass(slots=True)
 class ChangeLog:
     """Every change of every cleaner, in order. tallies: counts and samples; the lines themselves may lie on disk."""
@@ -142,10 +150,11 @@ class ChangeLog:
     shelf: Shelf
     tallies: dict[tuple[str, str | None, str | None], Tally] = field(default_factory=dict)
     _lines: list[pl.DataFrame] = field(default_factory=list)
-    _files: list[Path] = field(default_factory=list)
+    _spool: Spool | None = None
+    _file: Path = Path()
 
     def add(self, word: str, part: str | pl.Series | None, found: pl.DataFrame, hides: str | None = None) -> None:
-        """found: lines of one batch with `why`. part: of all of them, or of each.
+        """found: lines of one batch with `why`. part: of all of them, or of each, as an Enum of PARTS.
 
         hides: "before" or "both" where cells may hold personal data.
         """
@@ -155,11 +164,12 @@ class ChangeLog:
             found = found.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(REDACTED)).alias(name))
         reasons = pl.col("why").fill_null(word)
         parts = part.cast(pl.String).alias("split") if isinstance(part, pl.Series) else pl.lit(part, pl.String).alias("split")
-        full = found.with_columns(pl.lit(word).alias("cleaner"), reasons, parts)
-        self._count(word, self._quotable(full))
-        self._lines.append(full.select(list(LOG_SCHEMA)))
-        if self.shelf.on_disk and sum(frame.height for frame in self._lines) > _LINES_IN_MEMORY:
-            self._flush()
+        full = found.select(*SCHEMA, pl.lit(word).alias("cleaner"), reasons, parts)
+        self._count(word, part, full)
+        if self.shelf.on_disk:
+            self._opened().put(full)
+        else:
+            self._lines.append(full)
 
     def rows_dropped(self, word: str, part: str | None) -> int:
         """Rows that a cleaner dropped from a part so far."""
@@ -172,24 +182,38 @@ class ChangeLog:
 
     def write(self, path: Path) -> None:
         """All lines, as Parquet."""
-        empty = pl.DataFrame(schema=LOG_SCHEMA)
-        stored = [pl.scan_ipc(file, glob=False) for file in self._files]
-        snapshot.write_rows(pl.concat([empty.lazy(), *stored, *(frame.lazy() for frame in self._lines)]), path)
+        if self._spool is None:
+            empty = pl.DataFrame(schema=LOG_SCHEMA)
+            snapshot.write_rows(pl.concat([empty, *map(_by_row, self._lines)]).lazy(), path)
+            return
+        self._spool.close()
+        snapshot.adopt(self._file, path)
 
-    def _count(self, word: str, found: pl.DataFrame) -> None:
-        is_lost = pl.col("after").is_null() & pl.col("before").is_not_null()
-        counts = found.group_by("split", "column").agg(pl.len(), is_lost.sum()).sort("split", "column")
-        for part, column, changed, lost in counts.iter_rows():
-            tally = self.tallies.setdefault((word, part, column), Tally(word, part, column))
-            tally.changed += changed
-            tally.lost += lost
+    def stop(self) -> None:
+        """Write no more."""
+        if self._spool is not None:
+            self._spool.stop()
+
+    def _count(self, word: str, part: str | pl.Series | None, found: pl.DataFrame) -> None:
+        """Count the lines of each column, which stand together, and look at the first of them for samples."""
+        lost = (found["after"].is_null() & found["before"].is_not_null()).to_numpy()
+        names: Sequence[str | None] = PARTS if isinstance(part, pl.Series) else (part,)
+        codes = part.to_physical().to_numpy() if isinstance(part, pl.Series) else np.zeros(found.height, np.uint8)
+        counted = []
+        for column, start, end in _runs(found["column"]):
+            inside = codes[start:end]
+            counted += [
+                (names[code], column, start + np.flatnonzero(inside == code)) for code in np.flatnonzero(np.bincount(inside))
+            ]
+        for name, column, rows in sorted(counted, key=lambda item: (item[0] or "", item[1] or "")):
+            tally = self.tallies.setdefault((word, name, column), Tally(word, name, column))
+            lost_rows = rows[lost[rows]]
+            tally.changed += len(rows)
+            tally.lost += len(lost_rows)
             tally.looks += 1
-            wanted = [(tally.samples, pl.lit(True))] if tally.looks <= _MAX_LOOKS else []
-            wanted += [(tally.lost_samples, is_lost)] if lost else []
-            for kept, condition in wanted:
-                if len(kept) < _NUM_SAMPLES:
-                    of_it = pl.col("column").eq_missing(pl.lit(column)) & pl.col("split").eq_missing(pl.lit(part)) & condition
-                    tally.see(kept, found.filter(of_it).head(_LOOK).select("row", "before", "after", "why").to_dicts())
+            for kept, seen in ((tally.samples, rows if tally.looks <= _MAX_LOOKS else rows[:0]), (tally.lost_samples, lost_rows)):
+                if len(kept) < _NUM_SAMPLES and len(seen):
+                    tally.see(kept, self._quotable(found[seen[:_LOOK]]).select("row", "before", "after", "why").to_dicts())
 
     def _quotable(self, found: pl.DataFrame) -> pl.DataFrame:
         """The lines as reports may quote them: without cells where the snapshot is encrypted."""
@@ -198,8 +222,14 @@ class ChangeLog:
         cells = ("before", "after", "why")
         return found.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(snapshot.WITHHELD)).alias(name) for name in cells)
 
-    def _flush(self) -> None:
-        path = self.shelf.scratch_file("changes")
-        from_batches(iter(self._lines), dict(LOG_SCHEMA)).sink_ipc(path, compression="lz4")
-        self._files.append(path)
-        self._lines = []
+    def _opened(self) -> Spool:
+        """Where lines go as they come, for as many as there may be."""
+        if self._spool is None:
+            self._file = self.shelf.scratch_file("changes")
+            self._spool = Spool(lambda rows: snapshot.sink(rows, self._file), LOG_SCHEMA, _by_row)
+        return self._spool
+
+
+def _by_row(found: pl.DataFrame) -> pl.DataFrame:
+    """Lines by row, and then by column: whatever the size of a batch, the log is the same."""
+    return found.sort("row", maintain_order=True)

@@ -19,7 +19,7 @@ from lode.data.changes import REDACTED, ChangeLog, Tally, reasoned
 from lode.data.contracts import Cleaner, State
 from lode.data.infer import Repair
 from lode.data.split import PARTS
-from lode.data.table import Table
+from lode.data.table import Change, Table, changed_rows
 
 _LOG_ROWS = 1 << 18
 _NUM_SAMPLES = 5
@@ -129,12 +129,22 @@ class Cleaning:
         The snapshot, which is written already, keeps the cells as they were; a cleaner learns from what those before it made.
         """
         names, steps = list(types), self._on("typed", "cells")
+        if not steps:
+            return
         codes = pl.Series(np.select(list(masks.values()), np.arange(3, dtype=np.uint8), np.uint8(0)))
         rows = np.logical_or.reduce(list(masks.values()))
+        again: list[Cleaner] = []  # whose work is done anew whenever the rows are read: less than keeping what they changed
         for place, step in enumerate(steps):
-            plain, is_last = not step.cleaner.coded, place == len(steps) - 1
-            self._fit(step, table.rows(names, masks["train"], plain=plain), types)
-            for changed in table.change(names, step.cleaner.apply, rows, why=step.cleaner.why, plain=plain, keep=not is_last):
+            plain, keep = not step.cleaner.coded, place < len(steps) - 1
+            first = _all_of(again)
+            train = table.rows(names, masks["train"], plain=plain)
+            self._fit(step, train if first is None else changed_rows(train, first), types)
+            if keep and step.cleaner.own_column:
+                again, keep = [*again, step.cleaner], False
+            elif keep:
+                again = []
+            found = table.change(names, step.cleaner.apply, rows, first=first, why=step.cleaner.why, plain=plain, keep=keep)
+            for changed in found:
                 self.log.add(step.name, codes.gather(changed["row"]).cat.to(pl.Enum(PARTS)), changed, step.hides)
             for part in PARTS:
                 self._note(step, part)
@@ -153,7 +163,8 @@ class Cleaning:
         self.notes += [f"clean {step.name}: {note}" for note in step.cleaner.notes]
 
     def _apply(self, table: Table, names: Sequence[str], step: _Step, part: str | None, rows: np.ndarray) -> None:
-        for changed in table.change(names, step.cleaner.apply, rows, why=step.cleaner.why, plain=not step.cleaner.coded):
+        seen = () if step.cleaner.by_row else names
+        for changed in table.change(seen, step.cleaner.apply, rows, why=step.cleaner.why, plain=not step.cleaner.coded):
             self.log.add(step.name, part, changed, step.hides)
 
     def _mend_words(self, table: Table, name: str, step: _Step) -> None:
@@ -182,6 +193,19 @@ class Cleaning:
         if found:
             num_changed = sum(tally.changed for tally in found)
             self.notes.append(f"clean {step.name}: {num_changed:,} cells{where} were changed{_lost(found)}.")
+
+
+def _all_of(cleaners: Sequence[Cleaner]) -> Change | None:
+    """The work of all of them, one after another; None where there are none."""
+    if not cleaners:
+        return None
+
+    def change(frame: pl.DataFrame) -> pl.DataFrame:
+        for cleaner in cleaners:
+            frame = cleaner.apply(frame)
+        return frame
+
+    return change
 
 
 def _lost(found: Sequence[Tally]) -> str:

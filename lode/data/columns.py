@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lode.core.spec import InputSpec, OutputSpec
 
 
+_FEW_ROWS = 1 << 10
 _FIRST_ROWS = 1 << 18
 """What a column is, is judged by so many rows; that all its cells are that is looked at when they are parsed."""
 
@@ -117,7 +118,7 @@ def _guess(table: Table, name: str, repair: infer.Repair | None) -> infer.Guess 
     """The guess, or what is wrong: all columns are looked at before anything is raised."""
     try:
         first = table.first(name, _FIRST_ROWS)
-        if len(first) < table.num_rows and first.n_unique() <= 1:
+        if len(first) < table.num_rows and first.head(_FEW_ROWS).n_unique() <= 1 and first.n_unique() <= 1:
             first = table.column(name)  # one value so far: only the whole column tells whether that is all
         return infer.infer_input(first, repair)
     except DataError as error:

@@ -55,6 +55,13 @@ class Source(ABC):
         """
         return self.scan()
 
+    def read_missing(self) -> bool:
+        """From now on `scan_as` reads words that mean "missing" in every column of numbers, not only where `head` found some.
+
+        Asked for where a column of numbers turned out to hold something else. True where that may help.
+        """
+        return False
+
     def check(self, num_rows: int | None = None) -> bool:
         """Look for faults that reading with `scan_as` can miss (lines that are too short); True where the rows must be read again.
 
@@ -86,6 +93,10 @@ class Cleaner(ABC):
     on: ClassVar[Literal["raw", "typed"]] = "typed"
     coded: bool = False
     """True: `fit` may get words of few different values as an Enum, which is faster to hash and to compare."""
+    by_row: ClassVar[bool] = False
+    """True: `apply` drops rows by their `__row__` and asks for no other column."""
+    own_column: bool = False
+    """Typed cleaners of cells, True after `fit`: what becomes of a cell depends on no other column, and is of the same type."""
     leaves_numbers: bool = False
     """On "raw", True: a cell that is a number as it stands stays as it is, so that columns of numbers may be read as such."""
     secret: ClassVar[bool] = False

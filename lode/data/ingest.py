@@ -7,6 +7,7 @@ model (lode/data/preprocess.py) are only reported here: the snapshot keeps the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,12 @@ class _Ingest:
         self.split = self._split()
         self.shelf = Shelf(self.folder, Bounds(**self.data.bounds).memory)
         self.log = ChangeLog(self.shelf)
+        try:
+            return self._steps()
+        finally:
+            self.log.stop()
+
+    def _steps(self) -> Ingested:
         self.cleaning = Cleaning(self.data.clean, self.log, self.notes, self.dropped)
         self.progress("read", 0, 4, {})
         raw = self._read()
@@ -345,11 +352,12 @@ class _Ingest:
         masks = {part: (codes == code) & table.keep for code, part in enumerate(PARTS)}
         self.borders, sentences = borders.prove(table, masks, self.split)
         self.notes += sentences
-        for part, mask in masks.items():
-            snapshot.write_rows(table.lazy(self.kept, mask), self.folder / f"{part}.parquet")
-        if self.unlabelled is not None:
-            snapshot.write_rows(table.lazy(self.kept, self.unlabelled), self.folder / f"{snapshot.UNLABELLED}.parquet")
-        self.cleaning.cells(table, self._cell_types, masks)
+        parts = masks if self.unlabelled is None else {**masks, snapshot.UNLABELLED: self.unlabelled}
+        frames = [(table.lazy(self.kept, mask), self.folder / f"{part}.parquet") for part, mask in parts.items()]
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.map(lambda item: snapshot.write_rows(*item), frames)
+            self.cleaning.cells(table, self._cell_types, masks)
+            list(written)  # the first error is raised
         return {part: int(np.count_nonzero(mask)) for part, mask in masks.items()}
 
     def _write_report(self, raw: Raw, rows: dict[str, int]) -> None:

@@ -221,7 +221,7 @@ class Preprocessor:
         num_rows, frames = _frames(rows, self.inputs, chunk_rows)
         with team(min(num_rows, chunk_rows)) as together:
             chunks = (self._arrays(frame, together, part) for frame, part in _with_folds(frames, folds))
-            return write_chunks(chunks, specs, num_rows, folder, progress)
+            return write_chunks(chunks, specs, num_rows, folder, together, progress)
 
     def problems(self, frame: pl.DataFrame, strict: bool = False) -> list[Problem]:
         """Every cell that cannot be read, and every missing column; with `strict`, every unknown column too. Empty cells are allowed."""

@@ -133,40 +133,44 @@ def _hinted(
     hints: dict[str, pl.DataType], names: Sequence[str], made: Sequence[_Made], shelf: Shelf
 ) -> pl.DataFrame | pl.LazyFrame | None:
     """The rows with as many hints as hold; None where plain reading must tell what the cells are."""
-    columns = made[0][2].scan_as({}).collect_schema().names()
     for _ in range(_MAX_RETRIES):
         found, bad = _tried(hints, names, made, shelf)
-        name = columns[bad] if bad is not None and bad < len(columns) else ""
-        if found is not None or hints.get(name) != pl.Float64:
+        if found is not None:
+            return found
+        if hints.get(bad) != pl.Float64:
             break
-        hints = {other: dtype for other, dtype in hints.items() if other != name}
-    if found is not None:
-        return found
+        widened = [source.read_missing() for _, _, source in made]
+        if not any(widened):
+            hints = {name: dtype for name, dtype in hints.items() if name != bad}
     return _tried({name: dtype for name, dtype in hints.items() if dtype != pl.Float64}, names, made, shelf)[0]
 
 
 def _tried(
     hints: Mapping[str, pl.DataType], names: Sequence[str], made: Sequence[_Made], shelf: Shelf
-) -> tuple[pl.DataFrame | pl.LazyFrame | None, int | None]:
-    """The rows with these hints, or None and the place of the column that holds something else, where that is known.
+) -> tuple[pl.DataFrame | pl.LazyFrame | None, str]:
+    """The rows with these hints; or None and the column of numbers that holds something else, "" where that is not known.
 
     What else can be wrong with a file is told by reading it plainly.
     """
     if not hints:
-        return None, None
+        return None, ""
     try:
-        return _read_as(hints, names, made, shelf), None
+        found = _read_as(hints, names, made, shelf)
     except (pl.exceptions.PolarsError, OSError) as error:
         if disk.is_full(error):
             raise
-        bad = _BAD_COLUMN.search(str(error))
-        return None, int(bad[1]) - 1 if bad else None
+        bad, columns = _BAD_COLUMN.search(str(error)), made[0][2].scan_as({}).collect_schema().names()
+        place = int(bad[1]) - 1 if bad else len(columns)
+        return None, columns[place] if place < len(columns) else ""
+    # NaN and infinity are judged like any other cell that is no number: as text.
+    odd = _odd_numbers(found, [name for name, dtype in hints.items() if dtype == pl.Float64])
+    return (None, odd) if odd else (found, "")
 
 
 def _read_as(
     types: Mapping[str, pl.DataType], names: Sequence[str], made: Sequence[_Made], shelf: Shelf
-) -> pl.DataFrame | pl.LazyFrame | None:
-    """The rows with hints, None where only plain reading tells what the cells are."""
+) -> pl.DataFrame | pl.LazyFrame:
+    """The rows with hints."""
     sources = [source for _, _, source in made]
     frames = _scanned_as(types, sources)
     found = _stored(frames, names, shelf)
@@ -176,8 +180,7 @@ def _read_as(
         again = [source.check(num_rows) for source in sources]
         if any(again):
             found = _stored(_scanned_as(types, sources), names, shelf)
-    # NaN and infinity are judged like any other cell that is no number: as text.
-    return None if _has_odd_numbers(found, [name for name, dtype in types.items() if dtype == pl.Float64]) else found
+    return found
 
 
 def _scanned_as(types: Mapping[str, pl.DataType], sources: Sequence[Source]) -> list[pl.LazyFrame]:
@@ -192,7 +195,7 @@ def _words(frame: pl.DataFrame | pl.LazyFrame, sources: Sequence[Source], shelf:
     """The Categorical columns with clean words; None where two sources would clean a word in different ways."""
 
     def clean(name: str) -> Stored | None:
-        column = frame.select(name).lazy().collect().to_series()
+        column = frame[name] if isinstance(frame, pl.DataFrame) else frame.select(name).collect().to_series()
         if len(sources) > 1:
             words = column.unique().cast(pl.String)
             first = sources[0].clean_words(words)
@@ -288,8 +291,8 @@ def _categorical() -> pl.DataType:
     return pl.Categorical(pl.Categories.random("lode", pl.UInt16))
 
 
-def _has_odd_numbers(frame: pl.DataFrame | pl.LazyFrame, names: Collection[str]) -> bool:
-    """Whether a column that was read as numbers holds NaN or infinity: the sum of its cells tells, without a copy."""
+def _odd_numbers(frame: pl.DataFrame | pl.LazyFrame, names: Collection[str]) -> str:
+    """The first column that was read as numbers and holds NaN or infinity, "" where none does: sums tell, without a copy."""
     schema = frame.lazy().collect_schema()
     sums = frame.select(pl.col(name).sum() for name in names if schema[name] == pl.Float64).lazy().collect()
-    return sums.width > 0 and not all(np.isfinite(value) for value in sums.row(0))
+    return next((column.name for column in sums if not np.isfinite(column.item())), "")

@@ -125,15 +125,28 @@ def write_rows(frame: pl.LazyFrame, path: Path) -> None:
     target = path if key is None else sealed_path(path)
     temporary = target.with_name(f".{target.name}.tmp")
     if key is None:
-        _sink(frame, temporary)
+        sink(frame, temporary)
     else:
         with temporary.open("wb") as file:
             sealing = sealed.Sealing(file, key, _known_as(path))
-            _sink(frame, cast("IO[bytes]", sealing))
+            sink(frame, cast("IO[bytes]", sealing))
             sealing.finish()
             file.flush()
             os.fsync(file.fileno())
-    os.replace(temporary, target)
+    _put(temporary, target, path)
+
+
+def adopt(file: Path, path: Path) -> None:
+    """A Parquet file that `sink` wrote elsewhere in the folder becomes a part, encrypted where the snapshot is."""
+    if is_sealed(path.parent):
+        write_rows(pl.scan_parquet(file, glob=False), path)
+    else:
+        _put(file, path, path)
+
+
+def _put(file: Path, target: Path, path: Path) -> None:
+    """Give a whole file its name, and remove the part as it lay before."""
+    os.replace(file, target)
     for other in {path, sealed_path(path), blocks.list_of(path)} - {target}:
         other.unlink(missing_ok=True)
 
@@ -156,7 +169,8 @@ def content_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _sink(frame: pl.LazyFrame, target: Path | IO[bytes]) -> None:
+def sink(frame: pl.LazyFrame, target: Path | IO[bytes]) -> None:
+    """Write Parquet as the parts of a snapshot are written."""
     # LZ4 without statistics: written once and read whole, so speed counts more than the last byte.
     frame.sink_parquet(
         target, compression="lz4", statistics=False, row_group_size=_ROW_GROUP_ROWS, maintain_order=True, engine="streaming"

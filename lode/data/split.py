@@ -5,7 +5,7 @@ Same rows and seed, same split. Read lode/data/ingest.py next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -23,6 +23,7 @@ PARTS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 0, 1, 2
 DROPPED = 255
 _MIN_ROWS = 3
+_FEW_STRATA = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,17 +185,22 @@ def _at_random(strata: np.ndarray, split: Split) -> np.ndarray:
     # Four bytes per row: `permutation` would give the same order in eight.
     order = np.arange(len(strata), dtype=np.uint32 if len(strata) < 2**32 else np.uint64)
     np.random.default_rng(split.seed).shuffle(order)
-    # A stable sort of the shuffled rows by stratum keeps the shuffle within each stratum; radix sort for few strata.
-    order = order[np.argsort(strata[order], kind="stable")]
     sizes = np.bincount(strata)
     codes = np.full(len(strata), TRAIN, dtype=np.uint8)
     num_test = _quotas(sizes, split.test, sizes - 1)
     num_validation = _quotas(sizes, split.validation, sizes - 1 - num_test)
-    starts = np.cumsum(sizes) - sizes
-    for start, test, validation in zip(starts, num_test, num_validation, strict=True):
-        codes[order[start : start + test]] = TEST
-        codes[order[start + test : start + test + validation]] = VALIDATION
+    for rows, test, validation in zip(_by_stratum(order, strata, sizes), num_test, num_validation, strict=True):
+        codes[rows[:test]] = TEST
+        codes[rows[test : test + validation]] = VALIDATION
     return codes
+
+
+def _by_stratum(order: np.ndarray, strata: np.ndarray, sizes: np.ndarray) -> Iterable[np.ndarray]:
+    """The rows of each stratum as they follow one another in `order`."""
+    found = strata[order]
+    if len(sizes) <= _FEW_STRATA:  # to look for each of them is faster than to sort
+        return (order[np.flatnonzero(found == stratum)] for stratum in range(len(sizes)))
+    return np.split(order[np.argsort(found, kind="stable")], np.cumsum(sizes)[:-1])
 
 
 def _quotas(sizes: np.ndarray, share: float, room: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from lode.data.changes import Difference, Why, compare, lines, no_reason, reason
 from lode.data.contracts import ROW, Feature
 from lode.data.enums import are_few, enumerated, parsed_words, plain_words, renamed, words_of
 from lode.data.storage.shelf import Shelf, Stored, series
-from lode.data.threads import in_turn
+from lode.data.threads import in_turn, side_by_side
 
 _SLICE_ROWS = 1 << 16
 _KEEP = "__keep__"
@@ -153,19 +153,30 @@ class Table:
         return kept.with_columns(cs.by_dtype(pl.Enum).cast(pl.String)) if plain else kept
 
     def change(
-        self, names: Sequence[str], change: Change, rows: np.ndarray, *, why: Why = no_reason, plain: bool = True, keep: bool = True
+        self,
+        names: Sequence[str],
+        change: Change,
+        rows: np.ndarray,
+        *,
+        first: Change | None = None,
+        why: Why = no_reason,
+        plain: bool = True,
+        keep: bool = True,
     ) -> Iterator[pl.DataFrame]:
         """Put these columns of the rows in `rows` (bool (N,)) through `change`, batch by batch; gives what it changed, as lines with
         `why` asked of each batch right after `change`, in the same thread.
 
         Rows that are missing afterwards are dropped from the table. Columns whose cells changed are kept anew when the last batch is
         through; with `keep` false they are only compared. `change` must not care which batch comes first: two run side by side.
+        first: what becomes of rows before `change` sees them; kept as well, but not told.
         """
 
-        def changed(before: pl.DataFrame) -> tuple[Difference, pl.DataFrame, pl.DataFrame]:
+        def changed(batch: pl.DataFrame) -> tuple[Difference, pl.DataFrame, pl.DataFrame]:
+            before = batch if first is None else first(batch)
             after = change(before)
             found = compare(before, after)
-            return found, after, reasoned(lines(found, after), why)
+            told = reasoned(lines(found, after), why)
+            return (compare(batch, after) if keep and first is not None else found), after, told
 
         patches: dict[str, _Patch] = {}
         for found, after, told in in_turn(changed, self.batches(names, rows, plain=plain)):
@@ -177,8 +188,7 @@ class Table:
             for name, mask in found.masks.items():
                 patch = patches.setdefault(name, _Patch(self.shelf))
                 patch.add(numbers[mask.to_numpy()], after[name].filter(mask))
-        for name, patch in patches.items():
-            self._patch(name, patch)
+        side_by_side(lambda item: self._patch(*item), patches.items(), self.num_rows)
 
     def change_words(self, name: str, change: Callable[[pl.Series], pl.Series]) -> np.ndarray | None:
         """Put each different word of an Enum column through `change` once; bool (N,): which cells changed, None where none did."""
@@ -293,6 +303,20 @@ class Table:
             part = self.raw.select(name).slice(start, _SLICE_ROWS).lazy().collect().to_series()
             found.append(start + cells.rejected(part, feature.parse(part)))
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def changed_rows(rows: pl.LazyFrame, change: Change) -> pl.LazyFrame:
+    """The rows after a change of cells that asks for no other column, done whenever they are read."""
+
+    def read(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        chosen = rows if with_columns is None else rows.select(with_columns)
+        for batch in chosen.collect_batches(maintain_order=True):
+            after = change(batch)
+            yield after if predicate is None else after.filter(predicate)
+
+    return register_io_source(read, schema=rows.collect_schema())
 
 
 class _Patch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from lode.model.pieces import by_pieces
+from lode.model.pieces import by_pieces, pixels, planes
 
 
 def warp(x: torch.Tensor, matrix_B23: torch.Tensor) -> torch.Tensor:
@@ -13,25 +13,25 @@ def warp(x: torch.Tensor, matrix_B23: torch.Tensor) -> torch.Tensor:
 
     matrix_B23: from a place in the result to the place in the picture that it shows, both in [-1, 1], as (x, y, 1).
     """
-    return by_pieces(lambda piece, rows: _warped(piece, matrix_B23[rows]), x)
+    return by_pieces(lambda piece, rows: pixels(warp_planes(planes(piece), matrix_B23[rows]), x.dtype), x)
 
 
-def _warped(x: torch.Tensor, matrix_B23: torch.Tensor) -> torch.Tensor:
-    height, width = x.shape[1:3]
-    # Sums that are spread over rows and columns: several times faster than the product of matrices in torch's affine_grid
-    x_W = (2.0 * torch.arange(width, device=x.device) + 1.0) / width - 1.0
-    y_H = (2.0 * torch.arange(height, device=x.device) + 1.0) / height - 1.0
-    grid_BHW2 = torch.empty(len(x), height, width, 2, device=x.device)
-    for axis in (0, 1):
-        along_BW = matrix_B23[:, axis, 0, None] * x_W + matrix_B23[:, axis, 2, None]
-        down_BH = matrix_B23[:, axis, 1, None] * y_H
-        torch.add(along_BW[:, None, :], down_BH[:, :, None], out=grid_BHW2[..., axis])
-    x_BCHW = x.permute(0, 3, 1, 2).float()
-    warped = functional.grid_sample(x_BCHW, grid_BHW2, mode="bilinear", padding_mode="border", align_corners=False)
-    warped = warped.permute(0, 2, 3, 1)
-    # A mean of values between 0 and 255 stays between them; adding a half rounds when the rest is cut off
-    changed = warped.add_(0.5).to(torch.uint8) if x.dtype == torch.uint8 else warped
-    return changed.contiguous()
+def warp_planes(x_BCHW: torch.Tensor, matrix_B23: torch.Tensor) -> torch.Tensor:
+    """The same of float32 planes. A mean of values between 0 and 255 stays between them."""
+    places_BHW2 = _places(matrix_B23, *x_BCHW.shape[2:])
+    return functional.grid_sample(x_BCHW, places_BHW2, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _places(matrix_B23: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(B, H, W, 2): where each pixel comes from, several times faster than by the product of matrices in torch's affine_grid.
+
+    It is a sum over rows and columns; x and y, side by side, are added at once as one complex number.
+    """
+    x_W1 = ((2.0 * torch.arange(width, device=matrix_B23.device) + 1.0) / width - 1.0)[:, None]
+    y_H1 = ((2.0 * torch.arange(height, device=matrix_B23.device) + 1.0) / height - 1.0)[:, None]
+    along_BW2 = matrix_B23[:, None, :, 0] * x_W1 + matrix_B23[:, None, :, 2]
+    down_BH2 = matrix_B23[:, None, :, 1] * y_H1
+    return torch.view_as_real(torch.view_as_complex(along_BW2)[:, None, :] + torch.view_as_complex(down_BH2)[:, :, None])
 
 
 def identity(rows: int, device: torch.device) -> torch.Tensor:

@@ -175,6 +175,7 @@ class _Loop:
         self.good = None
         while self.state.position < self.num_rows and self.state.step < self.steps and not self.state.stopped:
             if self.good is None or self.state.step - self.good.record["step"] >= _GOOD_STEPS:
+                self.good = None  # the older copy makes room for the newer one
                 self.good = self.parts.capture(asdict(self.state))
             start_s = time.monotonic()
             try:

@@ -33,7 +33,7 @@ class Provider:
     ok, no_usage, slow (half a second), hang, drop (charged, then not a byte), cut (half of the answer), garbage, huge, gzip, redirect,
     400, 401, 404, 422, 429, 500, 503; of streams also hang_after, cut_after, error_after, no_end (closed without [DONE]).
     delay_s: before every answer. cached: how many tokens of each prompt it says were cached. event_s: between two
-    events of a stream. padding: bytes that each event has more.
+    events of a stream. padding: bytes that each event has more. quotes: whether it quotes the key where it refuses.
     """
 
     usual: str = "ok"
@@ -49,6 +49,7 @@ class Provider:
     sent_bytes: int = 0
     port: int = 0
     keeps_account: bool = True
+    quotes: bool = False
 
     def start(self, port: int = 0) -> Provider:
         """Listen on a free port."""
@@ -135,6 +136,8 @@ class Provider:
             return await _whole(writer, 302, b"", f"Location: http://127.0.0.1:{self.port}/stolen\r\n")
         status = _STATUSES[mode]
         message = f"the request is wrong ({mode})" if status in (400, 422) else "Incorrect API key provided: sk-secret"
+        if self.quotes:
+            message += f", sent was {self.requests[-1][1]['authorization']}"
         extra = f"Retry-After: {self.retry_after}\r\n" if status in (429, 503) and self.retry_after else ""
         body = {"error": {"message": message, "type": "x", "param": "messages", "code": "wrong"}}
         return await _whole(writer, status, orjson.dumps(body), f"{extra}X-Internal: 10.0.0.7\r\nSet-Cookie: a=b\r\n")

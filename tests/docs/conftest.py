@@ -12,23 +12,26 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from lode.cli.main import main
+
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)")
 NAMED = re.compile(r"^# ([\w./-]+\.\w+)\n")
-RELATIVE_TOLERANCE = 0.1
-ABSOLUTE_TOLERANCE = 0.02
+SHELL = re.compile(r"[|&;<>$*`]")
+TOLERANCE, SMALL = 0.1, 0.2
 PRINTED_PORT = "8137"
 """The port that pages name; a free one takes its place, so that nothing that runs here already is in the way."""
 
@@ -63,8 +66,8 @@ def commands(console: str) -> list[tuple[str, str]]:
     return [("\n".join(command), "\n".join(output)) for command, output in found]
 
 
-def disagreement(expected: str, actual: str) -> str | None:
-    """None where the output is as expected, else what to print."""
+def disagreement(expected: str, actual: str, tolerance: float = TOLERANCE) -> str | None:
+    """None where the output is as expected, else what to print. tolerance: by how much numbers may differ, as a part of them."""
     numbers = [float(hit[0].replace(",", "")) for hit in NUMBER.finditer(expected)]
     pattern, at = "", 0
     for hit in NUMBER.finditer(expected):
@@ -77,7 +80,7 @@ def disagreement(expected: str, actual: str) -> str | None:
         return shown
     for wanted, group in zip(numbers, match.groups(), strict=True):
         got = float(group.replace(",", ""))
-        if abs(got - wanted) > max(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * abs(wanted)):
+        if abs(got - wanted) > tolerance * max(SMALL, abs(wanted)):
             return f"{wanted:g} in the page, {got:g} in fact\n{shown}"
     return None
 
@@ -97,10 +100,15 @@ def free_port() -> int:
 
 @dataclass
 class Walkthrough:
-    """Does what a page says, in `folder`."""
+    """Does what a page says, in `folder`.
+
+    inside: does a plain `lode` command in this process; None: every command is a process. tolerance: see `disagreement`.
+    """
 
     folder: Path
     path: str
+    inside: Callable[[list[str]], str] | None = None
+    tolerance: float = TOLERANCE
     background: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def run(self, page: Path) -> int:
@@ -145,6 +153,8 @@ class Walkthrough:
                 )
             )
             return ""
+        if self.inside is not None and command.startswith("lode ") and not SHELL.search(command):
+            return self.inside(shlex.split(command.replace("\\\n", " "))[1:])
         return self._finish(["bash", "-c", command])
 
     def _finish(self, words: list[str]) -> str:
@@ -155,7 +165,7 @@ class Walkthrough:
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
     def _check(self, where: str, command: str, expected: str, actual: str) -> None:
-        wrong = disagreement(expected, actual)
+        wrong = disagreement(expected, actual, self.tolerance)
         assert wrong is None, f"{where}: {command}\n{wrong}"
 
     def stop(self) -> None:
@@ -181,6 +191,19 @@ def walkthrough(tmp_path: Path) -> Iterator[Walkthrough]:
     runner = Walkthrough(folder, f"{commands_folder}{os.pathsep}{os.environ['PATH']}")
     yield runner
     runner.stop()
+
+
+@pytest.fixture
+def quick_walkthrough(walkthrough: Walkthrough, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Walkthrough:
+    """The same for pages about money: exact, and without starting Python for each command, which takes longer than all that they do."""
+
+    def inside(words: list[str]) -> str:
+        code, out = main(words), capsys.readouterr()
+        return out.out if code == 0 else out.out + out.err
+
+    monkeypatch.chdir(walkthrough.folder)
+    walkthrough.inside, walkthrough.tolerance = inside, 0.0
+    return walkthrough
 
 
 @pytest.fixture

@@ -19,11 +19,10 @@ from starlette.applications import Starlette
 from lode.app import connection
 from lode.app.admin.contracts import BASE
 from lode.app.books.contracts import Store
-from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.listening import Server, listen
-from lode.app.service import ServeOptions, create_app
-from lode.app.upstream.options import UpstreamServeOptions
+from lode.app.options import LanguageServeOptions, ServeOptions, UpstreamServeOptions
+from lode.app.service import create_app
 from lode.pipeline.providers import Provider as Asking
 from lode.pipeline.upstream import UpstreamModel
 from lode.testing.protocol import Sample

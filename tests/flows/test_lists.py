@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from lode.app.metering.open_gate import OpenGate
-from lode.app.service import ServeOptions, create_app
+from lode.app.options import ServeOptions
+from lode.app.service import create_app
 from lode.data.place import Place
 from lode.pipeline.predict import predict_file, source_of
 from lode.pipeline.run import Run, run

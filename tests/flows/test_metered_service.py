@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 
 from lode.app.books import accounts
-from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.listening import Server, listen
 from lode.app.metering.gate import GateOptions
 from lode.app.metering.leases import LIVES_US
 from lode.app.metering.opening import Where, opened
+from lode.app.options import LanguageServeOptions
 from lode.core.errors import BooksError
 from lode.core.money import UNIT
 from lode.model.language.engine.contracts import Delta

@@ -17,7 +17,8 @@ import polars as pl
 import pytest
 
 from lode.app.metering.open_gate import OpenGate
-from lode.app.service import ServeOptions, create_app
+from lode.app.options import ServeOptions
+from lode.app.service import create_app
 from lode.core.spec import load
 from lode.model.language.engine.contracts import Sampling
 from lode.pipeline import artifact, loading

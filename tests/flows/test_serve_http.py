@@ -22,7 +22,8 @@ ROW: dict[str, Any] = {"age": 39, "job": "clerk", "born": None, "member": True, 
 PROGRAM = """
 import sys, time
 from lode.app.metering.open_gate import OpenGate
-from lode.app.service import ServeOptions, run_app, create_app, listen
+from lode.app.options import ServeOptions
+from lode.app.service import run_app, create_app, listen
 from lode.testing.protocol import Sample
 
 class Slow(Sample):
@@ -143,7 +144,8 @@ def test_a_client_that_hangs_up_does_not_hold_the_queue() -> None:
 
 
 def test_a_taken_port_is_a_message() -> None:
-    from lode.app.service import ServeOptions, listen
+    from lode.app.options import ServeOptions
+    from lode.app.service import listen
     from lode.core.errors import ServeError
 
     with listen(ServeOptions(port=0)) as listener:

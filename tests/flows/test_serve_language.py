@@ -23,9 +23,9 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.listening import Server as _Server
+from lode.app.options import LanguageServeOptions
 from lode.app.service import listen
 from lode.testing.shop import Shop
 from tests.flows.toy import Toy, write_adapter
@@ -414,7 +414,7 @@ def test_when_the_time_to_finish_is_over_open_streams_end_with_an_error() -> Non
 PROGRAM = """
 import torch
 from lode.app.metering.open_gate import OpenGate
-from lode.app.language.options import LanguageServeOptions
+from lode.app.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.service import listen, run_app
 from tests.flows.toy import Toy

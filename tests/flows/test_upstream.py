@@ -20,9 +20,9 @@ import pytest
 
 from lode.app.contracts import Asked, Caller, Gate, Hold, Kept, Usage
 from lode.app.listening import Server as _Server
+from lode.app.options import UpstreamServeOptions
 from lode.app.service import listen
 from lode.app.upstream.breaker import FAILURES, Breaker
-from lode.app.upstream.options import UpstreamServeOptions
 from lode.app.upstream.service import create_upstream_app
 from lode.core.errors import ServeError
 from lode.pipeline.providers import Provider as Asking

@@ -18,8 +18,8 @@ import pytest
 
 from lode.app.books import journal
 from lode.app.listening import Server as _Server
+from lode.app.options import UpstreamServeOptions
 from lode.app.service import listen
-from lode.app.upstream.options import UpstreamServeOptions
 from lode.app.upstream.reconcile import reconcile
 from lode.app.upstream.service import create_upstream_app
 from lode.core.errors import BillingError, SpecError

@@ -102,7 +102,7 @@ class BillingAll(Body):
 
 
 class NewNote(Body):
-    """line: its number on the invoice. to: balance, or cash where it was paid."""
+    """line: its number on the invoice. to: balance, or cash where it was paid. reference: the same again is the same note."""
 
     line: int
     amount: str
@@ -112,7 +112,7 @@ class NewNote(Body):
 
 
 class Voiding(Body):
-    """reason: stands on the credit note."""
+    """reason: stands on the credit note. An invoice is voided once: the same again is the same note."""
 
     reason: str
     to: Literal["balance", "cash"] = "balance"
@@ -140,11 +140,12 @@ class TopUp(Body):
 
 
 class Refund(Body):
-    """grant: the one used last where it is left out."""
+    """grant: the one used last where it is left out. reference: the same again is the same refund."""
 
     amount: str
     reason: str
     grant: str = ""
+    reference: str = ""
 
 
 def _plans(call: Call) -> dict[str, Any]:
@@ -339,8 +340,9 @@ def _goodwill(call: Call) -> dict[str, Any]:
 def _refund(call: Call) -> dict[str, Any]:
     body = call.body
     return wallet.refund(
-        call.platform.store, call.actor, call.organisation, body.amount, body.reason, now_us=call.platform.now_us, grant=body.grant
-    )
+        call.platform.store, call.actor, call.organisation, body.amount, body.reason, now_us=call.platform.now_us, grant=body.grant,
+        reference=body.reference,
+    )  # fmt: skip
 
 
 def _expire(call: Call) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from lode.app.books import accounts
 from lode.app.books.contracts import Act, Document, Session, Store, Transfer
 from lode.app.invoices import customers, numbers, packs, tax, wallet
-from lode.app.invoices.documents import CREDIT_NOTE, REFERENCE, Line, amount_of, issued, lines_of, moved, seal
+from lode.app.invoices.documents import CREDIT_NOTE, Line, amount_of, issued, lines_of, moved, seal
 from lode.app.invoices.seller import Seller
-from lode.app.invoices.standing import Standing, standing
+from lode.app.invoices.standing import Standing, kept, standing
 from lode.core import money
-from lode.core.errors import BillingError
+from lode.core.errors import BillingError, ConflictError
 
 To = Literal["balance", "cash"]
 DESTINATIONS: tuple[To, ...] = ("balance", "cash")
@@ -43,11 +43,13 @@ def note(
     (`balance`) or paid out (`cash`). Errors: BillingError with what is left of the line.
     """
     pico = money.parse(amount, "amount", least=1)
-    fingerprint = f"{invoice}|{line}|{money.plain(pico)}|{to}"
+    once, fingerprint = wallet.named("note", reference), f"{invoice}|{line}|{money.plain(pico)}|{to}"
 
     def work(session: Session) -> dict[str, Any]:
         found = issued(session, invoice)
-        return _write(session, actor, seller, found, [Item(line, pico)], reason, "credit", to, now_us(), reference, fingerprint)
+        if again := wallet.earlier(session, found.organisation, once, fingerprint):
+            return again.act.documents[0].body
+        return _write(session, actor, seller, found, [Item(line, pico)], reason, "credit", to, now_us(), once, fingerprint)
 
     return store.transact(work)
 
@@ -55,31 +57,43 @@ def note(
 def void(
     store: Store, actor: str, seller: Seller, invoice: str, reason: str, *, now_us: Callable[[], int], to: To = "balance"
 ) -> dict[str, Any]:
-    """Credit all that is left of an invoice, discounts too. Errors: BillingError where nothing is left."""
+    """Credit all that is left of an invoice, discounts too; the same note again, however often it is asked for.
+
+    Errors: BillingError where nothing is left, ConflictError where it was voided to elsewhere.
+    """
 
     def work(session: Session) -> dict[str, Any]:
-        found = issued(session, invoice)
+        found, once = issued(session, invoice), wallet.named("note", f"void|{invoice}")
+        if again := wallet.earlier(session, found.organisation, once, invoice):
+            return _voided(again.act.documents[0].body, to)
         done = standing(session, found).lines
         left = [Item(place, line.amount - done.get(place, 0)) for place, line in enumerate(lines_of(found.body), 1)]
         items = [item for item in left if item.amount]
         if not items:
             raise BillingError(f"invoice {invoice}: nothing is left to credit. See `lode bill --show {invoice}`.")
-        return _write(session, actor, seller, found, items, reason, "void", to, now_us(), f"void|{invoice}", invoice)
+        return _write(session, actor, seller, found, items, reason, "void", to, now_us(), once, invoice)
 
     return store.transact(work)
 
 
+def _voided(body: dict[str, Any], to: To) -> dict[str, Any]:
+    """The note that voided an invoice before. Errors: ConflictError where its money went elsewhere."""
+    if body["to"] != to:
+        raise ConflictError(
+            f'to: found "{to}", but {body["number"]} voided {body["invoice"]} before, to {body["to"]}. See `lode bill --show '
+            f"{body['number']}`."
+        )
+    return body
+
+
 def _write(
     session: Session, actor: str, seller: Seller, invoice: Document, items: Sequence[Item], reason: str, kind: str, to: To, now_us: int,
-    reference: str, fingerprint: str,
+    once: str, fingerprint: str,
 ) -> dict[str, Any]:  # fmt: skip
     if not reason.strip():
         raise BillingError("reason: found none, wanted why; it stands on the credit note. Add --reason TEXT.")
     if to not in DESTINATIONS:
         raise BillingError(f'to: found "{to}", allowed: {", ".join(DESTINATIONS)}. Choose one.')
-    again = _earlier(session, invoice, reference, fingerprint)
-    if again is not None:
-        return again
     before = standing(session, invoice)
     lines = lines_of(invoice.body)
     if kind == "credit":
@@ -94,24 +108,17 @@ def _write(
     )
     body = seal({**body, **named, "from_packs": {id: money.plain(amount) for id, amount in taken.items()}})
     document = Document(CREDIT_NOTE, number, invoice.organisation, body)
+    _check_kept(session, invoice, amount_of(body, "total"))
     moves = _transfers(invoice, body, to, taken)
     back = amount_of(body, "to_prepaid")
     grants = wallet.returned(grants, back, now_us) if back else grants if taken else []
     act = Act(
-        "credit_note.issue", actor, invoice.organisation, reference=f"{REFERENCE}note|{reference}" if reference else "",
-        fingerprint=fingerprint if reference else "", transfers=moves, counters=counters,
+        "credit_note.issue", actor, invoice.organisation, reference=once, fingerprint=fingerprint if once else "", transfers=moves,
+        counters=counters,
         documents=(document, *(grant.document() for grant in grants)),
     )  # fmt: skip
     wallet.written(session, act, now_us)
     return body
-
-
-def _earlier(session: Session, invoice: Document, reference: str, fingerprint: str) -> dict[str, Any] | None:
-    """The note that the same reference made before. Errors: ConflictError where it made another one."""
-    if not reference:
-        return None
-    found = wallet.earlier(session, invoice.organisation, f"{REFERENCE}note|{reference}", fingerprint)
-    return found.act.documents[0].body if found else None
 
 
 def _check_remainder(invoice: Document, lines: Sequence[Line], item: Item, before: Standing) -> None:
@@ -144,6 +151,15 @@ def _check_pack(session: Session, invoice: Document, line: Line, item: Item) -> 
         raise BillingError(
             f"amount: found {money.plain(item.amount)}, allowed: up to {money.plain(left)}, which was not used of the credit that line "
             f"{item.line} of {invoice.id} sold. Credit the lines of its use instead."
+        )
+
+
+def _check_kept(session: Session, invoice: Document, gross: int) -> None:
+    """Refuses to void an invoice in the customer's favour whose money paid another one."""
+    if gross < 0 and (left := kept(session, invoice.organisation)) < -gross:
+        raise BillingError(
+            f"invoice {invoice.id}: found {money.plain(left)} {invoice.body['currency']} left of the {money.plain(-gross)} in its "
+            "favour, which paid another one, allowed: to void it while all of it is left. Void the other one first."
         )
 
 

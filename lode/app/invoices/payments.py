@@ -9,7 +9,7 @@ from typing import Any
 from lode.app.books import accounts
 from lode.app.books.contracts import Act, Document, Session, Store, Transfer
 from lode.app.invoices import wallet
-from lode.app.invoices.documents import REFERENCE, issued
+from lode.app.invoices.documents import issued
 from lode.app.invoices.standing import PAYMENT, kept, standing
 from lode.core import money
 from lode.core.errors import BillingError
@@ -24,12 +24,12 @@ def pay(
     Errors: BillingError beyond what is open (the rest may be a top-up) or kept, ConflictError.
     """
     pico = money.parse(amount, "amount", least=1) if amount else None
-    fingerprint = f"{invoice}|{amount}{'|balance' if from_balance else ''}"
+    once, fingerprint = wallet.named("payment", reference), f"{invoice}|{amount}{'|balance' if from_balance else ''}"
 
     def work(session: Session) -> dict[str, Any]:
         found = issued(session, invoice)
         owner, currency = found.organisation, found.body["currency"]
-        if reference and (again := wallet.earlier(session, owner, f"{REFERENCE}payment|{reference}", fingerprint)):
+        if again := wallet.earlier(session, owner, once, fingerprint):
             return again.act.documents[0].body
         is_open = standing(session, found).open
         balance = kept(session, owner) if from_balance else is_open
@@ -50,8 +50,7 @@ def pay(
             "from": "balance" if from_balance else "cash",
         }  # fmt: skip
         act = Act(
-            "payment.receive", actor, owner, reference=f"{REFERENCE}payment|{reference}" if reference else "",
-            fingerprint=fingerprint if reference else "",
+            "payment.receive", actor, owner, reference=once, fingerprint=fingerprint if once else "",
             # From the balance nothing moves: both stand in the same account.
             transfers=() if from_balance else (Transfer(accounts.cash(currency), accounts.receivable(owner), paid),),
             documents=(Document(PAYMENT, str(body["payment"]), owner, body),),

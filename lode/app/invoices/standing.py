@@ -32,16 +32,16 @@ class Standing:
 
     @property
     def open(self) -> int:
-        """Still to be paid."""
-        return self.due - self.settled - self.paid
+        """Still to be paid; nothing of an invoice in the customer's favour."""
+        return max(self.due - self.settled - self.paid, 0)
 
     @property
     def word(self) -> str:
         """One word for lists."""
-        if self.credited and self.open <= 0 and not self.paid:
+        if self.credited and not self.open and not self.paid:
             return "credited"
-        if self.open <= 0:
-            return "paid"
+        if not self.open:
+            return "paid" if self.due >= 0 else "in favour"
         return "open" if not self.paid else "partly paid"
 
 
@@ -69,7 +69,7 @@ def standing(session: Session, invoice: Document) -> Standing:
 
 
 def kept(session: Session, organisation: str) -> int:
-    """What a customer has with us beside prepaid credit: money of credit notes on what was paid already."""
+    """What a customer has with us beside prepaid credit: of credit notes on what was paid already, of invoices in its favour."""
     is_open = sum(standing(session, invoice).open for invoice in journal.documents(session, INVOICE, organisation))
     return is_open - journal.balance(session, accounts.receivable(organisation))
 

@@ -23,6 +23,8 @@ from lode.core.errors import BillingError, ConflictError
 KIND = "grant"
 NEVER = 2**63
 _LARGEST_PRIORITY = 1000
+_LONGEST = 255
+"""Characters of a reference."""
 _REVIVED_US = 30 * 86_400_000_000
 """A refund into a grant that has expired would be lost at once: the grant then lives this much longer."""
 
@@ -94,7 +96,7 @@ def add(
 
     reference: of the payment; the same again is the same top-up. Errors: BillingError, ConflictError.
     """
-    pico = money.parse(amount, "amount", least=1)
+    pico, once = money.parse(amount, "amount", least=1), named("credit", reference)
     if not 0 <= priority <= _LARGEST_PRIORITY:
         raise BillingError(f"priority: found {priority}, allowed: 0 (used first) to {_LARGEST_PRIORITY}. Correct it.")
     if given and not reason:
@@ -104,6 +106,8 @@ def add(
 
     def work(session: Session) -> dict[str, Any]:
         customer, now = customers.found(session, organisation), now_us()
+        if again := earlier(session, organisation, once, fingerprint):
+            return _put_in(again.act, customer.currency)
         if pico != money.coins(pico, customer.currency):
             raise BillingError(f"amount: found {amount}, wanted whole coins of {customer.currency}. Round it.")
         if expires_us is not None and expires_us <= now:
@@ -112,15 +116,27 @@ def add(
         source = accounts.waived(customer.currency) if given else accounts.cash(customer.currency)
         act = Act(
             "credit.goodwill" if given else "credit.add", actor, organisation,
-            reference=f"{REFERENCE}credit|{reference}" if reference else "", fingerprint=fingerprint if reference else "",
+            reference=once, fingerprint=fingerprint if once else "",
             transfers=(Transfer(source, accounts.prepaid(organisation), pico),),
-            documents=(*drawn(session, organisation), grant.document()), facts={"reason": reason} if reason else {},
+            documents=(*drawn(session, organisation), grant.document()),
+            facts={"balance": money.plain(held(session, organisation) + pico), **({"reason": reason} if reason else {})},
         )  # fmt: skip
-        entry = written(session, act, now)
-        kept = Grant.of(entry.act.documents[-1])  # of the first time, where the reference came again
-        return {**kept.shown(), "organisation": organisation, "currency": customer.currency, **_balance(session, organisation)}
+        return _put_in(written(session, act, now).act, customer.currency)
 
     return store.transact(work)
+
+
+def _put_in(act: Act, currency: str) -> dict[str, Any]:
+    """The answer, of the first time and of every later one."""
+    grant = Grant.of(act.documents[-1])
+    return {**grant.shown(), "organisation": grant.organisation, "currency": currency, "balance": act.facts["balance"]}
+
+
+def named(word: str, reference: str) -> str:
+    """A person's reference as the journal keeps it, among those of one kind of act; "" for none. Errors: BillingError."""
+    if len(reference) > _LONGEST or not reference.isprintable():
+        raise BillingError(f"reference: found {reference[:60]!a}, allowed: up to {_LONGEST} printable characters. Shorten it.")
+    return f"{REFERENCE}{word}|{reference}" if reference else ""
 
 
 def written(session: Session, act: Act, now_us: int) -> Entry:
@@ -140,7 +156,7 @@ def _used(reference: str) -> ConflictError:
 
 
 def earlier(session: Session, organisation: str, reference: str, fingerprint: str) -> Entry | None:
-    """What a reference did before, if it did. Errors: ConflictError where it was something else."""
+    """What a reference (`named`) did before, if it did. Errors: ConflictError where it was something else."""
     rows = session.rows(
         "SELECT sequence, at_us, record, hash FROM journal WHERE organisation = ? AND reference = ? AND reference <> ''",
         (organisation, reference),
@@ -209,46 +225,59 @@ def _expired(session: Session, actor: str, currency: str, grant: Grant, now_us: 
 
 
 def refund(
-    store: Store, actor: str, organisation: str, amount: str, reason: str, *, now_us: Callable[[], int], grant: str = ""
-) -> dict[str, Any]:
-    """Pay unused credit back as money. grant: of which; "" for the one used last. Errors: BillingError beyond what is left."""
-    pico = money.parse(amount, "amount", least=1)
+    store: Store, actor: str, organisation: str, amount: str, reason: str, *, now_us: Callable[[], int], grant: str = "",
+    reference: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Pay unused credit back as money. grant: of which; "" for the one used last. reference: the same again is the same refund.
+
+    Errors: BillingError beyond what is left, ConflictError.
+    """
+    pico, once = money.parse(amount, "amount", least=1), named("refund", reference)
+    fingerprint = f"{money.plain(pico)}|{grant}"
     if not reason:
         raise BillingError("reason: found none, wanted why. Add --reason TEXT.")
 
     def work(session: Session) -> dict[str, Any]:
         customer, now = customers.found(session, organisation), now_us()
-        if pico != money.coins(pico, customer.currency):
-            raise BillingError(f"amount: found {amount}, wanted whole coins of {customer.currency}. Round it.")
-        paid = [
-            item for item in grants(session, organisation) if not item.given and grant in ("", item.id) and not _is_over(item, now)
-        ]
-        chosen = paid[-1] if paid else None
-        left = chosen.left if chosen else 0
-        if chosen is None or pico > left:
-            raise BillingError(
-                f"amount: found {money.plain(pico)}, allowed: up to {money.plain(left)} {customer.currency}, which is left of "
-                f"{chosen.id if chosen else 'paid credit'}. See `lode credit list {organisation}`."
-            )
-        documents = (
-            *drawn(session, organisation, chosen.id),
-            replace(chosen, left=left - pico, amount=chosen.amount - pico).document(),
-        )
-        move = Transfer(accounts.prepaid(organisation), accounts.cash(customer.currency), pico)
-        written(
-            session,
-            Act("credit.refund", actor, organisation, transfers=(move,), documents=documents, facts={"reason": reason}),
-            now,
-        )
-        return {
-            "organisation": organisation,
-            "grant": chosen.id,
-            "refunded": money.plain(pico),
-            "currency": customer.currency,
-            **_balance(session, organisation),
-        }
+        if again := earlier(session, organisation, once, fingerprint):
+            return _paid_back(again.act, customer.currency)
+        chosen = _refundable(session, customer, grant, pico, now)
+        left = replace(chosen, left=chosen.left - pico, amount=chosen.amount - pico)
+        act = Act(
+            "credit.refund", actor, organisation, reference=once, fingerprint=fingerprint if once else "",
+            transfers=(Transfer(accounts.prepaid(organisation), accounts.cash(customer.currency), pico),),
+            documents=(*drawn(session, organisation, chosen.id), left.document()),
+            facts={"reason": reason, "balance": money.plain(held(session, organisation) - pico)},
+        )  # fmt: skip
+        return _paid_back(written(session, act, now).act, customer.currency)
 
     return store.transact(work)
+
+
+def _refundable(session: Session, customer: customers.Customer, wanted: str, pico: int, now_us: int) -> Grant:
+    """The grant that is paid back of. Errors: BillingError."""
+    if pico != money.coins(pico, customer.currency):
+        raise BillingError(f"amount: found {money.plain(pico)}, wanted whole coins of {customer.currency}. Round it.")
+    paid = [
+        grant
+        for grant in grants(session, customer.id)
+        if not grant.given and wanted in ("", grant.id) and not _is_over(grant, now_us)
+    ]
+    chosen = paid[-1] if paid else None
+    left = chosen.left if chosen else 0
+    if chosen is None or pico > left:
+        raise BillingError(
+            f"amount: found {money.plain(pico)}, allowed: up to {money.plain(left)} {customer.currency}, which is left of "
+            f"{chosen.id if chosen else 'paid credit'}. See `lode credit list {customer.id}`."
+        )
+    return chosen
+
+
+def _paid_back(act: Act, currency: str) -> dict[str, Any]:
+    """The answer, of the first time and of every later one."""
+    refunded, balance = money.plain(act.transfers[0].amount), act.facts["balance"]
+    grant = act.documents[-1].id
+    return {"organisation": act.organisation, "grant": grant, "refunded": refunded, "currency": currency, "balance": balance}
 
 
 def returned(found: Sequence[Grant], amount: int, now_us: int) -> list[Grant]:
@@ -276,10 +305,11 @@ def listed(store: Store, organisation: str) -> dict[str, Any]:
     with store.view() as session:
         customer = customers.found(session, organisation)
         rows = [grant.shown() for grant in grants(session, organisation)]
-        more = {**_balance(session, organisation), "kept": money.plain(kept(session, organisation))}
+        more = {"balance": money.plain(held(session, organisation)), "kept": money.plain(kept(session, organisation))}
         owed = sum(journal.balance(session, name(organisation)) for name in (accounts.receivable, accounts.accrued))
         return {"organisation": organisation, "currency": customer.currency, "grants": rows, **more, "owed": money.plain(owed)}
 
 
-def _balance(session: Session, organisation: str) -> dict[str, str]:
-    return {"balance": money.plain(-journal.balance(session, accounts.prepaid(organisation)))}
+def held(session: Session, organisation: str) -> int:
+    """What a customer's prepaid account holds; less than 0 on a credit line."""
+    return -journal.balance(session, accounts.prepaid(organisation))

@@ -8,10 +8,10 @@ from lode.app.answering import Desk
 from lode.app.contracts import Gate, RequestError, Status
 from lode.app.language.contracts import Speaks, Steps
 from lode.app.language.monitor import TokenMonitor
-from lode.app.language.options import LanguageServeOptions
 from lode.app.language.pieces import Pieces
 from lode.app.language.prepare import Preparer
 from lode.app.language.runner import Runner
+from lode.app.options import LanguageServeOptions
 
 
 class LanguageDesk(Desk):

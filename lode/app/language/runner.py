@@ -1,8 +1,8 @@
 """The engine in a thread of its own, and the event loop's side of it: tickets to which the engine's deltas are delivered.
 
-The worker thread is the only one that touches the engine. Between two steps it does what the event loop asked for: new sequences and
-cancellations at once, other work (embedding a few texts) once per step, so that it cannot starve what is being generated. Everything
-else here happens on the event loop's thread, so only the list of wishes needs a lock.
+The worker thread is the only one that touches the engine. Between two steps it does what the event loop asked for, in that order: new
+sequences, cancellations, and other work (embedding a few texts), of which one piece waits at a time, so that it cannot starve what is
+being generated. Everything else here happens on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lode.app.contracts import RequestError
 from lode.app.language.contracts import Steps
@@ -28,7 +26,6 @@ _LOG = logging.getLogger("lode.app")
 T = TypeVar("T")
 
 _TOGETHER_S = 0.004
-_Wish = tuple[Callable[[], object], Future[Any]]
 
 MAX_PENDING = 4096
 """Deltas that a client may leave unread. They are small; what it means is that a client that reads nothing ends there."""
@@ -97,10 +94,8 @@ class Runner:
         self._parallel, self._most = parallel, most
         self._on_step = on_step
         self._tickets: dict[str, Ticket] = {}
-        self._lock = threading.Condition()
-        self._wishes: deque[_Wish] = deque()
-        self._work: deque[_Wish] = deque()
-        self._closing = False
+        self._one_call = asyncio.Lock()
+        self._turn = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="lode-engine")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._s_per_sequence = 0.0
@@ -110,16 +105,14 @@ class Runner:
         self.is_dead = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to step. Called once, on the event loop."""
+        """Where deltas are delivered. Called once, on the event loop."""
         self._loop = loop
-        self._worker.submit(self._run).add_done_callback(lambda done: loop.call_soon_threadsafe(self._ended, done))
 
     def close(self) -> None:
         """Stop after the step that is under way."""
-        with self._lock:
-            self._closing = True
-            self._lock.notify()
+        self.is_dead = True
         self._worker.shutdown(wait=True)
+        self.fail_all(_dead)
 
     async def submit(self, requests: Sequence[Request]) -> Ticket:
         """Queue the sequences of one request, all or none.
@@ -131,7 +124,7 @@ class Runner:
             self._tickets[request.id] = ticket
         is_queued = False
         try:
-            await asyncio.wrap_future(self._wish(self._wishes, lambda: self._submit(requests)))
+            await asyncio.wrap_future(self._wish(lambda: self._submit(requests)))
             is_queued = True
         finally:
             if not is_queued:
@@ -140,7 +133,8 @@ class Runner:
 
     async def call(self, work: Callable[[], T]) -> T:
         """What a piece of work on the engine's weights gives; it runs between two steps. Errors: those of the work; RequestError 503."""
-        return await asyncio.wrap_future(self._wish(self._work, work))
+        async with self._one_call:
+            return await asyncio.wrap_future(self._wish(work))
 
     def refusal(self) -> RequestError | None:
         """What a request is told that comes now, before it costs anything; None where there is room."""
@@ -154,39 +148,44 @@ class Runner:
             self._tickets.pop(id, None)
         ids, ticket.open = sorted(ticket.open), set()
         if ids and not self.is_dead:
-            self._wish(self._wishes, lambda: self._cancel(ids))
+            self._wish(lambda: self._cancel(ids))
 
     def fail_all(self, make: Callable[[], RequestError]) -> None:
         """End every request."""
         for ticket in set(self._tickets.values()):
             ticket.fail(make())
 
-    def _wish(self, wishes: deque[_Wish], work: Callable[[], T]) -> Future[T]:
-        """Have something done in the worker thread."""
+    def _wish(self, work: Callable[[], T]) -> Future[T]:
+        """Have something done in the worker thread, which then goes on to generate."""
         if self.is_dead:
             raise _dead()
-        future: Future[T] = Future()
-        with self._lock:
-            wishes.append((work, future))
-            self._lock.notify()
-        return future
+        self._turn += 1
+        wish = self._worker.submit(self._do, work)
+        self._worker.submit(self._generate, self._turn).add_done_callback(self._watch)
+        return wish
 
-    def _run(self) -> None:
-        """The worker thread, until `close`. What a step raises is the engine's fault, and its end."""
+    def _do(self, work: Callable[[], T]) -> T:
+        """In the worker thread; a failure is its caller's."""
+        if self.is_dead:
+            raise _dead()
+        return work()
+
+    def _generate(self, turn: int) -> None:
+        """In the worker thread: step until there is nothing to generate, or something was asked for after `turn`."""
         assert self._loop is not None
-        while True:
-            with self._lock:
-                self._lock.wait_for(lambda: self._closing or self._wishes or self._work or self._engine.has_work)
-                if self._closing:
-                    return
-                wishes = [*self._wishes, *(self._work.popleft() for _ in range(min(1, len(self._work))))]
-                self._wishes.clear()
-            for work, future in wishes:
-                _settle(work, future)
-            if self._engine.has_work:
-                self._step()
-            else:
-                self._loop.call_soon_threadsafe(self._on_step, None, self._engine.facts())
+        while self._engine.has_work and turn == self._turn and not self.is_dead:
+            self._step()
+        if not self._engine.has_work:
+            self._loop.call_soon_threadsafe(self._on_step, None, self._engine.facts())
+
+    def _watch(self, done: Future[None]) -> None:
+        """In the worker thread: what a step raises is the engine's fault, and its end."""
+        error = done.exception()
+        if error is not None:
+            self.is_dead = True
+            _LOG.critical("the engine failed; every open request ends with an error\n%s", frames(error))
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self.fail_all, _dead)
 
     def _step(self) -> None:
         """One step in the worker thread. What quick steps bring goes over together: to wake the event loop takes time from both."""
@@ -267,35 +266,9 @@ class Runner:
             ticket.put(delta)
         self._on_step(seconds, facts)
 
-    def _ended(self, done: Future[None]) -> None:
-        """On the event loop: the worker's thread is over, wanted or not."""
-        error = done.exception()
-        self.is_dead = True
-        if error is not None:
-            _LOG.critical("the engine failed; every open request ends with an error\n%s", frames(error))
-        with self._lock:
-            left = [*self._wishes, *self._work]
-            self._wishes.clear()
-            self._work.clear()
-        for _, future in left:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(_dead())
-        self.fail_all(_dead)
-
 
 def _ended(deltas: Sequence[Delta]) -> set[str]:
     return {delta.id for delta in deltas if delta.finish_reason is not None}
-
-
-def _settle(work: Callable[[], object], future: Future[Any]) -> None:
-    """Do a piece of work in the worker thread; its failure is its caller's."""
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(work())
-    # The request handler's broad catch, in the thread that knows which request is to blame.
-    except Exception as error:  # noqa: BLE001
-        future.set_exception(error)
 
 
 def _dead() -> RequestError:

@@ -24,7 +24,7 @@ from lode.app.language.contracts import Speaks
 from lode.app.language.desk import LanguageDesk
 from lode.app.language.endpoints import Chat, Complete, Embed, Told, model_endpoints
 from lode.app.language.monitor import TokenMonitor
-from lode.app.language.options import LanguageServeOptions
+from lode.app.options import LanguageServeOptions
 from lode.app.routes import App, own_routes, route
 from lode.core.errors import ServeError, near_miss
 

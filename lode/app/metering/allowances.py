@@ -173,11 +173,11 @@ class Allowances:
     def take(self, claims: Sequence[Claim]) -> bool:
         """Hold all of them where there is room for them at once."""
         alone = self.alone
-        for claim in claims:
-            if not claim.allowance.has_room(claim.need, alone):
+        for allowance, need, _ in claims:
+            if not allowance.has_room(need, alone):
                 return False
-        for claim in claims:
-            claim.allowance.held += claim.need
+        for allowance, need, _ in claims:
+            allowance.held += need
         return True
 
     async def _wait(self, claims: Sequence[Claim], number: int) -> None:

@@ -125,7 +125,7 @@ class BooksGate(Gate):
         if hold.is_closed or not (case.billed == "all" or was_taken(units) or usage.cost):
             self.release(hold)
             return None
-        shares = tuple(Share(claim.allowance.name, claim.source.unit, claim.allowance.ceiling, claim.need) for claim in hold.claims)
+        shares = tuple([Share(item.name, source.unit, item.ceiling, need) for item, need, source in hold.claims])
         order = Settlement(
             hold.caller, hold.asked.request_id, hold.asked.fingerprint, usage, hold.at_us, shares,
             hold.epoch, kept if case.is_kept else None,
@@ -234,8 +234,8 @@ class BooksGate(Gate):
             self._answers.over(hold.caller, hold.asked)
 
     def _give_up(self, claims: Sequence[Claim], taken: Sequence[int] = (), from_leases: bool = True) -> None:
-        for index, claim in enumerate(claims):
-            self._allowances.release(claim.allowance, claim.need, taken[index] if taken else 0, from_leases)
+        for index, (allowance, need, _) in enumerate(claims):
+            self._allowances.release(allowance, need, taken[index] if taken else 0, from_leases)
 
     def _is_busy(self, organisation: str) -> bool:
         """Whether an organisation has requests in progress."""

@@ -22,14 +22,21 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Bucket:
-    """One limit's. level: units that may be taken now; below 0 is debt."""
+    """One limit's, as one of `share` processes has it. level: units that may be taken now; below 0 is debt. size: the most."""
 
-    __slots__ = ("at_s", "level", "limit")
+    __slots__ = ("at_s", "level", "limit", "per_s", "share", "size")
 
-    def __init__(self, limit: Limit, at_s: float):
+    def __init__(self, limit: Limit, at_s: float, share: int):
         self.limit = limit
-        self.level = float(limit.burst or limit.amount)
         self.at_s = at_s
+        self.fit(share)
+        self.level = self.size
+
+    def fit(self, share: int) -> None:
+        """There are so many processes now."""
+        self.share = share
+        self.size = (self.limit.burst or self.limit.amount) / share
+        self.per_s = self.limit.amount / share / _SECONDS[self.limit.window]
 
 
 class Rates:
@@ -51,7 +58,7 @@ class Rates:
             if not count:
                 continue
             bucket = self._filled(name, limit, now_s)
-            if bucket.level < min(count, self._size(limit)):
+            if bucket.level < count and bucket.level < bucket.size:
                 raise self._refusal(bucket, count)
             taken.append((bucket, count))
         for bucket, count in taken:
@@ -61,14 +68,15 @@ class Rates:
     def give_back(self, taken: Sequence[tuple[Bucket, int]], units: Mapping[str, int]) -> None:
         """What a request did not take after all; what it took beyond (compute time) is debt. units: what it took."""
         for bucket, count in taken:
-            bucket.level = min(self._size(bucket.limit), bucket.level + count - units.get(bucket.limit.unit, 0))
+            bucket.level = min(bucket.size, bucket.level + count - units.get(bucket.limit.unit, 0))
 
     def _filled(self, name: str, limit: Limit, now_s: float) -> Bucket:
         bucket = self._buckets.get(name)
         if bucket is None or (bucket.limit is not limit and bucket.limit != limit):
             bucket = self._new(name, limit, now_s, bucket)
-        size = self._size(limit)
-        bucket.level = min(size, bucket.level + (now_s - bucket.at_s) * self._per_second(limit))
+        elif bucket.share != self.share:
+            bucket.fit(self.share)
+        bucket.level = min(bucket.size, bucket.level + (now_s - bucket.at_s) * bucket.per_s)
         bucket.at_s = now_s
         return bucket
 
@@ -78,29 +86,25 @@ class Rates:
             full = [name for name, bucket in self._buckets.items() if now_s - bucket.at_s > _SECONDS[bucket.limit.window]]
             for old in full or list(self._buckets)[: _MOST_BUCKETS // 2]:
                 del self._buckets[old]
-        bucket = self._buckets[name] = Bucket(limit, now_s)
-        bucket.level = self._size(limit) * (1.0 if before is None else before.level / self._size(before.limit))
+        bucket = self._buckets[name] = Bucket(limit, now_s, self.share)
+        if before is not None:
+            before.fit(self.share)
+            bucket.level = bucket.size * before.level / before.size
         return bucket
-
-    def _size(self, limit: Limit) -> float:
-        return (limit.burst or limit.amount) / self.share
-
-    def _per_second(self, limit: Limit) -> float:
-        return limit.amount / self.share / _SECONDS[limit.window]
 
     def _headers(self, bucket: Bucket) -> Headers:
         """draft-ietf-httpapi-ratelimit-headers."""
         limit = bucket.limit
         name, window_s = f"{limit.subject.partition('/')[0]}-{limit.unit}", int(_SECONDS[limit.window])
-        missing = self._size(limit) - bucket.level
-        policy = f'"{name}";q={int(self._size(limit))};w={window_s}'.encode()
-        rest = f'"{name}";r={max(0, int(bucket.level))};t={math.ceil(max(0.0, missing) / self._per_second(limit))}'
+        missing = bucket.size - bucket.level
+        policy = f'"{name}";q={int(bucket.size)};w={window_s}'.encode()
+        rest = f'"{name}";r={max(0, int(bucket.level))};t={math.ceil(max(0.0, missing) / bucket.per_s)}'
         return (b"ratelimit-policy", policy), (b"ratelimit", rest.encode())
 
     def _refusal(self, bucket: Bucket, count: int) -> RequestError:
         limit = bucket.limit
-        missing = min(count, self._size(limit)) - bucket.level
-        wait_s = max(1, math.ceil(missing / self._per_second(limit)))
+        missing = min(count, bucket.size) - bucket.level
+        wait_s = max(1, math.ceil(missing / bucket.per_s))
         shared = f", of which this process gives out 1/{self.share}" if self.share > 1 else ""
         whose = limit.subject.partition("/")[0]
         text = f"{whose}: at most {limit.amount} {limit.unit} per {limit.window}{shared}. Try again in {wait_s} s."

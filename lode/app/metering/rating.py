@@ -64,8 +64,8 @@ class Rater:
             self._balances = {account: int(amount) for account, amount in rows}
 
     def _made(self, item: Settlement, tariff: Tariff | None) -> Made:
-        usage, caller, case = item.usage, item.caller, case_of(item.usage.status)
-        billed = billed_units(case, usage.units)
+        usage, caller = item.usage, item.caller
+        billed = billed_units(case_of(usage.status), usage.units)
         charges: dict[str, int] = {}
         counters: dict[str, int] = {}
         amount, waived, period = 0, 0, ""
@@ -75,28 +75,35 @@ class Rater:
             priced = {**billed, "provider_cost": usage.cost} if usage.cost else billed
             charges, counters, amount = tariff.rate(self._counters, priced, span)
             waived = amount if span.trial else self._beyond(item, amount)
-        taken = tuple([_count(share, billed, amount - waived) for share in item.shares])
+        known = self._counters
         for name, count in counters.items():
-            self._counters[name] = self._counters.get(name, 0) + count
-        for share, count in zip(item.shares, taken, strict=True):
-            self._leases.take(share.name, count)
-            self._spent[share.name] = self._spent.get(share.name, 0) + count
-            if count and not share.name.startswith(CREDIT):
-                counters[share.name] = counters.get(share.name, 0) + count
-        subscription = tariff.subscription.id if tariff is not None and billed else ""
+            known[name] = known.get(name, 0) + count
+        taken = self._take(item.shares, billed, amount - waived, counters)
+        plan, subscription = (tariff.plan.id, tariff.subscription.id) if tariff is not None and billed else ("", "")
+        # By place: with names, making the two takes three times as long.
         used = Used(
-            request_id=item.request_id, at_us=item.at_us, organisation=caller.organisation, project=caller.project, key=caller.key,
-            model=usage.model, version=usage.version or 0, status=usage.status, units=billed or {"requests": 1, **usage.units},
-            amount=amount, charges=charges, plan=tariff.plan.id if subscription and tariff else "", subscription=subscription,
-            period=period, kind=caller.kind, cost=usage.cost, cost_currency=usage.cost_currency, provider=usage.provider,
-            estimated=usage.estimated,
+            item.request_id, item.at_us, caller.organisation, caller.project, caller.key, usage.model, usage.version or 0, usage.status,
+            billed or {"requests": 1, **usage.units}, amount, charges, plan, subscription, period, caller.kind, usage.cost,
+            usage.cost_currency, usage.provider, usage.estimated,
         )  # fmt: skip
+        reference, fingerprint = (item.request_id, item.fingerprint) if billed else ("", "")
+        transfers = self._transfers(item, amount - waived, waived)
         act = Act(
-            kind="usage.settle", actor=f"key:{caller.key}", organisation=caller.organisation,
-            reference=item.request_id if billed else "", fingerprint=item.fingerprint if billed else "",
-            transfers=self._transfers(item, amount - waived, waived), used=used, counters=counters, facts=_bound(item),
+            "usage.settle", f"key:{caller.key}", caller.organisation, reference, fingerprint, transfers, (), used, counters, _bound(item)
         )  # fmt: skip
         return Made(act, taken)
+
+    def _take(self, shares: Sequence[Share], billed: Mapping[str, int], amount: int, counters: dict[str, int]) -> tuple[int, ...]:
+        """What a request takes of each of its shares; counted, but for credit, which is balances."""
+        taken, spent = [], self._spent
+        for name, unit, _, _ in shares:
+            count = amount if unit == MONEY else billed.get(unit, 0)
+            taken.append(count)
+            self._leases.take(name, count)
+            spent[name] = spent.get(name, 0) + count
+            if count and not name.startswith(CREDIT):
+                counters[name] = counters.get(name, 0) + count
+        return tuple(taken)
 
     def _beyond(self, item: Settlement, amount: int) -> int:
         """The part of an amount for which nothing is left: no budget or credit line is passed, whatever happened since it was set aside.
@@ -125,8 +132,8 @@ class Rater:
         owner, currency = item.caller.organisation, item.caller.currency
         made: list[Transfer] = []
         prepaid = accounts.prepaid(owner)
-        drawn = self._drawn.get(prepaid, 0)
-        credit = min(max(-self._balances.get(prepaid, 0) - drawn, 0), max(amount, 0))
+        drawn, paid = self._drawn.get(prepaid, 0), -self._balances.get(prepaid, 0)
+        credit = max(0, min(paid - drawn, amount)) if paid > 0 else 0
         if credit:
             self._drawn[prepaid] = drawn + credit
             made.append(Transfer(prepaid, accounts.revenue(currency), credit))
@@ -162,13 +169,10 @@ def _of_credit(name: str) -> tuple[str, str, str]:
 
 def _bound(item: Settlement) -> dict[str, str]:
     """Digests of what is kept of a request beside its entry."""
-    facts, answer, usage = dict[str, str](), item.kept, item.usage
+    facts: dict[str, str] = {}
+    answer, usage = item.kept, item.usage
     if answer is not None:
         facts["answers"] = kept.digest(answer.status, kept.headers_text(answer.headers), answer.body)
     if usage.predicted and usage.status < 400:
         facts["predictions"] = kept.digest(usage.model, usage.version or 0, item.at_us, usage.predicted)
     return facts
-
-
-def _count(share: Share, billed: Mapping[str, int], amount: int) -> int:
-    return amount if share.unit == MONEY else billed.get(share.unit, 0)

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from lode.core import money
 from lode.core.check import Finding, dotted, unknown_word
 from lode.core.errors import BillingError
-from lode.core.yaml_lines import Key
+from lode.core.types import Key
 
 COUNTED = (
     "requests", "rows", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "compute_us",

@@ -18,7 +18,7 @@ from lode.app.prices.plan import Plan
 from lode.app.prices.subscription import Step, Subscription
 from lode.core.errors import BillingError, ConflictError
 
-KIND = "correction"
+KIND = plans.CORRECTION
 _ID = re.compile(r"([a-z0-9][a-z0-9_-]{0,39})@([1-9][0-9]{0,8})", re.ASCII)
 
 

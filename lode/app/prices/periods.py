@@ -9,7 +9,7 @@ from __future__ import annotations
 import calendar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -63,6 +63,7 @@ def micros(at: datetime) -> int:
     return (at.astimezone(UTC) - _EPOCH) // _US
 
 
+@cache  # to list the zones walks through the file system; names that are none are not kept
 def zone_of(name: str) -> ZoneInfo:
     """A time zone by its IANA name. Errors: BillingError with the near miss."""
     known = available_timezones()

@@ -13,7 +13,7 @@ from lode.core import money
 from lode.core.check import Finding, dotted, shown, unknown_word
 from lode.core.errors import BillingError, near_miss
 from lode.core.registry import REGISTRIES, read_component
-from lode.core.yaml_lines import Key
+from lode.core.types import Key
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
 _MODEL = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._/:-]{0,99}", re.ASCII)

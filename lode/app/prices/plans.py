@@ -13,6 +13,8 @@ from lode.core.errors import BillingError, ConflictError, NotFoundError, near_mi
 
 KIND = "plan"
 SETTING, DEFAULT = "setting", "default_plan"
+CORRECTION = "correction"
+"""Kind of the document that says which version corrects another one; its id is that of the wrong one."""
 
 
 def add(store: Store, actor: str, plan: Plan, *, now_us: Callable[[], int]) -> dict[str, Any]:
@@ -100,9 +102,10 @@ def listed(store: Store) -> dict[str, Any]:
     with store.view() as session:
         documents = journal.documents(session, KIND)
         first = journal.document(session, SETTING, DEFAULT)
+        corrected = {item.id: item.body for item in journal.documents(session, CORRECTION)}
     plans = sorted((Plan.of(item.body["plan"]) for item in documents), key=lambda plan: (plan.name, plan.version))
     chosen = None if first is None else f"{first.body['plan']}@{first.body['version']}"
-    return {"plans": [summary(plan) for plan in plans], "default": chosen}
+    return {"plans": [summary(plan, corrected.get(plan.id)) for plan in plans], "default": chosen}
 
 
 def show(store: Store, name: str, version: int | None = None) -> dict[str, Any]:
@@ -111,8 +114,9 @@ def show(store: Store, name: str, version: int | None = None) -> dict[str, Any]:
         return shown(found(session, name, version))
 
 
-def summary(plan: Plan) -> dict[str, Any]:
-    """One line of a list."""
+def summary(plan: Plan, corrected: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """One line of a list. corrected: by which version its price was, from which day on ("" for always)."""
+    found = corrected or {"by": "", "since": ""}
     return {
         "plan": plan.name,
         "version": plan.version,
@@ -120,6 +124,8 @@ def summary(plan: Plan) -> dict[str, Any]:
         "period": plan.period,
         "fees": [fee.name for fee in plan.fees],
         "charges": [f"{item.name} ({item.type})" for item in plan.charges],
+        "corrected_by": found["by"],
+        "corrected_from": found["since"],
     }
 
 

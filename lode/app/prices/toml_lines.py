@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lode.core.errors import BillingError, reason
-from lode.core.yaml_lines import Key
+from lode.core.types import Key
 
 _HEADER = re.compile(r"^\s*\[(\[)?\s*([A-Za-z0-9_.-]+)\s*\]?\]")
 _ENTRY = re.compile(r"^\s*([A-Za-z0-9_-]+)\s*=")

@@ -14,10 +14,10 @@ from lode.app.answering import Desk
 from lode.app.contracts import Asked, Caller, Gate, RequestError, Status, Usage
 from lode.app.metered import Tally
 from lode.app.monitor import Monitor
+from lode.app.options import UpstreamServeOptions
 from lode.app.upstream.counting import Counted
 from lode.app.upstream.failure import TryError
 from lode.app.upstream.lines import Line, make_session
-from lode.app.upstream.options import UpstreamServeOptions
 from lode.app.upstream.tries import Tries
 from lode.pipeline.upstream import UpstreamModel
 

@@ -14,12 +14,12 @@ from starlette.exceptions import HTTPException
 from lode.app import describing
 from lode.app.answering import Answering
 from lode.app.contracts import Endpoint, Gate, Status
+from lode.app.options import UpstreamServeOptions
 from lode.app.routes import not_routed, own_routes, route
 from lode.app.upstream import calls
 from lode.app.upstream.desk import UpstreamDesk, UpstreamMonitor
 from lode.app.upstream.endpoints import Passed, PassedRows, Told, ToldRows
 from lode.app.upstream.lines import Line
-from lode.app.upstream.options import UpstreamServeOptions
 from lode.app.upstream.secrets import read_secret
 from lode.app.upstream.tries import Tries
 from lode.core.errors import ServeError

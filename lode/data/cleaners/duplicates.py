@@ -41,6 +41,7 @@ class Duplicates(Cleaner):
     scope: Literal["source", "cells", "training"] = "source"
     on: ClassVar[Literal["raw", "typed"]] = "typed"
     coded: bool = True
+    by_row: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import polars as pl
 from lode.core.errors import DataError, SpecError, listed, near_miss
 from lode.core.types import ColumnName, Range
 from lode.data.contracts import ROW, Cleaner, State
+from lode.data.enums import plain_words
 from lode.data.mending.fitting import known_numbers, quantiles, random_rows
 from lode.data.mending.guesses import Curve, Encoding, Linear, Nearest, as_numbers
 
@@ -95,6 +96,7 @@ class Missing(Cleaner):
             if value is not None:
                 self._fill[name] = value
         self._learn(rows, kinds, types, schema)
+        self.own_column = self.scope == "cells" and all(self._fits(name, schema[name]) for name in self._fill)
         if self.indicator and self._methods:
             counts = rows.select(pl.col(name).null_count() for name in self._methods).collect(engine="streaming").row(0, named=True)
             self.flags = tuple(name for name, count in counts.items() if count)
@@ -169,14 +171,16 @@ class Missing(Cleaner):
                 return frame
             num_missing = pl.sum_horizontal(pl.col(name).is_null() for name in names)
             return frame.filter(num_missing <= self.above * len(names))
-        filled = [self._filled(frame, name) for name in frame.columns if name in self._fill and frame[name].has_nulls()]
-        return frame.with_columns(filled) if filled else frame
+        names = [name for name in frame.columns if name in self._fill and frame[name].has_nulls()]
+        if not names:
+            return frame
+        schema = frame.schema
+        return frame.with_columns(
+            pl.col(name).fill_null(self._fill[name]) if self._fits(name, schema[name]) else self._guessed(frame, name)
+            for name in names
+        )
 
-    def _filled(self, frame: pl.DataFrame, name: str) -> pl.Series:
-        is_constant = self._methods.get(name) not in ("interpolate", "nearest", "model")
-        dtype = frame.schema[name]
-        if is_constant and not (isinstance(dtype, pl.Enum) and self._fill[name] not in dtype.categories):
-            return frame.select(pl.col(name).fill_null(self._fill[name])).to_series()
+    def _guessed(self, frame: pl.DataFrame, name: str) -> pl.Series:
         # A snapshot keeps few words as an Enum, which cannot take another one.
         column = frame[name].cast(pl.String) if isinstance(frame.schema[name], pl.Enum) else frame[name]
         rows = column.is_null().arg_true()
@@ -184,6 +188,11 @@ class Missing(Cleaner):
         if guesses is not None:
             column = column.scatter(rows, guesses.cast(column.dtype))
         return column.fill_null(self._fill[name]) if column.has_nulls() else column
+
+    def _fits(self, name: str, dtype: pl.DataType) -> bool:
+        """Whether missing cells of the column are filled with one value, which its type can hold."""
+        is_constant = self._methods.get(name) not in _LEARNED
+        return is_constant and not (isinstance(dtype, pl.Enum) and self._fill[name] not in dtype.categories)
 
     def _guesses(self, rows: pl.DataFrame, name: str) -> pl.Series | None:
         """One cell per row, null where nothing can be said; None where the column is filled with a constant."""
@@ -248,7 +257,6 @@ def _words(values: list[str | None]) -> pl.Series:
 
 def _most_frequent(rows: pl.LazyFrame, name: str) -> Any:
     """The most frequent value, of equally frequent ones the smallest; None where there is none."""
-    column = pl.col(name).cast(pl.String) if isinstance(rows.collect_schema()[name], pl.Enum) else pl.col(name)
-    counts = rows.select(column.alias("value")).drop_nulls().group_by("value").agg(pl.len().alias("rows"))
-    top = counts.filter(pl.col("rows") == pl.col("rows").max()).select(pl.col("value").min()).collect(engine="streaming")
-    return top.item()
+    counts = rows.select(pl.col(name).alias("value")).drop_nulls().group_by("value").agg(pl.len().alias("rows"))
+    top = counts.filter(pl.col("rows") == pl.col("rows").max()).select("value").collect(engine="streaming").to_series()
+    return plain_words(top).min()

@@ -63,6 +63,7 @@ class Outliers(Cleaner):
         self.action = "null" if action is None else action  # how YAML reads `null`
         self.limit = _LIMITS[method] if limit is None else limit
         self.scope = "training" if action == "drop" else "cells"
+        self.own_column = self.scope == "cells"
         self._bounds: dict[str, tuple[float, float]] = {}
         self._forest: _Forest | None = None
         self.notes: list[str] = []
@@ -121,15 +122,19 @@ class Outliers(Cleaner):
         if self.scope == "training":
             text = "isolation forest" if self.method == "isolation_forest" else f"a number is far ({self.method}, {self.limit:g})"
             return pl.Series([text], dtype=pl.String).new_from_index(0, changed.height)
-        low = pl.col("column").replace_strict({name: low for name, (low, _) in self._bounds.items()} or {"": 0.0}, default=None)
-        high = pl.col("column").replace_strict({name: high for name, (_, high) in self._bounds.items()} or {"": 0.0}, default=None)
-        is_low = pl.col("before").cast(pl.Float64, strict=False) < low
-        edge = (
-            pl.when(is_low)
-            .then(pl.format("below {}", low.round_sig_figs(6)))
-            .otherwise(pl.format("above {}", high.round_sig_figs(6)))
+        edges = pl.DataFrame(
+            [(name, *edges) for name, edges in self._bounds.items()],
+            schema={"column": pl.String, "low": pl.Float64, "high": pl.Float64},
+            orient="row",
         )
-        return changed.select(pl.concat_str(edge.fill_null("far"), pl.lit(f" ({self.method})"))).to_series()
+        said = edges.with_columns(
+            pl.format("{} {} ({})", pl.lit(word), pl.col(side).round_sig_figs(6), pl.lit(self.method)).alias(word)
+            for side, word in (("low", "below"), ("high", "above"))
+        )
+        lines = changed.select("column", pl.col("before").cast(pl.Float64, strict=False))
+        lines = lines.join(said, on="column", how="left", maintain_order="left")
+        told = pl.when(pl.col("before") < pl.col("low")).then("below").otherwise("above").fill_null(f"far ({self.method})")
+        return lines.select(told).to_series()
 
     def state(self) -> State:
         return {"bounds": {name: list(edge) for name, edge in self._bounds.items()}} if self.scope == "cells" else {}

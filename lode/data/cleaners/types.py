@@ -48,6 +48,8 @@ _TRUTH = {**dict.fromkeys(_TRUE, "true"), **dict.fromkeys(_FALSE, "false")}
 _KINDS = {"number": "a number", "date": "a date", "binary": "yes or no"}
 
 
+_SIMPLE = r"^[$]?[0-9.,]*$"
+"""Nearly all numbers that need mending: nobody must look for other signs in them."""
 _MOSTLY_DIFFERENT = 0.3
 """With more different cells than that, each cell is mended where it stands."""
 
@@ -193,6 +195,14 @@ class Types(Cleaner):
 
     def why(self, changed: pl.DataFrame) -> pl.Series:
         """What the cell was: no number at all, or a number with a percent sign, a unit, marks; a date in which order."""
+        numbers = [name for name, word in self._words.items() if word == "number"]
+        read = pl.col("column").is_in(numbers) & pl.col("after").is_not_null()
+        simple = changed.select((read & pl.col("before").str.contains(_SIMPLE)).fill_null(False)).to_series()
+        dollars = pl.when(pl.col("before").str.starts_with("$")).then(pl.lit("currency")).otherwise(pl.lit("marks of a number"))
+        said = changed.select(dollars).to_series()
+        return said if simple.all() else said.scatter((~simple).arg_true(), self._reasons(changed.filter(~simple)))
+
+    def _reasons(self, changed: pl.DataFrame) -> pl.Series:
         word = pl.col("column").replace_strict(self._words, default="binary", return_dtype=pl.String)
         order = {name: _order_name(first) for name, first in self._day_first.items()} or {"": ""}
         units = {name: f"in {style.unit}" if style.unit else "unit" for name, style in self._styles.items()} or {"": ""}

@@ -6,6 +6,7 @@ lode/data/contracts.py first.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -66,7 +67,10 @@ class Number(Feature):
         values = _floats(column)
         missing = np.isnan(values)
         self._has_missing = bool(missing.any())
-        known = values[~missing] if self._has_missing else values.copy()
+        if self._has_missing:
+            known = values[~missing]
+        else:  # what can be written to is no view of the column: polars had to put it together
+            known = values if values.flags.writeable else values.copy()
         self._center, self._factor, self._shift, self._fill = 0.0, 0.0, 0.0, 0.0
         self._knots = self._ranks = self._edges = np.zeros(0)
         self._flat_curved = self.scale in _CURVED
@@ -135,9 +139,11 @@ class Number(Feature):
             return warps.normal(values, missing, self._knots, self._ranks)
         with np.errstate(over="ignore"):
             given = self._bent(values) if self.scale in ("power", "log") else values
-            scaled = (given - self._center) * self._factor
+            scaled = np.subtract(given, self._center)
+            scaled *= self._factor
         np.minimum(np.maximum(scaled, -_HARD_LIMIT, out=scaled), _HARD_LIMIT, out=scaled)
-        scaled[missing] = self._fill
+        if missing.any():
+            scaled[missing] = self._fill
         if self.scale == "robust":
             bend = scaled * (1.0 / _SOFT_LIMIT)
             bend *= bend
@@ -247,7 +253,10 @@ def _mean_and_deviation(known: np.ndarray) -> tuple[float, float]:
     """Of an ascending array. Both finite, for values up to the largest float too."""
     size = _largest(known) or 1.0
     unit = known / size
-    deviation = float(unit.std())
-    if deviation < 1e-12 * max(1.0, abs(float(unit.mean()))):
+    mean = float(unit.mean())
+    unit -= mean  # in place, what `std` would do in new arrays
+    unit *= unit
+    deviation = math.sqrt(unit.mean())
+    if deviation < 1e-12 * max(1.0, abs(mean)):
         deviation = 0.0  # a constant column: what is left is rounding
-    return float(unit.mean()) * size, min(deviation * size, _FLOAT32_MAX)
+    return mean * size, min(deviation * size, _FLOAT32_MAX)

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -117,12 +118,13 @@ def separators(chunks: Iterable[bytes], dialect: Dialect) -> int:
             found += chunk.count(mark)
             continue
         block = np.frombuffer(chunk, dtype=np.uint8)
-        # 1 between quotes; a doubled quote closes and opens again. Bytes wrap around at 256, which keeps their last bit.
-        between = np.cumsum(block == quote[0], dtype=np.uint8)
-        between += np.uint8(inside)
-        between &= np.uint8(1)
-        found += int(np.count_nonzero((block == mark[0]) & (between == 0)))
-        inside = int(between[-1])
+        # A doubled quote closes and opens again. Separators before each quote, taken in turn, add up to those outside.
+        quotes = np.flatnonzero(block == quote[0])
+        places = np.flatnonzero(block == mark[0])
+        before = np.searchsorted(places, quotes)
+        found += int(before[inside::2].sum() - before[1 - inside :: 2].sum())
+        inside = (inside + len(quotes)) % 2
+        found += 0 if inside else len(places)
     return found
 
 
@@ -264,6 +266,21 @@ def whole_records(chunks: Iterable[bytes], quote: str, num_bytes: int, where: st
             )
     if rest:
         yield rest
+
+
+def whole_lines(path: Path, num_bytes: int) -> Iterator[bytes]:
+    """The bytes of a file, cut at ends of lines, about `num_bytes` at a time."""
+    with path.open("rb") as file:
+        start, size = 0, path.stat().st_size
+        while start < size:
+            file.seek(start + num_bytes)
+            file.readline()
+            end = file.tell()
+            while (line := file.readline()) and not line.strip():  # polars swallows blank lines at the start of a text
+                end = file.tell()
+            file.seek(start)
+            yield file.read(end - start)
+            start = end
 
 
 def _last_end(text: bytes, mark: bytes) -> int:

@@ -79,12 +79,14 @@ def check_width(where: str, num_columns: int) -> None:
         )
 
 
-def check_lines(path: Path, where: str) -> None:
+def check_lines(path: Path, where: str, mark: str = "") -> bool:
     """Look for bytes and lines that no text table has, before a parser takes the file into its hands: some gigabytes a second.
 
+    Gives whether there is a `mark` (a quote) in the file.
     Errors: DataError where a line is longer than `MAX_LINE_BYTES` or holds a NUL byte, or the file unpacks to far more than it is.
     """
     num_open = position = 0
+    sought, is_marked = mark.encode(), False
     for chunk in byte_chunks(path):
         first = chunk.find(b"\n")
         num_open += len(chunk) if first < 0 else first
@@ -94,7 +96,9 @@ def check_lines(path: Path, where: str) -> None:
             num_open = len(chunk) - chunk.rfind(b"\n") - 1
         if b"\0" in chunk:
             raise holds_nul(where, _line_of(path, position + chunk.index(b"\0")))
+        is_marked = is_marked or (mark != "" and sought in chunk)
         position += len(chunk)
+    return is_marked
 
 
 def _line_of(path: Path, position: int) -> int:

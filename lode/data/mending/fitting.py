@@ -22,11 +22,12 @@ def count_rows(rows: pl.LazyFrame) -> int:
 def known_numbers(rows: pl.LazyFrame, name: str) -> np.ndarray:
     """The known cells of a numeric column, float64 (K,), in order; 8 bytes per row and no more. The caller may write to it."""
     column = pl.col(name).cast(pl.Float64).fill_nan(None).drop_nulls()
-    num_known = int(rows.select(column.len()).collect(engine="streaming").item())
-    values, filled = np.empty(num_known, dtype=np.float64), 0
+    values, filled = np.empty(0, dtype=np.float64), 0
     for batch in rows.select(column).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
         part = batch.to_series().to_numpy()
-        values[filled : filled + len(part)] = part
+        # Growing in place remaps pages: joining parts at the end would hold everything twice, counting first read everything twice.
+        values.resize(filled + len(part), refcheck=False)
+        values[filled:] = part
         filled += len(part)
     return values
 

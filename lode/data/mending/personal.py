@@ -75,7 +75,9 @@ class Detector:
 
     def kinds_of(self, cells: pl.Series) -> pl.Series:
         """Per cell the kinds in it, a sorted List(String), empty where there are none."""
-        places, hits = self._cut(cells)
+        worth = cells.str.contains(self._worth).fill_null(False)
+        places, hits = self._cut(cells.filter(worth))
+        places = places.with_columns(worth.arg_true().gather(places["place"]).alias("place"))
         kinds = {token: sorted({hit.kind for hit in found}) for token, found in hits.items()}
         known = pl.DataFrame({"token": list(kinds), "kind": list(kinds.values())}, schema=_KINDS_SCHEMA)
         found = places.join(known, on="token").explode("kind").group_by("place").agg(pl.col("kind").unique().sort())

@@ -21,7 +21,7 @@ _GROUPED = {
 }
 """Per decimal mark: numbers whose marks must be changed before they can be read."""
 
-_SIMPLE = r"^[$]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?$"
+_SIMPLE = r"^[$]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?$"
 _PARTS = r"^([+-]?(?:\d[\d.,\s'\u2019_]*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*(.*)$"
 _TAIL = r"^\s*(%|\u2030|[^\W\d_]+[23]?)"
 _FRACTION = r"^([+-]?)(?:(\d{1,9})\s+)?(\d{1,2})/(2|3|4|8|16|32|64)$"

@@ -10,7 +10,8 @@ import polars as pl
 
 from lode.data.alike.near_text import near_groups
 from lode.data.contracts import ROW
-from lode.data.quality.figures import PART, Column
+from lode.data.quality.counting import PART
+from lode.data.quality.figures import Column
 from lode.data.split import PARTS, TRAIN
 
 _SEEDS = (11, 29)

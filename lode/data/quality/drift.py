@@ -7,12 +7,15 @@ freedom (Yurdakul and Naranjo, Statistical properties of the population stabilit
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
-from scipy.special import chdtrc
 
-from lode.data.quality.figures import PART, Column
-from lode.data.split import PARTS, TRAIN
+from lode.data.quality.counting import PART
+from lode.data.quality.figures import Column
+from lode.data.split import PARTS
 
 _NUM_BINS = 10
 _MAX_WORDS = 20
@@ -20,44 +23,64 @@ _HALF_ROW = 0.5
 """Added to every bin, so that an empty one does not give an infinite index."""
 
 
-def between(sample: pl.DataFrame, column: Column, part: str) -> dict[str, float] | None:
-    """`psi`, what chance alone would give (`chance`), how likely it is (`p`), `distance` (KS for measures, total variation for words)."""
-    cells = sample.select(PART, cell=column.value if column.kind == "word" else column.measure)
-    train = cells.filter(pl.col(PART) == TRAIN)["cell"]
-    other = cells.filter(pl.col(PART) == PARTS.index(part))["cell"]
+def parted(sample: pl.DataFrame, columns: Sequence[Column]) -> list[pl.DataFrame]:
+    """The sample's rows of each part, every column as it is compared: words as an Enum, of others what is long or short about them."""
+    words = [column.name for column in columns if column.kind == "word"]
+    cells = sample.select(
+        PART, *(column.value if column.kind == "word" else column.measure.alias(column.name) for column in columns)
+    )
+    cells = cells.with_columns(_as_enum(cells[name]) for name in words)
+    return [cells.filter(pl.col(PART) == code) for code in range(len(PARTS))]
+
+
+def between(train: pl.Series, other: pl.Series) -> dict[str, float] | None:
+    """`psi`, what chance alone would give (`chance`), how likely it is (`p`), `distance` (KS for measures, total variation for words).
+
+    train, other: the same column of two of the frames that `parted` gave.
+    """
     if not len(train) or not len(other):
         return None
-    counts = _word_counts(train, other) if column.kind == "word" else _measure_counts(train, other)
+    if isinstance(train.dtype, pl.Enum):
+        counts = _word_counts(train, other)
+        distance = _variation(*counts)
+    else:
+        known = [np.sort(cells.drop_nulls().to_numpy()) for cells in (train, other)]
+        counts = _measure_counts(known[0], known[1], (train.null_count(), other.null_count()))
+        distance = _kolmogorov(*known)
     psi, chance = _stability(*counts)
     freedom = max(len(counts[0]) - 1, 1)
-    distance = _variation(*counts) if column.kind == "word" else _kolmogorov(train, other)
     scale = 1 / len(train) + 1 / len(other)
-    return {"psi": psi, "chance": chance, "p": float(chdtrc(freedom, psi / scale)), "distance": distance}
+    return {"psi": psi, "chance": chance, "p": _chi_squared_tail(psi / scale, freedom), "distance": distance}
+
+
+def _as_enum(cells: pl.Series) -> pl.Series:
+    if isinstance(cells.dtype, pl.Enum):
+        return cells
+    words = cells.cast(pl.String)
+    return words.cast(pl.Enum(words.unique().drop_nulls().sort()))
 
 
 def _word_counts(train: pl.Series, other: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the most frequent words of both parts (training's own would look too frequent there), of all others, of empty cells."""
-    known = pl.concat([train, other]).drop_nulls().value_counts(name="rows").sort("rows", descending=True).head(_MAX_WORDS)
-    words = known.drop("rows").to_series()
-    found = []
-    for cells in (train, other):
-        own = cells.drop_nulls().value_counts(name="rows")
-        rows = known.select(words.name).join(own.rename({cells.name: words.name}), on=words.name, how="left", maintain_order="left")
-        listed = rows["rows"].fill_null(0).to_numpy()
-        found.append(np.array([*listed, len(cells) - cells.null_count() - listed.sum(), cells.null_count()], dtype=np.float64))
+    num_words = len(train.dtype.categories) if isinstance(train.dtype, pl.Enum) else 0
+    counts = [np.bincount(cells.drop_nulls().to_physical().to_numpy(), minlength=num_words) for cells in (train, other)]
+    most = np.argsort(-(counts[0] + counts[1]), kind="stable")[:_MAX_WORDS]
+    found = [
+        np.array([*own[most], own.sum() - own[most].sum(), cells.null_count()], dtype=np.float64)
+        for own, cells in zip(counts, (train, other), strict=True)
+    ]
     return _seen(*found)
 
 
-def _measure_counts(train: pl.Series, other: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Rows between the tenths of both, and of empty cells."""
-    numbers = pl.concat([train, other]).drop_nulls().to_numpy()
-    edges = (
-        np.unique(np.quantile(numbers, np.linspace(0, 1, _NUM_BINS + 1)[1:-1], method="higher")) if len(numbers) else np.empty(0)
-    )
-    found = []
-    for cells in (train, other):
-        bins = np.searchsorted(edges, cells.drop_nulls().to_numpy(), side="right")
-        found.append(np.append(np.bincount(bins, minlength=len(edges) + 1), cells.null_count()).astype(np.float64))
+def _measure_counts(train: np.ndarray, other: np.ndarray, empty: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows between the tenths of both, and of empty cells. train, other: ascending."""
+    both = np.sort(np.concatenate([train, other]), kind="stable")
+    tenths = np.ceil(np.linspace(0, 1, _NUM_BINS + 1)[1:-1] * (len(both) - 1)).astype(np.int64)
+    edges = np.unique(both[tenths]) if len(both) else both
+    found = [
+        np.array([*np.diff(np.searchsorted(cells, edges), prepend=0, append=len(cells)), missing], dtype=np.float64)
+        for cells, missing in zip((train, other), empty, strict=True)
+    ]
     return _seen(*found)
 
 
@@ -78,10 +101,23 @@ def _variation(train: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(train / train.sum() - other / other.sum()).sum() / 2)
 
 
-def _kolmogorov(train: pl.Series, other: pl.Series) -> float:
-    """Largest distance between the two empirical distributions of the cells that are not empty."""
-    a, b = (np.sort(cells.drop_nulls().to_numpy()) for cells in (train, other))
-    if not len(a) or not len(b):
+def _kolmogorov(train: np.ndarray, other: np.ndarray) -> float:
+    """Largest distance between the two empirical distributions of the cells that are not empty. train, other: ascending."""
+    if not len(train) or not len(other):
         return 0.0
-    both = np.concatenate([a, b])
-    return float(np.abs(np.searchsorted(a, both, "right") / len(a) - np.searchsorted(b, both, "right") / len(b)).max())
+    both = np.concatenate([train, other])
+    shares = [np.searchsorted(cells, both, "right") / len(cells) for cells in (train, other)]
+    return float(np.abs(shares[0] - shares[1]).max())
+
+
+def _chi_squared_tail(value: float, freedom: int) -> float:
+    """Probability that chi squared of so many degrees of freedom is larger (Abramowitz and Stegun 26.4.4 and 26.4.5).
+
+    scipy has it too, and takes longer to import than everything else of a profile together.
+    """
+    if value <= 0:
+        return 1.0
+    half, start = value / 2, 0.5 * (freedom % 2)
+    logs = (place * math.log(half) - half - math.lgamma(place + 1) for place in np.arange(start, freedom / 2))
+    first = math.erfc(math.sqrt(half)) if start else 0.0
+    return min(1.0, first + sum(math.exp(log) for log in logs))

@@ -17,12 +17,9 @@ from PIL import Image, UnidentifiedImageError
 
 from lode.data.contracts import ROW
 from lode.data.folds import FOLD
+from lode.data.quality.counting import PART, columns_at_once, counted
 from lode.data.split import PARTS
 
-PART = "__part__"
-"""Column of a profile's rows: the code of their part (lode.data.split.PARTS)."""
-
-NUM_BINS = 40
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 MAX_TOP = 50
 MAX_CHARS = 80
@@ -31,7 +28,6 @@ _EXACT_ROWS = 300_000
 """Up to here different values are counted one by one, whatever they are."""
 _COUNTED_VALUES = 10_000
 """Columns with fewer different values are counted value by value, exactly, however many rows there are."""
-_COLUMNS_AT_ONCE = 16
 _NEARLY_ALL = 0.7
 """Columns of words or whole numbers with a larger share of different values (as estimated) may be ids: theirs are counted exactly."""
 _ROWS_AT_ONCE = 20_000_000
@@ -103,15 +99,18 @@ def basics(
 ) -> dict[str, dict[str, Any]]:
     """Column -> figures that need one pass and little memory. done: called with the number of columns that are through."""
     found: dict[str, dict[str, Any]] = {}
-    # Every column that is read at the same time holds a few row groups in memory.
-    at_once = max(1, _COLUMNS_AT_ONCE // (1 + num_rows // _ROWS_AT_ONCE))
+    at_once = columns_at_once(num_rows)
     for start in range(0, len(columns), at_once):
         done(start)
         some = columns[start : start + at_once]
+        words = {column.name: column for column in some if _is_coded(column)}
+        tables = counted(scan, {name: (pl.col(name).to_physical(), _num_words(column)) for name, column in words.items()})
+        found |= {name: _word_record(words[name], table, num_rows) for name, table in tables.items()}
+        some = [column for column in some if column.name not in words]
         asked = [
             expression.alias(f"{place}/{key}") for place, column in enumerate(some) for key, expression in _asked(column, num_rows)
         ]
-        row = scan.select(asked).collect(engine="streaming").row(0, named=True)
+        row = scan.select(asked).collect(engine="streaming").row(0, named=True) if asked else {}
         for place, column in enumerate(some):
             own = {key.split("/", 1)[1]: value for key, value in row.items() if key.split("/", 1)[0] == str(place)}
             found[column.name] = _basic_record(column, own, num_rows)
@@ -156,6 +155,25 @@ def _basic_record(column: Column, found: Mapping[str, Any], num_rows: int) -> di
     return record
 
 
+def _is_coded(column: Column) -> bool:
+    """Whether its cells are codes of few words, which are counted one by one."""
+    return column.kind == "word" and 0 < _num_words(column) <= _COUNTED_VALUES
+
+
+def _num_words(column: Column) -> int:
+    return len(column.dtype.categories) if isinstance(column.dtype, pl.Enum) else 0
+
+
+def _word_record(column: Column, table: np.ndarray, num_rows: int) -> dict[str, Any]:
+    """What `counted` found of an Enum column."""
+    missing = {f"missing_{name}": rows for name, rows in zip(PARTS, table[:, -1], strict=True)}
+    record = _basic_record(column, {**missing, "distinct": np.count_nonzero(table[:, :-1].any(axis=0))}, num_rows)
+    if record["missing"]["rows"] < num_rows and isinstance(column.dtype, pl.Enum):
+        counts = pl.DataFrame({"value": column.dtype.categories, **{str(code): rows for code, rows in enumerate(table[:, :-1])}})
+        _take_counts(counts.filter(pl.any_horizontal(pl.exclude("value") > 0)), record)
+    return record
+
+
 def _finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
@@ -169,17 +187,17 @@ def complete(scan: pl.LazyFrame, column: Column, record: dict[str, Any], sample:
         estimate = record["distinct"]
         if not estimate["exact"] and estimate["values"] > _NEARLY_ALL * known:
             record["distinct"] = {"values": _distinct(scan, column, record["rows"]), "exact": True}
-    few = column.kind not in ("text", "bytes", "date") and record["distinct"]["values"] <= _COUNTED_VALUES
-    if few:
-        _count_values(scan, column, record)
+    if column.kind not in ("text", "bytes", "date") and record["distinct"]["values"] <= _COUNTED_VALUES:
+        if "top" not in record:
+            _take_counts(_value_counts(scan, column), record)
     elif sample is not None:
         _count_sample(column, sample, record)
     if column.kind != "word":
         measured = None if sample is None else sample.to_frame().select(column.measure).to_series().drop_nulls()
         if measured is not None and len(measured):
-            record["quantiles"] = {str(q): float(np.quantile(measured.to_numpy(), q)) for q in QUANTILES}
+            found = np.quantile(measured.to_numpy(), QUANTILES)
+            record["quantiles"] = {str(q): float(value) for q, value in zip(QUANTILES, found, strict=True)}
             record["quantiles_exact"] = len(sample) == record["rows"] if sample is not None else False
-        record["histogram"] = _histogram(scan, column, record)
     return record
 
 
@@ -195,14 +213,18 @@ def _distinct(scan: pl.LazyFrame, column: Column, num_rows: int) -> int:
     return found
 
 
-def _count_values(scan: pl.LazyFrame, column: Column, record: dict[str, Any]) -> None:
-    """Every different value, counted in every part."""
-    counted = scan.select(PART, column.value.alias("value")).drop_nulls("value").group_by(PART, "value").len()
-    wide = counted.collect(engine="streaming").pivot(PART, index="value", values="len", sort_columns=True)
+def _value_counts(scan: pl.LazyFrame, column: Column) -> pl.DataFrame:
+    """Every different value, counted in every part: `value`, and a column of the code of each part."""
+    found = scan.select(PART, column.value.alias("value")).drop_nulls("value").group_by(PART, "value").len()
+    wide = found.collect(engine="streaming").pivot(PART, index="value", values="len", sort_columns=True)
     for code in range(len(PARTS)):
         if str(code) not in wide.columns:
             wide = wide.with_columns(pl.lit(0, pl.UInt32).alias(str(code)))
-    wide = wide.fill_null(0) if wide["value"].dtype != pl.Float64 else wide.with_columns(pl.exclude("value").fill_null(0))
+    return wide.with_columns(pl.exclude("value").fill_null(0))
+
+
+def _take_counts(wide: pl.DataFrame, record: dict[str, Any]) -> None:
+    """Add what the counts of every different value say."""
     wide = wide.with_columns(total=pl.sum_horizontal(str(code) for code in range(len(PARTS)))).with_columns(
         pl.col("value").cast(pl.String).alias("word")
     )
@@ -242,39 +264,6 @@ def shown(value: Any) -> str:
         return f"{value:.10g}"
     text = str(value)
     return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 3] + "..."
-
-
-def _histogram(scan: pl.LazyFrame, column: Column, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Rows of each part in equal bins. Where a few cells lie far out, the bins cover the middle and the rest is counted beside them.
-
-    edges: NUM_BINS + 1. below, above: rows outside, by part.
-    """
-    low, high = record.get("low"), record.get("high")
-    if low is None or high is None:
-        return None
-    q = record.get("quantiles")
-    if q:
-        reach = q["0.99"] - q["0.01"]
-        if reach > 0:
-            low, high = max(low, q["0.01"] - reach), min(high, q["0.99"] + reach)
-    num_bins = NUM_BINS
-    if record.get("whole") and high - low < NUM_BINS:
-        low, high = math.floor(low) - 0.5, math.floor(high) + 0.5
-        num_bins = max(1, round(high - low))
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
-    place = ((column.measure - low) * (num_bins / (high - low))).floor().clip(-1, num_bins)
-    # The highest value belongs to the last bin.
-    place = pl.when(column.measure == high).then(num_bins - 1).otherwise(place).cast(pl.Int16)
-    counted = scan.select(PART, place.alias("bin")).drop_nulls("bin").group_by(PART, "bin").len().collect(engine="streaming")
-    table = np.zeros((len(PARTS), num_bins + 2), dtype=np.int64)
-    table[counted[PART].to_numpy(), counted["bin"].to_numpy() + 1] = counted["len"].to_numpy()
-    return {
-        "edges": [float(edge) for edge in np.linspace(low, high, num_bins + 1)],
-        "rows": {name: table[code, 1:-1].tolist() for code, name in enumerate(PARTS)},
-        "below": {name: int(table[code, 0]) for code, name in enumerate(PARTS)},
-        "above": {name: int(table[code, -1]) for code, name in enumerate(PARTS)},
-    }
 
 
 def picture_sizes(scan: pl.LazyFrame, column: Column, num_rows: int, limit: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Found in the sample, proved on all rows. Read lode/data/quality/profile.py first
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +22,14 @@ def pairs(scan: pl.LazyFrame, sample: pl.DataFrame, columns: Sequence[Column]) -
     """[{"columns": [a, b], "how": "equal" or "renamed"}]: each column is held against the first one like it."""
     first: dict[tuple[bytes, int], Column] = {}
     found = []
+    cells = sample.select(column.value for column in columns if column.name in sample.columns)
+    # Columns that are one to one have as many different cells, and as many empty ones.
+    sizes = {name: (cells[name].n_unique(), cells[name].null_count()) for name in cells.columns}
+    often = Counter(sizes.values())
     for column in columns:
-        if column.name not in sample.columns:
+        if often[sizes.get(column.name, (0, 0))] < 2:
             continue
-        codes = _codes(sample.select(column.value).to_series())
+        codes = _codes(cells[column.name])
         num_values = int(codes.max(initial=-1)) + 1
         if num_values < 2:
             continue

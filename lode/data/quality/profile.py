@@ -3,7 +3,9 @@
 Figures of all rows are exact or marked as estimates; what needs rows side by side is of a fixed sample.
 
 profile(folder)      this file, top to bottom
-  figures.py         one column: missing, distinct, range, distribution by part; every row, bounded memory
+  figures.py         one column: missing, distinct, range, most frequent; every row, bounded memory
+  histograms.py      its distribution by part
+  counting.py        how rows are counted for both, many columns in one pass
   relation.py        what one column alone tells of the first output, out of fold
   drift.py           how far another part is from training
   lookalike.py       columns that say the same
@@ -25,8 +27,9 @@ import polars as pl
 from lode.data import snapshot
 from lode.data.contracts import ROW
 from lode.data.mending import personal
-from lode.data.quality import crossing, drift, figures, lookalike, relation
-from lode.data.quality.figures import PART, Column
+from lode.data.quality import crossing, drift, figures, histograms, lookalike, relation
+from lode.data.quality.counting import PART
+from lode.data.quality.figures import Column
 from lode.data.split import PARTS, TRAIN
 from lode.data.targets import cells_of
 
@@ -94,20 +97,26 @@ def _records(
     known = figures.basics(scan, columns, sum(rows.values()), lambda done: progress("profile", done, total, {}))
     train = sample.filter(pl.col(PART) == TRAIN)
     judges = [relation.Judge(train, column, schema[column.name]) for column in columns if column.role == "output"]
-    records = {}
+    parted = drift.parted(sample, [column for column in columns if column.name in sample.columns])
+    cells = {name: sample[name] for name in sample.columns}
+    records = {column.name: figures.complete(scan, column, known[column.name], cells.get(column.name)) for column in columns}
+    histograms.add_histograms(scan, columns, records, sum(rows.values()))
     for done, column in enumerate(columns, start=len(columns)):
         progress("profile", done, total, {})
-        cells = sample[column.name] if column.name in sample.columns else None
-        record = figures.complete(scan, column, known[column.name], cells)
+        record = records[column.name]
         if column.kind == "bytes" and column.word != "audio":
             record["pictures"] = figures.picture_sizes(scan, column, sum(rows.values()), _PICTURES)
-        if cells is not None:
-            record["drift"] = {part: drift.between(sample, column, part) for part in PARTS[1:] if rows[part]}
-        if cells is not None and column.role == "input":
-            record["personal"] = _personal(cells)
+        if column.name not in cells:
+            continue
+        record["drift"] = {
+            part: drift.between(parted[TRAIN][column.name], parted[code][column.name])
+            for code, part in enumerate(PARTS)
+            if code != TRAIN and rows[part]
+        }
+        if column.role == "input":
+            record["personal"] = _personal(cells[column.name])
             record["relation"] = judges[0].relation(column) if judges else None
             record["tells"] = {judge.target.name: how for judge in judges if (how := judge.tells(column, scan))}
-        records[column.name] = record
     return records
 
 

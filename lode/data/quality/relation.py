@@ -162,11 +162,13 @@ def _binned(column: pl.Series, kind: str, num_bins: int) -> tuple[np.ndarray, li
         return _word_bins(column)
     known = column.is_not_null().to_numpy()
     numbers = column.cast(pl.Float64).fill_null(0.0).to_numpy()
-    values = np.unique(numbers[known])
+    ordered = np.sort(numbers[known])
+    values = ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
     if len(values) <= num_bins:
         edges, labels = values[1:], [_named(value, kind) for value in values]
     else:
-        edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, num_bins + 1)[1:-1], method="higher"))
+        places = np.ceil(np.linspace(0, 1, num_bins + 1)[1:-1] * (len(ordered) - 1)).astype(np.int64)
+        edges = np.unique(ordered[places])
         bounds = [values[0], *edges, values[-1]]
         labels = [f"{_named(low, kind)} to {_named(high, kind)}" for low, high in pairwise(bounds)]
     bins = np.searchsorted(edges, numbers, side="right")

@@ -19,9 +19,10 @@ from lode.data.contracts import Source
 from lode.data.formats import delimited, files
 from lode.data.formats.delimited import Dialect
 from lode.data.place import Place
+from lode.data.threads import in_turn
 
-_BLOCK_BYTES = 1 << 24
-"""Text of other encodings is read so much at a time."""
+_BLOCK_BYTES = 1 << 23
+"""Text is read so much at a time where it can be cut: polars would read a hundred megabytes ahead."""
 
 _HEAD_BYTES = 1 << 18
 
@@ -76,7 +77,10 @@ class Csv(Source):
         self.sha256, self.origin = sha256, origin
         self.notes: list[str] = []
         self._table: _Table | None = None
-        self._is_checked = self._is_bounded = False
+        self._is_checked = self._is_bounded = self._is_plain = False
+        """_is_plain: no quote stands in the file, so that it may be cut at the end of any line."""
+        self._with_missing: frozenset[str] | None = None
+        """Columns with words that mean "missing" in the first rows; None for any column."""
         self._fingerprint: str | None = None
 
     def fingerprint(self) -> str:
@@ -102,6 +106,10 @@ class Csv(Source):
             self._table = self._surveyed(table)
             self._is_checked = True
         return self._table is not table
+
+    def read_missing(self) -> bool:
+        was_known, self._with_missing = self._with_missing is not None, None
+        return was_known
 
     def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         table = self._bounded()
@@ -140,7 +148,7 @@ class Csv(Source):
                 # Unpacking costs more than looking at every cell.
                 self.check()
             else:
-                files.check_lines(table.path, self.path)
+                self._is_plain = not files.check_lines(table.path, self.path, table.dialect.quote) and self.encoding == "utf-8"
         self._is_bounded = True
         return self._table or table
 
@@ -234,28 +242,40 @@ class Csv(Source):
         return tuple(self.columns)
 
     def _rows(self, table: _Table, schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-        if self.encoding == "utf-8":
+        if self.encoding == "utf-8" and not (self._is_plain and self.num_bytes > _BLOCK_BYTES):
             return pl.scan_csv(table.path, skip_rows=table.num_skipped, glob=False, **self._options(table, schema))
 
         def batches(
             with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
         ) -> Iterator[pl.DataFrame]:
-            for block in self._blocks(table, schema, _BLOCK_BYTES):
-                frame = block.select(with_columns) if with_columns is not None else block
-                yield frame if predicate is None else frame.filter(predicate)
+            wanted = pl.all() if with_columns is None else pl.col(with_columns)
+            left = n_rows
+            for frame in in_turn(lambda block: block.select(wanted).collect(), self._blocks(table, schema, _BLOCK_BYTES)):
+                some = frame if left is None else frame.head(left)
+                yield some if predicate is None else some.filter(predicate)
+                left = None if left is None else left - some.height
+                if left == 0:
+                    return
 
         return register_io_source(batches, schema=dict(schema))
 
-    def _blocks(self, table: _Table, schema: Mapping[str, pl.DataType], num_bytes: int) -> Iterator[pl.DataFrame]:
+    def _blocks(self, table: _Table, schema: Mapping[str, pl.DataType], num_bytes: int) -> Iterator[pl.LazyFrame]:
         """The rows as they stand, about `num_bytes` of text at a time."""
-        texts = delimited.whole_records(self._chunks(table.path), self.quote, num_bytes, self.path)
+        texts = (
+            delimited.whole_lines(table.path, num_bytes)
+            if self._is_plain
+            else delimited.whole_records(self._chunks(table.path), self.quote, num_bytes, self.path)
+        )
         for index, text in enumerate(texts):
-            yield pl.read_csv(text, skip_rows=0 if index else table.num_skipped, **self._options(table, schema))
+            yield pl.scan_csv(text, skip_rows=0 if index else table.num_skipped, **self._options(table, schema))
 
     def _options(self, table: _Table, schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
         # Known before a cell is parsed, so that a column of numbers with "NA" in it can be read as numbers. Where cells are replaced
-        # the word may mean something else: then it is looked at afterwards.
-        knows_missing = not self.replace and any(dtype == pl.Float64 for dtype in schema.values())
+        # the word may mean something else: then it is looked at afterwards. To hold every cell against every word is a quarter of the
+        # parser's work: not done where the first rows show no such column.
+        numbers = {name for name, dtype in schema.items() if dtype == pl.Float64}
+        likely = numbers if self._with_missing is None or table.has_blank_lines else numbers & self._with_missing
+        knows_missing = bool(likely) and not self.replace
         return {
             "null_values": [word for word in self.null_values if word] if knows_missing else None,
             "has_header": False,
@@ -274,13 +294,17 @@ class Csv(Source):
         frames: list[pl.DataFrame] = []
         left = num_rows
         for block in self._blocks(table, schema, _HEAD_BYTES):
-            frames.append(block.head(left))
+            frames.append(block.head(left).collect())
             left -= frames[-1].height
             if left <= 0:
                 break
         if not frames:
             return pl.DataFrame(schema=schema)
-        return pl.concat(frames).select(self._cell(name, dtype) for name, dtype in schema.items())
+        raw = pl.concat(frames)
+        rows = raw.select(self._cell(name, dtype) for name, dtype in schema.items())
+        # Cells that are empty are missing to the parser too.
+        self._with_missing = frozenset(name for name in schema if rows[name].null_count() > raw[name].null_count())
+        return rows
 
     def clean_words(self, words: pl.Series) -> pl.Series:
         return words.to_frame("word").select(self._clean(pl.col("word"), "")).to_series()

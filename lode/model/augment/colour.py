@@ -8,9 +8,9 @@ import torch
 
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import is_image
-from lode.model.colour import factors, limits, recolour, within
+from lode.model.colour import factors, limits, recolour
 from lode.model.modules import Augment
-from lode.model.pieces import by_pieces
+from lode.model.pieces import by_pieces, pixels, planes
 
 
 class Colour(Augment):
@@ -43,6 +43,6 @@ class Colour(Augment):
 
         def change(piece: torch.Tensor, rows: slice) -> torch.Tensor:
             factor = {"brightness_B": brightness_B[rows], "contrast_B": contrast_B[rows], "saturation_B": saturation_B[rows]}
-            return within(recolour(piece.float(), **factor), x.dtype, bounds)
+            return pixels(recolour(planes(piece), **factor).clamp_(*bounds), x.dtype)
 
         return by_pieces(change, x)

@@ -8,11 +8,11 @@ from typing import Annotated
 import torch
 
 from lode.core.types import Range, TensorSpec
-from lode.model.affine import chain, identity, rotation, warp
+from lode.model.affine import chain, identity, rotation, warp_planes
 from lode.model.blocks import is_image
-from lode.model.colour import limits, recolour, within
+from lode.model.colour import Bounds, limits, recolour
 from lode.model.modules import Augment
-from lode.model.pieces import by_pieces
+from lode.model.pieces import by_pieces, change_rows, pixels, planes
 
 _MOVES, _COLOURS, _TONES = 5, 3, 2
 _ANGLE, _SLANT, _SHIFT = math.radians(30.0), 0.3, 0.3
@@ -52,18 +52,27 @@ class Policy(Augment):
         moves = self._move(choice_RB[0], amount_RB[0])
         for choice_B, amount_B in zip(choice_RB[1:], amount_RB[1:], strict=True):
             moves = chain(moves, self._move(choice_B, amount_B))
-        factors = [
-            torch.where(choice_RB == 1 + _MOVES + number, 1.0 + 0.9 * amount_RB, 1.0).prod(dim=0) for number in range(_COLOURS)
-        ]
         first = 1 + _MOVES + _COLOURS
+        factors = {
+            f"{name}_B": torch.where(choice_RB == 1 + _MOVES + number, 1.0 + 0.9 * amount_RB, 1.0).prod(dim=0)
+            for number, name in enumerate(("brightness", "contrast", "saturation"))
+        }
         tones = [(choice_RB == first + number).any(dim=0) for number in range(_TONES)]
+        moved_B = ((choice_RB > 0) & (choice_RB <= _MOVES)).any(dim=0)
+        coloured_B = ((choice_RB > _MOVES) & (choice_RB < first)).any(dim=0)
         bounds = limits(x)
 
         def change(piece: torch.Tensor, rows: slice) -> torch.Tensor:
-            brightness_B, contrast_B, saturation_B = (factor[rows] for factor in factors)
-            moved = warp(piece.float(), moves[rows])
-            changed = recolour(moved, brightness_B=brightness_B, contrast_B=contrast_B, saturation_B=saturation_B)
-            return within(self._tones(changed.clamp_(*bounds), bounds, *(tone[rows] for tone in tones)), x.dtype, bounds)
+            def recoloured(picture: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+                return recolour(picture, **{name: factor[rows][at] for name, factor in factors.items()}).clamp_(*bounds)
+
+            def toned(picture: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+                return self._tones(picture, bounds, *(tone_B[rows][at] for tone_B in tones))
+
+            picture = change_rows(planes(piece), moved_B[rows], lambda own, at: warp_planes(own, moves[rows][at]))
+            picture = change_rows(picture, coloured_B[rows], recoloured)
+            picture = change_rows(picture, tones[0][rows] | tones[1][rows], toned)
+            return pixels(picture.clamp_(*bounds), x.dtype)
 
         return by_pieces(change, x)
 
@@ -81,9 +90,7 @@ class Policy(Augment):
             matrix_B23 = torch.where((choice_B == choice)[:, None, None], own_B23, matrix_B23)
         return matrix_B23
 
-    def _tones(
-        self, picture: torch.Tensor, bounds: tuple[torch.Tensor, torch.Tensor], solarize_B: torch.Tensor, invert_B: torch.Tensor
-    ) -> torch.Tensor:
+    def _tones(self, picture: torch.Tensor, bounds: Bounds, solarize_B: torch.Tensor, invert_B: torch.Tensor) -> torch.Tensor:
         """Solarize turns the bright values over between the bounds, invert all of them."""
         low, high = bounds
         threshold_B = torch.where(solarize_B, low + (high - low) * (1.0 - 0.5 * self.strength), high + 1.0)

@@ -28,12 +28,15 @@ class Swap(Augment):
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         rows, steps = x.shape
+        changed = x.clone()
         if steps < 2:
-            return x.clone()
-        # Pairs begin at even places in some rows, at odd ones in others, so that no two of them overlap
-        odd_B1 = torch.randint(2, (rows, 1), generator=generator, device=x.device)
-        place_T = torch.arange(steps, device=x.device)
-        chosen_BT = torch.rand(x.shape, generator=generator, device=x.device) < self.share
-        words_BT = (x != 0) & (x.roll(-1, dims=1) != 0) & (place_T < steps - 1)
-        first_BT = (chosen_BT & words_BT & ((place_T + odd_B1) % 2 == 0)).to(torch.int64)
-        return x.gather(1, place_T + first_BT - first_BT.roll(1, dims=1))
+            return changed
+        chosen_BP = torch.rand(rows, steps // 2, generator=generator, device=x.device) < self.share
+        # Pairs begin at even places in every other row, else at odd ones, so that no two of them overlap
+        for start in (0, 1):
+            pairs = changed[start::2, start:].unfold(1, 2, 2)
+            left, right = pairs[..., 0], pairs[..., 1]
+            change = (left ^ right) * (chosen_BP[start::2, : left.shape[1]] & (right != 0))
+            left ^= change
+            right ^= change
+        return changed

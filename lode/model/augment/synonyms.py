@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -13,7 +14,8 @@ from lode.core.types import FilePath, Range, TensorSpec
 from lode.model.blocks import is_tokens
 from lode.model.modules import Augment
 
-_MOST = 16
+_MOST, _WIDEST = 16, 48
+"""Words for one word at most, and places for them: 48 has most counts up to 16 as divisors, all others are even to within a place."""
 
 
 class Synonyms(Augment):
@@ -25,14 +27,13 @@ class Synonyms(Augment):
     """
 
     wants_words: ClassVar[bool] = True
-    counts: torch.Tensor
     others: torch.Tensor
 
     def __init__(self, spec: TensorSpec, *, path: FilePath, share: Annotated[float, Range(0, 1)] = 0.2) -> None:
         super().__init__()
         self.path, self.share = path, share
-        self.register_buffer("counts", torch.zeros(spec.cardinality or 1, dtype=torch.int64), persistent=False)
-        self.register_buffer("others", torch.zeros(spec.cardinality or 1, 1, dtype=torch.int64), persistent=False)
+        # Of each code: words to put in its place, over and over until the row is full, and itself
+        self.register_buffer("others", torch.zeros(spec.cardinality or 1, 2, dtype=torch.int32), persistent=False)
 
     @staticmethod
     def accepts(spec: TensorSpec) -> bool:
@@ -51,19 +52,19 @@ class Synonyms(Augment):
                 f"augment synonyms: no line of {self.path} holds two words that the training texts have, at least one is needed. "
                 "Is the list in the language of the texts, and are these cut into words (tokens: word)?"
             )
-        self.counts.zero_()
-        self.others = torch.zeros(len(self.counts), max(map(len, found.values())), dtype=torch.int64)
+        size = min(math.lcm(*map(len, found.values())), _WIDEST)
+        self.others = torch.arange(len(self.others), dtype=torch.int32)[:, None].repeat(1, size + 1)
         for code, alike in found.items():
-            self.counts[code] = len(alike)
-            self.others[code, : len(alike)] = torch.tensor(alike)
+            self.others[code, :size] = torch.tensor([alike[number % len(alike)] for number in range(size)])
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        codes_BT = x.long()
-        count_BT = self.counts[codes_BT]
-        draw_2BT = torch.rand(2, *x.shape, generator=generator, device=x.device)
-        which_BT = (draw_2BT[1] * count_BT).long()
-        changed_BT = (draw_2BT[0] < self.share) & (count_BT > 0)
-        return torch.where(changed_BT, self.others[codes_BT, which_BT].to(x.dtype), x)
+        if not self.share:
+            return x.clone()
+        size = self.others.shape[1] - 1
+        # One draw says both whether a word is replaced and by which: from `share` on the word stays itself
+        which_BT = torch.rand(x.shape, generator=generator, device=x.device).mul_(size / self.share).clamp_(max=size).to(x.dtype)
+        place_BT = which_BT.add_(x, alpha=size + 1)
+        return self.others.view(-1).index_select(0, place_BT.view(-1)).view_as(x).to(x.dtype)
 
     def _groups(self) -> list[list[str]]:
         try:

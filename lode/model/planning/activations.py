@@ -110,8 +110,13 @@ def run_bytes(shape: Shape, step: Step) -> float:
 
 def back_bytes(shape: Shape, step: Step) -> float:
     """What one block needs on its way back on top of what is kept: gradients of its widest part, the MLP's."""
-    wide = shape.hidden * (shape.experts_used if shape.experts else 1)
-    return step.tokens * (2 * 4.0 * shape.width + (3.0 if shape.gated else 2.0) * step.number_bytes * wide)
+    return step.tokens * (2 * 4.0 * shape.width + (3.0 if shape.gated else 2.0) * step.number_bytes * _wide(shape))
+
+
+def widest_bytes(shape: Shape, step: Step) -> float:
+    """The widest activation of a block: the MLP's, or all scores where they are stored."""
+    stored = _holds_scores(shape, step) or shape.softcap_scores or (shape.dropout and not step.gpu)
+    return float(step.tokens * step.number_bytes * max(_wide(shape), shape.heads * step.length if stored else 0))
 
 
 def judged_bytes(shape: Shape, step: Step, tokens: int) -> float:
@@ -121,8 +126,13 @@ def judged_bytes(shape: Shape, step: Step, tokens: int) -> float:
     if not tokens:
         return 0.0
     attention = 2.0 * shape.heads * shape.head_width + 2.0 * shape.groups * shape.head_width
-    mlp = (3.0 if shape.gated else 2.0) * shape.hidden * (shape.experts_used if shape.experts else 1)
+    mlp = (3.0 if shape.gated else 2.0) * _wide(shape)
     return tokens * (3 * 4.0 * shape.width + step.number_bytes * max(attention, mlp)) + run_bytes(shape, step)
+
+
+def _wide(shape: Shape) -> int:
+    """Numbers per token inside the MLP, of all experts that are used."""
+    return shape.hidden * (shape.experts_used if shape.experts else 1)
 
 
 def _norm(shape: Shape) -> float:

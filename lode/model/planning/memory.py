@@ -1,8 +1,7 @@
 """What a training step of a decoder holds, by part, as `lode/model/fit.py` allocates it; over several devices too.
 
 Looks at validation text come between steps, with more tokens at once and no way back: of small models they take most.
-A part that is there only on the way forward and one that is there only on the way back never meet: the peak is less than the sum. While
-a newer state to go back to is copied, the older one is still there, but no gradient and no activation.
+A part that is there only on the way forward and one that is there only on the way back never meet: the peak is less than the sum.
 Within 10 % of what processes hold (benchmarks/planner.py). Fujii 2024 (arXiv 2411.06465, 454 runs): an estimate under 80 % of a device's
 memory never ran out of it; `fits` admits by that.
 """
@@ -10,6 +9,7 @@ memory never ran out of it; `fits` admits by that.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -22,10 +22,13 @@ ADMITTED = 0.8
 """Share of a device's memory that a plan may fill (Fujii 2024)."""
 GPU_CONTEXT_BYTES = 1.0e9
 """CUDA's own, its libraries' workspaces, and what its allocator rounds up: an order of magnitude, not measured here."""
-HEAP_DECODER, HEAP_RECOMPUTED, HEAP_NETWORK = 1.45, 2.4, 1.90
-"""A processor's heap holds more than its tensors: places that were freed do not fit again (glibc 2.36 wants room for the alignment on top
-of the size), and oneDNN has buffers of its own. Growth over the tensors of a step, measured: decoders 1.30 to 1.57, with blocks computed
-twice 2.4, networks 1.90 to 1.98 (benchmarks/planner.py)."""
+HOLES_WIDEST, HOLES_VOCABULARY, HOLES_GRADIENTS, HEAP_NETWORK = 7.0, 3.5, 3.0, 1.90
+"""A processor's heap holds more than its tensors. In the bytes that glibc leaves over when it aligns a large tensor it puts the next
+small object, or keeps them for one, so that the place of a tensor that is gone does not join its neighbours' and does not fit again.
+What is left lying so is a few times what is largest: the widest activation (or the largest stack that muon moves), the matrix of the
+vocabulary, and, where blocks are computed twice, the gradients, which come to lie between tensors of a moment. Fitted on 18 decoders, most
+of them not in benchmarks/planner.py, and held against 8 others: medians of processes within 9 %, but for soft-capped scores (14 % too
+little); one process differs from the next by up to 10 %. Networks: by how much the tensors of a step grow."""
 SLOTS: Mapping[str, int] = {"sgd": 1, "rmsprop": 2, "adagrad": 1, "adam": 2, "adamw": 2, "lion": 1, "muon": 1}
 """Numbers that each rule keeps for a parameter (`lode/model/rules.py`); muon leaves embeddings, norms and biases to adamw."""
 
@@ -82,16 +85,15 @@ def training(shape: Shape, step: Step, keeping: Keeping, base_bytes: float = 0.0
     states = state_bytes(keeping, 4.0 * learned, copies, step.gpu)
     fixed = weights + slots + sum(states.values()) + gathered
     embedding = 0.0 if keeping.adapter else 4.0 * shape.vocabulary * shape.width * share
-    heap = 1.0 if step.gpu else HEAP_RECOMPUTED if step.recompute else HEAP_DECODER
     again = activations.layer_bytes(shape, step) if step.recompute else 0.0
     one_back = activations.back_bytes(shape, step)
     earlier = gradients if keeping.adds_up else 0.0
-    peak = fixed + heap * max(
+    fixed += _holes(shape, step, keeping, embedding, gradients)
+    peak = fixed + max(
         earlier + kept + max(held + run, held + back),
         earlier + kept + again + one_back,
         gradients + embedding + again + one_back,
         gradients + moved,
-        states.get("state to go back to", 0.0),
         activations.judged_bytes(shape, step, keeping.judged_tokens),
     )
     parts = {
@@ -148,6 +150,18 @@ def _of_tokens(shape: Shape, step: Step, keeping: Keeping) -> tuple[float, float
     return kept, held, back, activations.run_bytes(shape, step)
 
 
+def _holes(shape: Shape, step: Step, keeping: Keeping, embedding: float, gradients: float) -> float:
+    """What a processor's heap holds beside its tensors; a GPU's allocator rounds up only. embedding: of the vocabulary, if it learns."""
+    if step.gpu:
+        return 0.0
+    stack = max(_stacks(_inner_sizes(shape))) if keeping.optimizer == "muon" and not keeping.adapter else 0.0
+    return (
+        HOLES_WIDEST * max(activations.widest_bytes(shape, step), 4.0 * stack)
+        + HOLES_VOCABULARY * embedding
+        + (HOLES_GRADIENTS * gradients if step.recompute else 0.0)
+    )
+
+
 def _gathered(shape: Shape, step: Step, keeping: Keeping) -> float:
     """Whole weights that FSDP holds for a moment: two blocks and the embedding (Zhao 2023, arXiv 2304.11277, section 4.3)."""
     if keeping.sharding != "fsdp" or keeping.devices == 1:
@@ -182,17 +196,25 @@ def update_bytes(optimizer: str, count: float, inner: Sequence[tuple[int, ...]])
     count: numbers that learn. inner: shapes of the matrices that muon moves.
     """
     if optimizer == "muon":
-        by_shape: dict[tuple[int, ...], float] = {}
-        for size in inner:
-            by_shape[size] = by_shape.get(size, 0.0) + float(math.prod(size))
-        return 4.0 * sum(by_shape.values()) + max(by_shape.values(), default=0.0) * (4.0 + 4 * 2.0)
+        stacks = _stacks(inner)
+        return 4.0 * sum(stacks) + max(stacks, default=0.0) * (4.0 + 4 * 2.0)
     return {"lion": 4.0, "rmsprop": 8.0, "adagrad": 8.0}.get(optimizer, 0.0) * count
 
 
 def _moved_bytes(shape: Shape, keeping: Keeping) -> float:
-    inner = [size[::-1] for size in decoder.linear_sizes(shape).values() for _ in range(shape.layers)]
     count = float(keeping.adapter or sum(decoder.parameters(shape).values()))
-    return update_bytes("adamw" if keeping.adapter and keeping.optimizer == "muon" else keeping.optimizer, count, inner)
+    return update_bytes(
+        "adamw" if keeping.adapter and keeping.optimizer == "muon" else keeping.optimizer, count, _inner_sizes(shape)
+    )
+
+
+def _inner_sizes(shape: Shape) -> list[tuple[int, ...]]:
+    return [size[::-1] for size in decoder.linear_sizes(shape).values() for _ in range(shape.layers)]
+
+
+def _stacks(inner: Sequence[tuple[int, ...]]) -> list[float]:
+    """Numbers of the stacks that muon moves at once: matrices of one shape together."""
+    return [float(count * math.prod(size)) for size, count in Counter(inner).items()]
 
 
 def state_bytes(keeping: Keeping, learned: float, copies: float, gpu: bool) -> dict[str, float]:

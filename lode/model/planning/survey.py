@@ -146,10 +146,9 @@ def _with_state(job: Job, choices: Choices, keeping: Keeping, peak: float) -> Me
     gradients = 4.0 * count
     fixed = held + slots + sum(states.values())
     parts = {"weights": held, "optimiser state": slots, "gradients": gradients, "activations": max(0.0, peak - gradients)} | states
-    again = states.get("state to go back to", 0.0)
     heap = 1.0 if choices.device.startswith("cuda") else memory.HEAP_NETWORK
     earlier = gradients if keeping.adds_up else 0.0
-    return Memory(parts, fixed + heap * max(earlier + peak, gradients + moved, again))
+    return Memory(parts, fixed + heap * max(earlier + peak, gradients + moved))
 
 
 @contextmanager

@@ -29,16 +29,17 @@ from lode.app.audit.entries import Wanted, entries
 from lode.app.backup.making import Source, backup
 from lode.app.backup.repository import Repository
 from lode.app.backup.restoring import restore
-from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.metering.gate import BooksGate, GateOptions
-from lode.app.service import ServeOptions, create_app
+from lode.app.options import LanguageServeOptions, ServeOptions
+from lode.app.service import create_app
 from lode.app.targets.open import open_target
 from lode.data.storage.keys import new_key
 from lode.testing.protocol import Sample
 from tests.flows.ldap_server import certificates
 from tests.unit.app.access.test_access_hostile import Slow
 from tests.unit.app.admin.world import BASE, AdminWorld, ask
+from tests.unit.app.canaries_elsewhere import NAME, Elsewhere, elsewhere
 from tests.unit.app.language.fakes import FakeModel
 
 PREDICT, CHAT = "/v1/models/sample:predict", "/v1/chat/completions"
@@ -76,9 +77,11 @@ class Canaries:
 
     def send(self, count: int) -> None:
         """At least `count` of them, in turns, through servers that log all that they can."""
-        with _logged(self.folder / "server.log"):
+        world = self.world
+        with _logged(self.folder / "server.log"), elsewhere(self.folder, world, self.words, self.word) as there:
+            world.user(email="jo@acme.example", organisation="acme", role="developer")
             while len(self.words) < count:
-                asyncio.run(self._round())
+                asyncio.run(self._round(there))
 
     def found(self) -> list[str]:
         """`way: file` of each word that lies in a file, as it was, in base64 or in hexadecimal digits."""
@@ -104,11 +107,15 @@ class Canaries:
         with self.world.store.view() as session:
             (self.folder / "audit.json").write_bytes(orjson.dumps(entries(session, Wanted(limit=10**6))))
 
-    async def _round(self) -> None:
+    async def _round(self, there: Elsewhere) -> None:
         self.world.later(1)
         await self._requests()
+        headers = {"authorization": f"Bearer {self._key()['key']}"}  # before the gate reads who there is
+        async with _client(there.resold(self._gate(NAME))) as client:
+            await there.talk(client, headers)
         await self._admin()
         await self._logins()
+        await there.login()
 
     def _key(self, **fields: Any) -> dict[str, Any]:
         made = self.world.key("acme", **fields)

@@ -11,7 +11,8 @@ import pytest
 
 from lode.app.contracts import Gate, Servable
 from lode.app.metering.open_gate import OpenGate
-from lode.app.service import ServeOptions, create_app
+from lode.app.options import ServeOptions
+from lode.app.service import create_app
 from lode.testing.protocol import Sample
 
 T = TypeVar("T")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lode.app.batching import Batcher, shared
 from lode.app.contracts import Answer, Cells, RequestError
+from lode.app.language import runner
 from lode.app.language.runner import Runner
 from lode.model.language.engine.contracts import Delta, Facts, Request, Sampling
 
@@ -52,7 +55,7 @@ def test_rows_of_a_batch_share_its_time_and_a_failure_has_its_part() -> None:
 
 
 class Engine:
-    """Two sequences at once, three tokens each, 10 ms a step; the third waits."""
+    """Two sequences at once, three tokens each; the third waits."""
 
     def __init__(self) -> None:
         self.left: dict[str, int] = {}
@@ -68,7 +71,6 @@ class Engine:
         return self.left.pop(request_id, None) is not None
 
     def step(self) -> list[Delta]:
-        time.sleep(0.01)
         deltas = []
         for id in list(self.left)[:2]:
             self.left[id] -= 1
@@ -83,7 +85,10 @@ class Engine:
         return Facts(running, len(self.left) - running, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, ())
 
 
-def test_steps_of_an_engine_are_shared_by_the_sequences_that_ran() -> None:
+def test_steps_of_an_engine_are_shared_by_the_sequences_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks) / 100, monotonic=time.monotonic)  # each step takes 10 ms
+    monkeypatch.setattr(runner, "time", clock)
     spent, steps = asyncio.run(_generate())
     assert sum(spent) == pytest.approx(sum(steps) * 1e6, abs=20)
     assert spent[0] == pytest.approx(spent[1], rel=0.5), "two share three steps, one has three of its own"
@@ -91,12 +96,12 @@ def test_steps_of_an_engine_are_shared_by_the_sequences_that_ran() -> None:
 
 async def _generate() -> tuple[list[int], list[float]]:
     steps: list[float] = []
-    runner = Runner(Engine(), parallel=2, most=8, on_step=lambda seconds, facts: steps.append(seconds or 0.0))  # type: ignore[arg-type]
-    runner.start(asyncio.get_running_loop())
+    worker = Runner(Engine(), parallel=2, most=8, on_step=lambda seconds, facts: steps.append(seconds or 0.0))  # type: ignore[arg-type]
+    worker.start(asyncio.get_running_loop())
     requests = [Request(id=id, tokens=[1], sampling=Sampling()) for id in "abc"]
-    together, last = await asyncio.gather(runner.submit(requests[:2]), runner.submit(requests[2:]))
+    together, last = await asyncio.gather(worker.submit(requests[:2]), worker.submit(requests[2:]))
     for ticket in (together, last):
         while ticket.open:
             await ticket.take(10.0)
-    runner.close()
+    worker.close()
     return [together.compute_us, last.compute_us], steps

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from lode.app.contracts import Asked, Caller, Cells, Gate, Hold, Kept, RequestError, Usage
-from lode.app.service import ServeOptions
+from lode.app.options import ServeOptions
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.testing.protocol import Sample, mutations, sample_answer

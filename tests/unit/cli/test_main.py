@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lode.app.listening import listen
-from lode.app.service import ServeOptions
+from lode.app.options import ServeOptions
 from lode.cli import main as cli
 from lode.core.errors import DataError, ServeError
 

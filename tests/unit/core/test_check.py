@@ -8,7 +8,7 @@ import pytest
 
 from lode.core.check import Finding, convert, dotted, shown
 from lode.core.signature import OptionType, _option_type
-from lode.core.yaml_lines import ExactFloat
+from lode.core.types import ExactFloat
 
 
 def kind(text: str) -> OptionType:

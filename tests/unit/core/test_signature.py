@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import importlib
 import itertools
 import textwrap
 from collections.abc import Callable
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from lode.core.errors import SpecError
+from lode.core.registry import ROOT, SECTIONS, section
 from lode.core.signature import Signature, public_classes, read_signature
 from lode.core.types import Range
 
@@ -55,6 +58,46 @@ def test_keyword_only_parameters_are_options(read: Read) -> None:
     assert str(found.options["b"].default) == "0.10"
     assert found.doc == "What it is."
     assert found.constants == {"needs": "flat", "limit": 3}
+
+
+def test_options_of_a_base_in_the_same_file_come_first(read: Read) -> None:
+    found = read('''
+        @dataclass(frozen=True, kw_only=True)
+        class Shared:
+            """What several take.
+
+            Args:
+                host: address.
+                port: TCP port.
+            """
+            host: str = "here"
+            port: int = 1
+
+        @dataclass(frozen=True, kw_only=True)
+        class Thing(Shared, Elsewhere):
+            """One of them.
+
+            Args:
+                port: another one.
+                rows: of a request.
+            """
+            port: int = 2
+            rows: int = 3
+    ''')
+    assert [(name, item.default, item.doc) for name, item in found.options.items()] == [
+        ("host", "here", "address."), ("port", 2, "another one."), ("rows", 3, "of a request."),
+    ]  # fmt: skip
+    assert found.doc == "One of them."
+
+
+@pytest.mark.parametrize("name", ["serve", "serve_language", "serve_upstream"])
+def test_a_section_has_the_options_that_its_class_takes(name: str) -> None:
+    """Also where they stand in a base: of one in another file the schema would know nothing."""
+    file, word = SECTIONS[name]
+    made = getattr(importlib.import_module(".".join(("lode", *file.relative_to(ROOT).with_suffix("").parts))), word)
+    assert {item.name: item.default for item in fields(made)} == {
+        item.name: item.default for item in section(name).options.values()
+    }
 
 
 def test_fields_of_a_dataclass_are_options(read: Read) -> None:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lode.core.yaml_lines import ExactFloat, read_yaml
+from lode.core.types import ExactFloat
+from lode.core.yaml_lines import read_yaml
 
 
 def tree(text: str) -> object:

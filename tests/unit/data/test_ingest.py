@@ -18,6 +18,7 @@ from lode.data.contracts import ROW
 from lode.data.ingest import Ingested, ingest
 from lode.data.place import Place
 from lode.data.preprocess import Preprocessor
+from lode.data.sources import csv
 from lode.data.split import PARTS
 from lode.data.storage import shelf
 
@@ -99,6 +100,8 @@ def test_large_files_read_with_hints_give_the_same_snapshot(tmp_path: Path, monk
     plain = run(tmp_path)
     monkeypatch.setattr(reading, "HINT_ROWS", 100)
     assert run(tmp_path) == plain
+    monkeypatch.setattr(csv, "_BLOCK_BYTES", 1_000)  # cut into pieces, as a large file is
+    assert run(tmp_path) == plain
     monkeypatch.setattr(shelf, "_IN_MEMORY", 10**12)
     assert run(tmp_path) == plain
     assert sorted(path.name for path in (tmp_path / "snapshot").iterdir()) == sorted(
@@ -106,7 +109,7 @@ def test_large_files_read_with_hints_give_the_same_snapshot(tmp_path: Path, monk
     )
 
 
-@pytest.mark.parametrize("cell", ["five", "nan", "inf", "1,000", ""])
+@pytest.mark.parametrize("cell", ["five", "nan", "NA", "inf", "1,000", ""])
 def test_a_hint_that_fails_late_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
     table(tmp_path, 400, age=[str(n % 37) for n in range(399)] + [cell])
 
@@ -118,6 +121,8 @@ def test_a_hint_that_fails_late_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
     plain = outcome()
     monkeypatch.setattr(reading, "HINT_ROWS", 100)
+    assert outcome() == plain
+    monkeypatch.setattr(csv, "_BLOCK_BYTES", 1_000)
     assert outcome() == plain
 
 
@@ -138,6 +143,7 @@ def test_a_fault_behind_the_first_rows_is_told_as_it_is_in_a_small_file(
     plain = outcome()
     monkeypatch.setattr(reading, "HINT_ROWS", 100)
     assert outcome() == plain
+    monkeypatch.setattr(csv, "_BLOCK_BYTES", 1_000)
     assert outcome() == plain
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import chdtrc
 from scipy.stats import ks_2samp
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.metrics import roc_auc_score
@@ -18,7 +19,8 @@ from lode.data.contracts import ROW
 from lode.data.folds import FOLD
 from lode.data.quality import crossing, drift, figures, relation
 from lode.data.quality import verdict as quality
-from lode.data.quality.figures import PART, Column
+from lode.data.quality.counting import PART
+from lode.data.quality.figures import Column
 from lode.data.split import PARTS
 from lode.testing.finding import snapshot_of
 
@@ -199,7 +201,8 @@ def test_a_straight_line_of_the_target_is_named_only_if_it_holds_in_all_rows() -
 
 def drifts(train: np.ndarray, test: np.ndarray) -> dict[str, float]:
     frame = pl.DataFrame({"x": np.concatenate([train, test]), PART: pl.Series([0] * len(train) + [2] * len(test), dtype=pl.UInt8)})
-    found = drift.between(frame, Column("x", "input", "number", NUMBER, "number"), "test")
+    train, _, other = drift.parted(frame, [Column("x", "input", "number", NUMBER, "number")])
+    found = drift.between(train["x"], other["x"])
     assert found is not None
     return found
 
@@ -210,6 +213,22 @@ def test_drift_is_measured_as_others_measure_it() -> None:
     found = drifts(a, b)
     assert found["distance"] == pytest.approx(ks_2samp(a, b).statistic)
     assert 0.2 < found["psi"] < 0.3 and found["p"] < 1e-12
+
+
+def test_the_drift_of_words_counts_the_most_frequent_and_the_rest() -> None:
+    words = [*"aaab", None, *"abbb"]
+    frame = pl.DataFrame({"x": pl.Series(words, dtype=pl.String), PART: pl.Series([0] * 5 + [2] * 4, dtype=pl.UInt8)})
+    train, _, other = drift.parted(frame, [Column("x", "input", "category", pl.String(), "word")])
+    found = drift.between(train["x"], other["x"])
+    assert found is not None and found["distance"] == pytest.approx((abs(3 / 5 - 1 / 4) + abs(1 / 5 - 3 / 4) + 1 / 5) / 2)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5, 8, 21])
+def test_the_tail_of_chi_squared_is_that_of_scipy(freedom: int) -> None:
+    values = (0.0, 1e-6, 0.5, 7.0, 60.0, 400.0)
+    assert [drift._chi_squared_tail(value, freedom) for value in values] == pytest.approx(
+        chdtrc(freedom, values).tolist(), rel=1e-12
+    )
 
 
 def test_small_parts_of_the_same_rows_do_not_drift() -> None:

@@ -127,6 +127,29 @@ def test_lines_longer_than_a_chunk_and_odd_places_of_its_end_do_not_matter(tmp_p
             rows(tmp_path, text + "7,8,9\n", "y.csv")
 
 
+def test_text_without_quotes_is_read_in_pieces_to_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n\na,b\n" + "".join(f"{row},w{row}\n" + "\n" * (row % 3) for row in range(40)) + "40,w40"
+    expected = rows(tmp_path, text)
+    assert expected == [(str(row), f"w{row}") for row in range(41)]
+    for size in (7, 20, 100):
+        monkeypatch.setattr("lode.data.sources.csv._BLOCK_BYTES", size)
+        made = source(tmp_path, text)
+        quick = made.scan_as({"a": pl.Float64()})
+        assert quick.select(pl.len()).collect().item() > 41  # blank lines are rows until `check` has seen them
+        assert quick.filter(pl.col("b") == "w40").select("a").collect().rows() == [(40.0,)]
+        assert quick.head(1).collect().rows() == [(0.0, "w0")]
+        assert made.scan().collect().rows() == expected
+
+
+def test_words_that_mean_missing_behind_the_first_rows_are_read_on_request(tmp_path: Path) -> None:
+    made = source(tmp_path, "a,b\n1,x\nNA,y\n")
+    assert made.head(1).rows() == [("1", "x")]
+    with pytest.raises(pl.exceptions.ComputeError):
+        made.scan_as({"a": pl.Float64()}).collect()
+    assert made.read_missing() and not made.read_missing()
+    assert made.scan_as({"a": pl.Float64()}).collect().rows() == [(1.0, "x"), (None, "y")]
+
+
 def test_numbers_with_a_hint_that_are_none_fail_when_collected(tmp_path: Path) -> None:
     made = source(tmp_path, "a,b\n1,x\nfive,y\n")
     with pytest.raises(pl.exceptions.ComputeError):

@@ -30,7 +30,8 @@ AUDIENCE = "lode-api"
 class Provider:
     """claims: changes to what the token says; None removes a claim. sign: makes the token of its claims, where set.
 
-    now_s: its clock. keys_read: how often its keys were asked for. away: nothing answers but 500.
+    now_s: its clock. keys_read: how often its keys were asked for. away: nothing answers but 500. secret: of its client. seen: what only
+    the two sides may know, by what it is.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,8 @@ class Provider:
         self.exchanges = 0
         self.ended: list[dict[str, str]] = []
         self.away = False
+        self.secret = SECRET
+        self.seen: list[tuple[str, str]] = []
         self._codes: dict[str, dict[str, str]] = {}
 
     async def metadata(self, request: Request) -> Response:
@@ -74,6 +77,7 @@ class Provider:
         assert asked["response_type"] == "code" and asked["code_challenge_method"] == "S256" and asked["client_id"] == CLIENT
         code = secrets.token_urlsafe(16)
         self._codes[code] = asked
+        self.seen += [("code", code), ("nonce", asked["nonce"])]
         answer = {"code": code, "state": asked["state"], **self.answer_changes}
         return RedirectResponse(f"{asked['redirect_uri']}?{urlencode({k: v for k, v in answer.items() if v is not None})}")
 
@@ -84,12 +88,13 @@ class Provider:
         basic = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
         client, _, secret = basic.partition(":")
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest()).rstrip(b"=").decode()
-        if (unquote(client), unquote(secret)) != (CLIENT, SECRET):
+        if (unquote(client), unquote(secret)) != (CLIENT, self.secret):
             return JSONResponse({"error": "invalid_client"}, 401)
         if asked is None or challenge != asked["code_challenge"] or form["redirect_uri"] != asked["redirect_uri"]:
             return JSONResponse({"error": "invalid_grant"}, 400)
-        claims = self.person(aud=CLIENT, nonce=asked["nonce"])
-        return JSONResponse({"token_type": "Bearer", "access_token": "at", "id_token": (self.sign or self.signed)(claims)})
+        token = (self.sign or self.signed)(self.person(aud=CLIENT, nonce=asked["nonce"]))
+        self.seen += [("verifier", form["code_verifier"]), ("token", token)]
+        return JSONResponse({"token_type": "Bearer", "access_token": "at", "id_token": token})
 
     async def keys(self, request: Request) -> Response:
         self.keys_read += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import stat
 import threading
 from pathlib import Path
@@ -28,6 +29,12 @@ def test_keys_carry_256_bits_and_a_checksum() -> None:
     key = made.pop()
     wrong = [key[:place] + ("a" if key[place] != "a" else "b") + key[place + 1 :] for place in range(5, len(key))]
     assert not any(well_formed(text) for text in [*wrong, key[:-1], key + "a", "", "lode_", key.lower(), key.upper()])
+
+
+def test_what_is_stored_of_a_key_is_hmac_sha_256_under_any_pepper() -> None:
+    for pepper in (b"", b"p", b"q" * 32, b"r" * 64, b"s" * 65, bytes(range(256))):
+        for key in ("", make_key(), "k" * 500):
+            assert hmac_of(pepper, key) == hmac_of(pepper, key.encode()) == hmac.digest(pepper, key.encode(), "sha256")
 
 
 def test_a_key_is_shown_once_and_lies_nowhere(world: World) -> None:

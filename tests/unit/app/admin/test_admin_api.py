@@ -48,6 +48,10 @@ def test_a_customer_from_the_first_key_to_the_paid_invoice(world: AdminWorld) ->
         await post(app, f"{ONE}/credit", root, {"amount": "5.00", "reference": "bank-1", "expires": "90d"})
         await post(app, f"{ONE}/credit/goodwill", root, {"amount": "1.00", "reason": "sorry"})
         assert (await get(app, f"{ONE}/credit", root))["balance"] == "6"
+        asked = {"amount": "2.00", "reason": "asked for", "reference": "ticket-1"}
+        assert await post(app, f"{ONE}/credit/refund", root, asked) == await post(app, f"{ONE}/credit/refund", root, asked)
+        again = await ask(app, "POST", f"{BASE}{ONE}/credit/refund", root, orjson.dumps({**asked, "amount": "1.00"}))
+        assert again.status == 409 and (await get(app, f"{ONE}/credit", root))["balance"] == "4"
         world.later(24 * 40)
         assert (await get(app, f"{ONE}/draft", root))["issued"]
         number = (await post(app, f"{ONE}/bill", root, {}))["issued"][0]["number"]

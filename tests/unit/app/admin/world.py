@@ -62,11 +62,11 @@ class AdminWorld(World):
             self.customer(slug)
         self.customer("own", kind="own")
 
-    def app(self, **options: Any) -> Any:
+    def app(self, access: Access | None = None, **options: Any) -> Any:
         platform = Platform(
             self.store, None, self.folder, self.pepper, self.now_us, lambda: seller.read(self.folder / "seller.toml")
         )
-        return create_admin_app(platform, Access(), AdminOptions(**options))
+        return create_admin_app(platform, access or Access(), AdminOptions(**options))
 
     def operator(self) -> str:
         """A key that may everything."""

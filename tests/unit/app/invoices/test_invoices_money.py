@@ -91,8 +91,11 @@ def test_a_void_takes_everything_back_and_is_the_end(tmp_path: Path) -> None:
     assert (done["kind"], done["net"]) == ("void", money.plain(money.parse(body["net"], "net") - money.parse("0.25", "x")))
     assert world.balances() == {}
     assert overview.show(world.store, body["number"])["standing"]["status"] == "credited"
-    with pytest.raises(BillingError, match="nothing is left to credit"):
-        notes.void(world.store, "cli", world.seller, body["number"], "again", now_us=world.clock)
+    world.turn("2027-03-01")
+    assert notes.void(world.store, "cli", world.seller, body["number"], "again", now_us=world.clock) == done
+    with pytest.raises(ConflictError, match=f'to: found "cash", but {done["number"]} voided {body["number"]} before, to balance'):
+        notes.void(world.store, "cli", world.seller, body["number"], "again", now_us=world.clock, to="cash")
+    assert world.balances() == {}
     with world.store.view() as session:
         assert issued(session, body["number"]).body == body  # the invoice itself never changes
 
@@ -205,6 +208,44 @@ def test_a_top_up_comes_once(tmp_path: Path) -> None:
     with pytest.raises(BillingError, match="expires: found 2026-10-31"):
         wallet.add(world.store, "cli", "acme", "1", now_us=world.clock, expires_us=us("2026-10-31"))
     assert world.balance("customer/acme/prepaid") == "-5"
+
+
+def test_the_same_reference_is_the_same_refund(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    grant = wallet.add(world.store, "cli", "acme", "50", now_us=world.clock)["grant"]
+
+    def refund(amount: str, reference: str = "ticket-7", **more: Any) -> dict[str, Any]:
+        return wallet.refund(world.store, "cli", "acme", amount, "asked for", now_us=world.clock, reference=reference, **more)
+
+    first = refund("20")
+    assert (first["refunded"], first["grant"], first["balance"]) == ("20", grant, "30")
+    world.use(100)  # what happened since changes nothing of the answer
+    world.turn("2027-03-01")
+    assert refund("20.00") == first and world.balance("cash/EUR") == "30"
+    for other in ({"amount": "21"}, {"amount": "20", "grant": grant}):
+        with pytest.raises(ConflictError, match='reference: found "ticket-7", which was used before for something else'):
+            refund(**other)
+    # Another kind of act, and another customer, have references of their own.
+    wallet.add(world.store, "cli", "acme", "1", now_us=world.clock, reference="ticket-7")
+    world.customer("globex")
+    wallet.add(world.store, "cli", "globex", "20", now_us=world.clock)
+    wallet.refund(world.store, "cli", "globex", "20", "asked for", now_us=world.clock, reference="ticket-7")
+    assert refund("20", "ticket-8", grant=grant)["refunded"] == "20"
+    assert refund("1", "", grant=grant) != refund("1", "", grant=grant)  # without a reference: two refunds
+    assert world.balance("cash/EUR") == "9" and world.sum() == 0
+    for wrong in ("x" * 256, "a\nb"):
+        with pytest.raises(BillingError, match=r"reference: found .*, allowed: up to 255 printable characters"):
+            refund("1", wrong)
+
+
+def test_a_top_up_that_expired_meanwhile_is_answered_as_the_first_time(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    expires_us = us("2026-11-20")
+    first = wallet.add(world.store, "cli", "acme", "5", now_us=world.clock, expires_us=expires_us, reference="bank-1")
+    world.use(100)
+    world.turn("2026-12-01")
+    again = wallet.add(world.store, "cli", "acme", "5", now_us=world.clock, expires_us=expires_us, reference="bank-1")
+    assert again == first and world.balance("cash/EUR") == "5"
 
 
 def test_payments_close_an_invoice_and_no_more(tmp_path: Path) -> None:

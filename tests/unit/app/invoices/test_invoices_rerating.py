@@ -14,7 +14,7 @@ from lode.app.audit import verify
 from lode.app.books import journal
 from lode.app.economics import simulate
 from lode.app.economics.readings import Window
-from lode.app.invoices import closing, events, identity, notes, rerating, selection, usage, wallet
+from lode.app.invoices import closing, events, identity, notes, overview, payments, rerating, selection, usage, wallet
 from lode.app.invoices.documents import lines_of
 from lode.app.invoices.events import Event
 from lode.app.prices import plans, subscriptions
@@ -99,6 +99,40 @@ def test_what_was_charged_too_much_is_in_the_customers_favour(tmp_path: Path) ->
     (second,) = bill(world)
     assert (second["total"], second["due"]) == ("-0.6", "-0.6")
     assert_whole(world)
+
+
+def test_what_is_in_the_customers_favour_pays_another_invoice(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    world.use(100)
+    world.turn("2026-12-02")
+    (first,) = bill(world)
+    world.plan(RIGHT.replace("0.02", "0.004"))
+    corrected(world)
+    world.turn("2027-01-02")
+    (second,) = bill(world)
+    rows = {row["number"]: (row["open"], row["status"]) for row in overview.listed(world.store)["invoices"]}
+    assert rows == {first["number"]: ("1", "open"), second["number"]: ("0", "in favour")}
+    assert wallet.listed(world.store, "acme")["kept"] == "0.6"
+    paid = payments.pay(world.store, "cli", first["number"], "", now_us=world.clock, from_balance=True)
+    assert (paid["amount"], paid["open"]) == ("0.6", "0.4") and wallet.listed(world.store, "acme")["kept"] == "0"
+    with pytest.raises(BillingError, match=r"found 0 EUR left of the 0.6 in its favour, which paid another one"):
+        notes.void(world.store, "cli", world.seller, second["number"], "wrong", now_us=world.clock)
+    payments.pay(world.store, "cli", first["number"], "", now_us=world.clock)
+    assert world.balance("cash/EUR") == "0.4" and world.balance("customer/acme/receivable") == "0"
+    assert_whole(world)
+
+
+def test_an_invoice_in_the_customers_favour_can_be_voided_while_nothing_of_it_was_used(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    world.use(100)
+    world.turn("2026-12-02")
+    bill(world)
+    world.plan(RIGHT.replace("0.02", "0.004"))
+    corrected(world)
+    world.turn("2027-01-02")
+    (second,) = bill(world)
+    notes.void(world.store, "cli", world.seller, second["number"], "wrong", now_us=world.clock)
+    assert world.balance("customer/acme/receivable") == "1" and wallet.listed(world.store, "acme")["kept"] == "0"
 
 
 def test_a_correction_is_taxed_at_the_rate_of_its_period(tmp_path: Path) -> None:

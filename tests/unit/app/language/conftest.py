@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from lode.app.contracts import Gate
-from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.metering.open_gate import OpenGate
+from lode.app.options import LanguageServeOptions
 from tests.unit.app.language.fakes import FakeModel
 
 T = TypeVar("T")

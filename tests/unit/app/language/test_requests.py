@@ -17,9 +17,9 @@ import pytest
 from lode.app.contracts import Asked, Caller, Gate, Hold, Kept, Usage
 from lode.app.language.chat import read_chat
 from lode.app.language.fields import Fields
-from lode.app.language.options import LanguageServeOptions
 from lode.app.language.pieces import Pieces
 from lode.app.language.prepare import Preparer
+from lode.app.options import LanguageServeOptions
 from lode.core.errors import ServeError
 from lode.testing.shop import Shop
 from tests.unit.app.language.fakes import CRASH, NAN, FakeModel

@@ -15,12 +15,12 @@ import pytest
 import lode.app
 from lode.app.answering import Answering, Describe
 from lode.app.audit import command
-from lode.app.language.options import LanguageServeOptions
 from lode.app.language.service import create_language_app
 from lode.app.metered import Metered
 from lode.app.metering.gate import GateOptions
 from lode.app.metering.opening import Where, opened
-from lode.app.service import ServeOptions, _gate, create_app
+from lode.app.options import LanguageServeOptions, ServeOptions
+from lode.app.service import _gate, create_app
 from lode.core.errors import ServeError
 from lode.testing.protocol import Sample
 from lode.testing.shop import Shop
