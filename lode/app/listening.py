@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import socket
-import sys
 import time
 from types import FrameType
 from typing import Protocol
@@ -19,9 +18,6 @@ from lode.core.errors import ServeError
 _BACKLOG = 2048
 _COLLECT_AFTER = 20_000
 """Objects between two looks of the collector; Python's own 700 are made by a few requests, which leave hardly a cycle."""
-_SWITCH_S = 0.0005
-"""For so long a thread keeps the interpreter's lock that another waits for; Python's own 5 ms are as long as a whole model call, for which
-the model's and the writer's thread would wait whenever the event loop is busy refusing requests."""
 _IDLE_S = 75
 """A kept connection is closed after so long without a request: later than load balancers (60 s) close theirs, so that none sends a
 request into one that is being closed."""
@@ -65,7 +61,6 @@ def run_app(app: Starlette, options: Listening, listener: socket.socket) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 50)
-    sys.setswitchinterval(_SWITCH_S)
     Server(app, options).run(sockets=[listener])
     desk: Desk = app.state.service
     return desk.answered

@@ -129,7 +129,9 @@ def add(
 def _put_in(act: Act, currency: str) -> dict[str, Any]:
     """The answer, of the first time and of every later one."""
     grant = Grant.of(act.documents[-1])
-    return {**grant.shown(), "organisation": grant.organisation, "currency": currency, "balance": act.facts["balance"]}
+    shown = {**grant.shown(), "organisation": grant.organisation, "currency": currency}
+    # Entries of older books do not say what the balance was then.
+    return {**shown, "balance": act.facts["balance"]} if "balance" in act.facts else shown
 
 
 def named(word: str, reference: str) -> str:
@@ -261,7 +263,7 @@ def _refundable(session: Session, customer: customers.Customer, wanted: str, pic
     paid = [
         grant
         for grant in grants(session, customer.id)
-        if not grant.given and wanted in ("", grant.id) and not _is_over(grant, now_us)
+        if not grant.given and grant.left and wanted in ("", grant.id) and not _is_over(grant, now_us)
     ]
     chosen = paid[-1] if paid else None
     left = chosen.left if chosen else 0

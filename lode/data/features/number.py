@@ -67,10 +67,8 @@ class Number(Feature):
         values = _floats(column)
         missing = np.isnan(values)
         self._has_missing = bool(missing.any())
-        if self._has_missing:
-            known = values[~missing]
-        else:  # what can be written to is no view of the column: polars had to put it together
-            known = values if values.flags.writeable else values.copy()
+        # What can be written to is no view of the column: polars had to put it together.
+        known = values[~missing] if self._has_missing or not values.flags.writeable else values
         self._center, self._factor, self._shift, self._fill = 0.0, 0.0, 0.0, 0.0
         self._knots = self._ranks = self._edges = np.zeros(0)
         self._flat_curved = self.scale in _CURVED

@@ -210,6 +210,16 @@ def test_a_top_up_comes_once(tmp_path: Path) -> None:
     assert world.balance("customer/acme/prepaid") == "-5"
 
 
+def test_a_refund_goes_on_with_the_grant_before_where_the_last_one_is_empty(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    first, last = (
+        wallet.add(world.store, "cli", "acme", amount, now_us=world.clock, priority=place)["grant"]
+        for place, amount in ((1, "5"), (2, "3"))
+    )
+    paid = [wallet.refund(world.store, "cli", "acme", amount, "end", now_us=world.clock)["grant"] for amount in ("3", "5")]
+    assert paid == [last, first] and world.balance("cash/EUR") == "0"
+
+
 def test_the_same_reference_is_the_same_refund(tmp_path: Path) -> None:
     world = made(tmp_path)
     grant = wallet.add(world.store, "cli", "acme", "50", now_us=world.clock)["grant"]
