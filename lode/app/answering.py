@@ -128,8 +128,12 @@ class Answering(ABC):
             desk.answered += 1
             if status != 499 and isinstance(body, bytes):
                 extra = [*extra, *self._last(request_id), (b"content-length", b"%d" % len(body))]
-                await send({"type": "http.response.start", "status": status, "headers": extra})
-                await send({"type": "http.response.body", "body": body})
+                whole = getattr(getattr(send, "__self__", None), "send_whole", None)  # `Exchange.send_whole`: we are not wrapped
+                if whole is not None:
+                    await whole(status, extra, body)
+                else:
+                    await send({"type": "http.response.start", "status": status, "headers": extra})
+                    await send({"type": "http.response.body", "body": body})
         finally:
             desk.active -= 1
 
@@ -213,6 +217,10 @@ async def until_gone(receive: Receive) -> None:
 async def body_of(desk: Desk, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     """The whole JSON body. Errors: RequestError 415, 413 (once it is known to be too large), 408 (too slow), 499."""
     _check_head(headers, desk.max_body_bytes)
+    arrived = getattr(getattr(receive, "__self__", None), "arrived", None)  # `Exchange.arrived`
+    whole: bytes | None = None if arrived is None else arrived()
+    if whole is not None:
+        return whole if len(whole) <= desk.max_body_bytes else _refuse(desk.max_body_bytes)
     task, is_late = asyncio.current_task(), False
     assert task is not None
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from asyncio import TimerHandle, Transport
+from asyncio import Event, TimerHandle, Transport
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 65536
 HEAD_S = 20.0
 """Bytes of a request's head (its line and headers), and seconds within which it must have come: uvicorn bounds neither."""
+_CLOSE = (b"connection", b"close")
+_SHORT_URL = 256
+"""Bytes of a request's target that is remembered: nearly all requests are for a few of them."""
 
 
 class Connection(HttpToolsProtocol):
@@ -18,6 +26,9 @@ class Connection(HttpToolsProtocol):
     _bytes = 0
     _in_head = True
     _late: TimerHandle | None = None
+    _idle_s: float | None = None
+    """Since when nothing is asked; None while something is. The clock runs through meanwhile, and looks here when it rings: uvicorn makes
+    one anew after each request."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -25,6 +36,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._known()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -35,28 +49,78 @@ class Connection(HttpToolsProtocol):
         elif self._in_head:
             if self._late is None:  # nearly every head comes in one piece, and needs no timer
                 self._wait()
-        elif self.timeout_keep_alive_task is None and self.cycle is not None and self.cycle.response_complete:
-            # The rest of a body that was refused, a blank line: uvicorn stopped its clock, and would wait for ever.
-            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        elif self._idle_s is None and self.cycle is not None and self.cycle.response_complete:
+            # The rest of a body that was refused, a blank line: uvicorn stops its clock, and would wait for ever.
+            self._idle()
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         if not self._in_head:
             self._in_head, self._bytes = True, 0
 
     def on_headers_complete(self) -> None:
-        self._known()
-        super().on_headers_complete()
-        self.cycle.__class__ = Exchange  # it has not begun; uvicorn asks nobody which class to take
+        """What uvicorn does, less what a service of ours has not: web sockets, a limit of requests, a log, a folder of its own."""
+        self._in_head = False
+        if self._late is not None:
+            self._known()
+        parser, url, before = self.parser, self.url, self.cycle
+        version = parser.get_http_version()
+        path, raw_path, query = _known_target(url) if len(url) <= _SHORT_URL else _target(url)
+        scope: Any = {
+            "type": "http", "asgi": {"version": self.asgi_version, "spec_version": "2.3"}, "http_version": version, "server": self.server,
+            "client": self.client, "scheme": self.scheme, "root_path": "", "headers": self.headers, "state": self.app_state.copy(),
+            "method": parser.get_method().decode("ascii"), "path": path, "raw_path": raw_path, "query_string": query,
+        }  # fmt: skip
+        cycle = self.cycle = Exchange(
+            scope, self.transport, self.flow, self.logger, self.access_logger, False, self.server_state.default_headers,
+            Event(), self.expect_100_continue, version != "1.0" and parser.should_keep_alive(), self.on_response_complete,
+        )  # fmt: skip
         self._bytes, self.headers = 0, []  # what follows are trailers, which nobody reads: no key and no id comes in one
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
-        self._bytes = 0
-        super().on_body(body)
+        self._bytes, cycle = 0, self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._bytes = 0
+        self._bytes, cycle = 0, self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._idle()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_s is not None:
+            left_s = self._idle_s + self.timeout_keep_alive - self.loop.time()
+            if left_s > 0:
+                self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+            else:
+                super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_s = None
+
+    def _idle(self) -> None:
+        self._idle_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _wait(self) -> None:
         self._late = self.loop.call_later(HEAD_S, self._overdue)
@@ -88,6 +152,15 @@ class Exchange(RequestResponseCycle):
     _head: Any = None
     """The message that began an answer and waits for the body."""
 
+    def arrived(self) -> bytes | None:
+        """The body, where all of it is there: what `receive` gives, without its turns. None where somebody has to wait for it."""
+        if self.more_body or self.disconnected or self.response_complete or self.waiting_for_100_continue:
+            return None
+        self.flow.resume_reading()
+        self.message_event.clear()
+        body, self.body = bytes(self.body), bytearray()
+        return body
+
     async def send(self, message: Any) -> None:
         head, self._head = self._head, None
         if message["type"] == "http.response.start":
@@ -97,28 +170,26 @@ class Exchange(RequestResponseCycle):
                 return
         elif head is not None:
             if not message.get("more_body", False):
-                await self._answer(head["status"], [*self.default_headers, *head["headers"]], message.get("body", b""))
+                await self.send_whole(head["status"], head["headers"], message.get("body", b""))
                 return
             await super().send(head)
         await super().send(message)
 
-    async def _answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    async def send_whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """An answer at once, of which nothing was sent and no part comes later. headers: the last one says its length."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
             return
-        if (b"connection", b"close") in headers:
+        lines = [*self.default_headers, *headers]
+        if _CLOSE in lines:
             self.keep_alive = False
         elif not self.keep_alive:
-            headers.append((b"connection", b"close"))
-        parts = [STATUS_LINE[status]]
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n")
-        text = b"".join(parts)
-        if not text.count(b"\n") == text.count(b"\r") == len(headers) + 2 or b"\0" in text:
+            lines.append(_CLOSE)
+        text = STATUS_LINE[status] + b"\r\n".join(map(b": ".join, lines)) + b"\r\n\r\n"
+        if not text.count(b"\n") == text.count(b"\r") == len(lines) + 2 or b"\0" in text:
             raise RuntimeError("a header holds a line break")
-        if (b"content-length", b"%d" % len(body)) not in headers:
+        if headers[-1][1] != b"%d" % len(body):
             raise RuntimeError("the body is not as long as its head says")
         self.transport.write(text + body)
         self.response_started = self.response_complete = True
@@ -127,3 +198,14 @@ class Exchange(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def _target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Path, the same as it came, query. Errors: httptools.HttpParserInvalidURLError."""
+    parsed = httptools.parse_url(url)
+    raw: bytes = parsed.path
+    path = raw.decode("ascii")
+    return unquote(path) if "%" in path else path, raw, parsed.query or b""
+
+
+_known_target = lru_cache(maxsize=256)(_target)

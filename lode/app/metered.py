@@ -15,7 +15,7 @@ import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from starlette.types import Receive
@@ -45,7 +45,6 @@ class Order(Generic[T]):
     cost_currency: str = ""
 
 
-@dataclass(slots=True)
 class Tally:
     """What one request takes, counted while it is worked on.
 
@@ -53,24 +52,26 @@ class Tally:
     lost_us: compute of a call that failed. cost, cost_currency, provider, estimated, predicted: as in `Usage`.
     """
 
-    caller: Caller
-    request_bytes: int
-    started: float
-    status: int = 500
-    answer_bytes: int = 0
-    lost_us: int = 0
-    units: Callable[[], Mapping[str, int]] = dict
-    cost: int = 0
-    cost_currency: str = ""
-    provider: str = ""
-    estimated: bool = False
-    predicted: str = ""
-    parts: list[bytes] = field(default_factory=list)
+    # What nearly every request leaves as it is belongs to the class: to write it down for each takes longer.
+    status = 500
+    answer_bytes = 0
+    lost_us = 0
+    units: Callable[[], Mapping[str, int]] = staticmethod(dict)
+    cost = 0
+    cost_currency = ""
+    provider = ""
+    estimated = False
+    predicted = ""
+
+    def __init__(self, caller: Caller, request_bytes: int, started: float):
+        self.caller = caller
+        self.request_bytes = request_bytes
+        self.started = started
 
     def all_units(self) -> dict[str, int]:
         """Those that are not 0."""
         found = {"compute_us": self.lost_us, "request_bytes": self.request_bytes, "answer_bytes": self.answer_bytes, **self.units()}
-        return {name: count for name, count in found.items() if count}
+        return found if all(found.values()) else {name: count for name, count in found.items() if count}
 
 
 class Metered(Answering, Generic[T]):
@@ -135,6 +136,7 @@ class _Run(Generic[T]):
         self._hold = hold
         self._tally = tally
         self._keeps_bytes = self._gate.keeps_bytes if hold.asked.is_repeatable else 0
+        self._parts: list[bytes] = []
         self._is_over = False
 
     async def reply(self, order: Order[T], receive: Receive) -> Reply:
@@ -153,7 +155,9 @@ class _Run(Generic[T]):
             tally.lost_us = failure.compute_us
             raise
         finally:
-            if not is_stream:
+            if self._is_over:
+                self._release()
+            elif not is_stream:
                 await self._end()
 
     async def _metered(self, stream: Stream, status: int, headers: Any) -> AsyncGenerator[bytes, None]:
@@ -167,7 +171,7 @@ class _Run(Generic[T]):
             end = stream.end()
             self._keep(end)
             tally.status = status
-            await self._settle(self._kept(status, headers, tally.parts))
+            await self._settle(self._kept(status, headers, self._parts))
             yield end
         except RequestError as failure:
             tally.status = failure.status
@@ -181,10 +185,10 @@ class _Run(Generic[T]):
     def _keep(self, part: bytes) -> None:
         self._tally.answer_bytes += len(part)
         if self._keeps_bytes:
-            self._tally.parts.append(part)
+            self._parts.append(part)
             if self._tally.answer_bytes > self._keeps_bytes:
                 self._keeps_bytes = 0
-                self._tally.parts.clear()
+                self._parts.clear()
 
     def _kept(self, status: int, headers: Any, parts: list[bytes]) -> Kept | None:
         body = b"".join(parts) if self._keeps_bytes else b""

@@ -184,7 +184,7 @@ def _noted(result: dict[str, Any]) -> str:
     from lode.core import money
 
     total, settled, prepaid = (money.parse(result[name], name, least=None) for name in ("total", "settled", "to_prepaid"))
-    rest = "paid out" if result.get("to") == "cash" else "kept for the customer"
+    rest = "paid out" if result.get("to") == "cash" and total > 0 else "kept for the customer"
     moved = {"less to pay": settled, "back to prepaid credit": prepaid, rest: total - settled - prepaid}
     return actions.lines({
         **{name: result[name] for name in ("number", "invoice", "reason")},

@@ -72,7 +72,9 @@ def _write_header(path: Path, spec: TensorSpec, num_rows: int) -> None:
 def _append(path: Path, array: np.ndarray, spec: TensorSpec, num_rows: int) -> None:
     """Plain writes: a mapped file costs a fault per page. Closed in between, for tables have more columns than a process has files."""
     assert array.shape == (num_rows, *spec.shape), f"found shape {array.shape}, {(num_rows, *spec.shape)} is needed"
-    with path.open("ab", buffering=0) as file:
+    # Not "ab": a thread that comes late must not make the file again which the first error removed.
+    with path.open("r+b", buffering=0) as file:
+        file.seek(0, os.SEEK_END)
         rest = np.ascontiguousarray(array, dtype=np.dtype(spec.dtype)).reshape(-1).view(np.uint8).data
         while rest:
             rest = rest[file.write(rest) :]

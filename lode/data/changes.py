@@ -202,10 +202,10 @@ class ChangeLog:
         counted = []
         for column, start, end in _runs(found["column"]):
             inside = codes[start:end]
-            counted += [
-                (names[code], column, start + np.flatnonzero(inside == code)) for code in np.flatnonzero(np.bincount(inside))
-            ]
+            counted += [(name, column, start + np.flatnonzero(inside == code)) for code, name in enumerate(names)]
         for name, column, rows in sorted(counted, key=lambda item: (item[0] or "", item[1] or "")):
+            if not len(rows):
+                continue
             tally = self.tallies.setdefault((word, name, column), Tally(word, name, column))
             lost_rows = rows[lost[rows]]
             tally.changed += len(rows)

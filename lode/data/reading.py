@@ -115,9 +115,9 @@ def _materialised(made: Sequence[_Made], wanted: Wanted, shelf: Shelf) -> tuple[
     frames = [source.scan_as({}) for source in sources]
     names = _common_columns(frames, made, wanted)
     num_bytes = sum(_size(component, source) for _, component, source in made)
-    hints = _hints(frames, sources[0], names, wanted)
     if not shelf.fits(num_bytes):
         shelf.use_disk(_row_bytes(sources[0]))
+    hints = _hints(frames, sources[0], names, wanted)  # the last look at the first rows: it says where words mean "missing"
     found = _hinted(hints, names, made, shelf)
     if found is not None:
         return found, names

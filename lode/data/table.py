@@ -138,6 +138,7 @@ class Table:
         ) -> Iterator[pl.DataFrame]:
             wanted = list(schema) if with_columns is None else with_columns
             frame = self.lazy([name for name in names if name in wanted], rows, plain=plain).select(wanted)
+            frame = frame if n_rows is None else frame.head(n_rows)
             for batch in frame.collect_batches(chunk_size=self._batch_rows, maintain_order=True):
                 yield batch if predicate is None else batch.filter(predicate)
 
@@ -312,6 +313,7 @@ def changed_rows(rows: pl.LazyFrame, change: Change) -> pl.LazyFrame:
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
         chosen = rows if with_columns is None else rows.select(with_columns)
+        chosen = chosen if n_rows is None else chosen.head(n_rows)
         for batch in chosen.collect_batches(maintain_order=True):
             after = change(batch)
             yield after if predicate is None else after.filter(predicate)

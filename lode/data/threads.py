@@ -38,14 +38,18 @@ def team(num_rows: int) -> Iterator[Together]:
 def in_turn(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`work` of every item, in order, a few items at a time beside one another: for batches, of which each holds much memory."""
     num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(num_threads) as pool:
-        waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(num_threads)
+    waiting: deque[Future[Result]] = deque()
+    try:
         for item in items:
             waiting.append(pool.submit(work, item))
             if len(waiting) > num_threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        # Nobody waits for the rest: polars lets go of a generator in whatever thread comes next, be it one of these.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], num_rows: int) -> list[Result]:

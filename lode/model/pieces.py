@@ -35,11 +35,14 @@ def pixels(planes_BCHW: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def change_rows(
     x: torch.Tensor, chosen_B: torch.Tensor, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
-    """change(x[rows], rows) for the chosen rows (int64), the others as they are; `x` may be changed in place.
+    """change(x[rows], rows) for the rows (int64) that are chosen (bool), the others as they are; `x` may be changed in place.
 
     change must leave rows that are not chosen as they are, because a GPU changes all of them: to count them it would have to wait.
     """
     if x.device.type != "cpu":
         return change(x, torch.arange(len(x), device=x.device))
     rows = chosen_B.nonzero().flatten()
-    return x.index_copy_(0, rows, change(x[rows], rows)) if len(rows) else x
+    if len(rows):
+        for row, changed in zip(rows.tolist(), change(x[rows], rows), strict=True):
+            x[row].copy_(changed)
+    return x

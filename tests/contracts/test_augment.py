@@ -198,6 +198,17 @@ def test_pieces_of_a_batch_change_as_the_whole_batch(monkeypatch: pytest.MonkeyP
         assert torch.equal(augment(x, torch.Generator().manual_seed(1)), whole), word
 
 
+def test_a_policy_changes_the_chosen_rows_as_if_it_changed_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor takes only the rows that something was drawn for, a GPU all of them."""
+    x = torch.randint(0, 256, (40, 12, 10, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    augment = REGISTRIES["augment"].create(Component("policy"), TensorSpec("uint8", (12, 10, 3)))
+    chosen = augment(x, torch.Generator().manual_seed(1))
+    monkeypatch.setattr(
+        "lode.model.augment.policy.change_rows", lambda picture, rows, change: change(picture, torch.arange(len(picture)))
+    )
+    assert (augment(x, torch.Generator().manual_seed(1)).int() - chosen.int()).abs().max() <= 1
+
+
 def _mixed(words: list[str], rows: int = 32) -> Batch:
     spec = TensorSpec("float32", (8, 8, 1))
     steps = [REGISTRIES["augment"].create(Component(word, {"strength": 1.0}), spec) for word in words]

@@ -50,7 +50,8 @@ def hint_of(key: str) -> str:
 
 def hmac_of(pepper: bytes, key: str | bytes) -> bytes:
     """What is stored of a key and looked up: 32 bytes."""
-    inner, outer = (begun.copy() for begun in _begun(pepper))
+    inner, outer = _begun(pepper)
+    inner, outer = inner.copy(), outer.copy()
     inner.update(key.encode() if isinstance(key, str) else key)
     outer.update(inner.digest())
     return outer.digest()

@@ -58,9 +58,16 @@ class Identity:
         return {**counts, **amounts, "problems": list(self.problems)}
 
 
-def compare(session: Session, organisation: str, currency: str, parts: Sequence[Part], done: Checked | None = None) -> Identity:
-    """The identity of one customer at this moment of the books. parts: all of its parts (`selection.parts`), read with the same `done`."""
-    missing, lost, strange = (find(session, organisation, done) for find in (_unmetered, _lost, _strange))
+def compare(
+    session: Session, organisation: str, currency: str, parts: Sequence[Part], done: Checked | None = None,
+    lost: Sequence[str] | None = None,
+) -> Identity:  # fmt: skip
+    """The identity of one customer at this moment of the books. parts: all of its parts (`selection.parts`), read with the same `done`.
+
+    lost: what `all_lost` found of it; None: it is looked for.
+    """
+    lost = _lost(session, organisation, done) if lost is None else lost
+    missing, strange = (find(session, organisation, done) for find in (_unmetered, _strange))
     metered = sum(part.whole.entries for part in parts)
     problems = [f"answered and not metered: {_named(missing)}"] if missing else []
     if lost or strange:
@@ -88,17 +95,33 @@ def compare(session: Session, organisation: str, currency: str, parts: Sequence[
     return found
 
 
+_LOST = (
+    "FROM journal j WHERE j.kind LIKE 'usage.%' AND j.kind <> 'usage.quarantine' AND NOT EXISTS (SELECT 1 FROM usage u WHERE "
+    "u.sequence = j.sequence AND u.organisation = j.organisation)"
+)
+
+
+def all_lost(session: Session) -> dict[str, list[str]]:
+    """Customer -> requests in the journal that the usage table has not. One pass: the journal has no index of customers."""
+    found: dict[str, list[str]] = {}
+    for owner, sequence, request_id in session.rows(f"SELECT j.organisation, j.sequence, j.reference {_LOST} ORDER BY j.sequence"):
+        found.setdefault(owner, []).append(_entry(sequence, request_id))
+    return found
+
+
 def _lost(session: Session, organisation: str, done: Checked | None) -> list[str]:
-    """Requests in the journal that the usage table has not."""
+    """The same of one customer."""
     # A request that was billed has a reference, by which the journal has an index.
     only = "" if done is None else "AND j.reference <> '' "
     rows = session.rows(
-        "SELECT j.sequence, j.reference FROM journal j WHERE j.organisation = ? AND j.sequence > ? AND j.kind LIKE 'usage.%' "
-        f"AND j.kind <> 'usage.quarantine' {only}AND NOT EXISTS (SELECT 1 FROM usage u WHERE u.sequence = j.sequence AND "
-        "u.organisation = j.organisation) ORDER BY j.sequence",
+        f"SELECT j.sequence, j.reference {_LOST} AND j.organisation = ? AND j.sequence > ? {only}ORDER BY j.sequence",
         (organisation, done.through if done else 0),
     )
-    return [f"entry {sequence} ({request_id})" for sequence, request_id in rows]
+    return [_entry(sequence, request_id) for sequence, request_id in rows]
+
+
+def _entry(sequence: int, request_id: str) -> str:
+    return f"entry {sequence} ({request_id})"
 
 
 def _strange(session: Session, organisation: str, done: Checked | None) -> list[str]:
@@ -109,7 +132,7 @@ def _strange(session: Session, organisation: str, done: Checked | None) -> list[
         "AND j.organisation = u.organisation AND j.kind LIKE 'usage.%') ORDER BY u.sequence",
         (organisation, *((done.oldest_us, done.through) if done else (-(2**62), -(2**62)))),
     )
-    return [f"entry {sequence} ({request_id})" for sequence, request_id in rows]
+    return [_entry(sequence, request_id) for sequence, request_id in rows]
 
 
 def _unmetered(session: Session, organisation: str, done: Checked | None) -> list[str]:
@@ -158,7 +181,7 @@ def _wrong_entries(session: Session, organisation: str, currency: str, part: Par
         for sequence, request_id, amount, charges in rows:
             held = sum(int(value) for value in orjson.loads(charges).values())
             if held != int(amount) or moved.get(sequence, 0) != int(amount):
-                found.append(f"entry {sequence} ({request_id})")
+                found.append(_entry(sequence, request_id))
         after = rows[-1][0]
 
 

@@ -63,7 +63,7 @@ def void(
     """
 
     def work(session: Session) -> dict[str, Any]:
-        found, once = issued(session, invoice), wallet.named("note", f"void|{invoice}")
+        found, once = issued(session, invoice), wallet.named("void", invoice)
         if again := wallet.earlier(session, found.organisation, once, invoice):
             return _voided(again.act.documents[0].body, to)
         done = standing(session, found).lines
@@ -159,7 +159,7 @@ def _check_kept(session: Session, invoice: Document, gross: int) -> None:
     if gross < 0 and (left := kept(session, invoice.organisation)) < -gross:
         raise BillingError(
             f"invoice {invoice.id}: found {money.plain(left)} {invoice.body['currency']} left of the {money.plain(-gross)} in its "
-            "favour, which paid another one, allowed: to void it while all of it is left. Void the other one first."
+            "favour, which paid another one or was paid out, allowed: to void it while all of it is left. Void the other one first."
         )
 
 
@@ -171,7 +171,7 @@ def _body(
     rows = _taxes(body, lines, items, before, currency)
     held = sum(item.amount for item in items)
     gross = held if inclusive else held + sum(row.amount for row in rows)
-    settled = max(min(gross, before.open), 0) if gross > 0 else gross
+    settled = min(gross, before.open) if gross > 0 else max(gross, min(before.owed, 0))
     used = amount_of(body, "prepaid") - before.returned
     to_prepaid = max(min(gross - settled, used), 0)
     written = [_credited(lines[item.line - 1], item) for item in items]
@@ -208,7 +208,8 @@ def _transfers(invoice: Document, body: Mapping[str, Any], to: To, taken: Mappin
     """Reversal: what was earned and taxed is not, what is owed is less."""
     owner, currency = invoice.organisation, body["currency"]
     total, settled, back = (amount_of(body, name) for name in ("total", "settled", "to_prepaid"))
-    rest_to = accounts.cash(currency) if to == "cash" else accounts.receivable(owner)
+    # Of an invoice in the customer's favour nothing is paid out: what was kept of it is less.
+    rest_to = accounts.cash(currency) if to == "cash" and total > 0 else accounts.receivable(owner)
     parts = [
         (accounts.revenue(currency), accounts.receivable(owner), amount_of(body, "net")),
         (accounts.tax(currency), accounts.receivable(owner), amount_of(body, "tax")),

@@ -24,7 +24,8 @@ def pay(
     Errors: BillingError beyond what is open (the rest may be a top-up) or kept, ConflictError.
     """
     pico = money.parse(amount, "amount", least=1) if amount else None
-    once, fingerprint = wallet.named("payment", reference), f"{invoice}|{amount}{'|balance' if from_balance else ''}"
+    asked = "" if pico is None else money.plain(pico)
+    once, fingerprint = wallet.named("payment", reference), f"{invoice}|{asked}{'|balance' if from_balance else ''}"
 
     def work(session: Session) -> dict[str, Any]:
         found = issued(session, invoice)

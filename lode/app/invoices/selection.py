@@ -21,6 +21,8 @@ SOURCES = ("accrued", "prepaid", "waived")
 SUMS = ("entries", "rated", *SOURCES)
 COUNTED = {"charges": "amount", "quantities": "quantity", "corrected": "corrected", "recounted": "recounted"}
 """Sums by charge, and their counters: what all entries come to, and what of that a corrected price changed after they were invoiced."""
+_WORDS = (*COUNTED.values(), "rest", "invoiced", *(f"invoiced-{word}" for word in COUNTED.values()))
+"""Counters of a contract in a period begin so."""
 KINDS = "kind IN ('customer', 'correction')"
 """Rows of the usage table that are revenue: requests, and what a corrected price changed (`rerating.py`)."""
 _LATE_US = 36 * 86_400_000_000
@@ -190,12 +192,15 @@ def _read(
 def counters_of(session: Session, subscriptions: Iterable[str]) -> dict[tuple[str, str, str], dict[str, int]]:
     """Counters by (word, subscription, period), then by charge."""
     found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
+    # SQLite finds the ranges by the key, and does not read everybody's counters for each contract. PostgreSQL, whose order of letters
+    # is another one, reads them, by one pattern faster than by many ranges.
+    ranges = " OR ".join(["(name COLLATE BINARY >= ? AND name COLLATE BINARY < ?)"] * len(_WORDS))
     for subscription in subscriptions:
-        # a pattern, so that PostgreSQL's order of letters does not matter; `_` in an id matches more, which the split sorts out
-        for name, amount in session.rows("SELECT name, amount FROM counters WHERE name LIKE ?", (f"%|{subscription}|%",)):
+        ends = [f"{word}|{subscription}{end}" for word in _WORDS for end in ("|", "}")]  # "}" is the character after "|"
+        sql, values = f"SELECT name, amount FROM counters WHERE name LIKE ? AND ({ranges})", (f"%|{subscription}|%", *ends)
+        for name, amount in session.rows(sql, values):
             word, owner, period, charge = [*name.split("|", 3), "", "", ""][:4]
-            if owner == subscription:
-                found[word, owner, period][charge] = int(amount)
+            found[word, owner, period][charge] = int(amount)
     return found
 
 

@@ -31,17 +31,24 @@ class Standing:
     taxes: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def owed(self) -> int:
+        """Still to be paid; less than 0 of an invoice in the customer's favour."""
+        return self.due - self.settled - self.paid
+
+    @property
     def open(self) -> int:
         """Still to be paid; nothing of an invoice in the customer's favour."""
-        return max(self.due - self.settled - self.paid, 0)
+        return max(self.owed, 0)
 
     @property
     def word(self) -> str:
         """One word for lists."""
+        if self.owed < 0:
+            return "in favour"
         if self.credited and not self.open and not self.paid:
             return "credited"
         if not self.open:
-            return "paid" if self.due >= 0 else "in favour"
+            return "paid"
         return "open" if not self.paid else "partly paid"
 
 

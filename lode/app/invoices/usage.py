@@ -82,7 +82,8 @@ def totals(store: Store, what: Asked, by: Sequence[str], *, billed: Mapping[str,
             customers.found(session, what.organisation)
         rows = _grouped(session, what, by)
         owners = [what.organisation] if what.organisation else [item.id for item in journal.documents(session, "organisation")]
-        checks = {owner: _identity(session, owner) for owner in owners}
+        lost = {} if what.organisation else identity.all_lost(session)
+        checks = {owner: _identity(session, owner, None if what.organisation else lost.get(owner, [])) for owner in owners}
         quarantined = _quarantined(session, what)
         unpriced = _unpriced(session, what)
         capture = {name: _capture(session, what, name, text) for name, text in (billed or {}).items()}
@@ -131,10 +132,10 @@ def day_of(day: int) -> str:
     return (datetime.date(1970, 1, 1) + datetime.timedelta(days=int(day))).isoformat()
 
 
-def _identity(session: Session, organisation: str) -> dict[str, Any]:
+def _identity(session: Session, organisation: str, lost: Sequence[str] | None) -> dict[str, Any]:
     customer = customers.found(session, organisation)
     found = selection.parts(session, organisation, customer.currency)
-    return {**identity.compare(session, organisation, customer.currency, found).body(), "currency": customer.currency}
+    return {**identity.compare(session, organisation, customer.currency, found, lost=lost).body(), "currency": customer.currency}
 
 
 def _ratios(checks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _put_in(act: Act, currency: str) -> dict[str, Any]:
 def named(word: str, reference: str) -> str:
     """A person's reference as the journal keeps it, among those of one kind of act; "" for none. Errors: BillingError."""
     if len(reference) > _LONGEST or not reference.isprintable():
-        raise BillingError(f"reference: found {reference[:60]!a}, allowed: up to {_LONGEST} printable characters. Shorten it.")
+        raise BillingError(f"reference: found {reference[:60]!a}, allowed: up to {_LONGEST} printable characters. Correct it.")
     return f"{REFERENCE}{word}|{reference}" if reference else ""
 
 

@@ -40,6 +40,7 @@ class Groups(Generic[O, R]):
         self._wanted = 1
         self._until_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # that on which the present group gathers
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self.failed = False
         """Whether the last group failed."""
@@ -48,7 +49,9 @@ class Groups(Generic[O, R]):
         """It will be carried out, whether anybody waits for the future or not. Errors: RequestError 503 where too many wait."""
         if len(self._waiting) >= MOST_WAITING:
             raise unavailable(f"{MOST_WAITING} requests wait for the books", 1)
-        loop = asyncio.get_running_loop()
+        if not self._busy:
+            self._loop = asyncio.get_running_loop()  # a call of the system, in Python 3.11
+        loop = self._loop
         future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((order, future))
         if not self._busy:

@@ -118,6 +118,6 @@ class Reserving:
         """Of what needs nothing, too: should it cost something after all (another plan meanwhile), it is counted and bounded."""
         of = self._allowances.of
         return tuple([
-            Claim(of(name, ceiling, hold.at_us), most if source.unit == MONEY else units.get(source.unit, 0), source)
+            Claim._make((of(name, ceiling, hold.at_us), most if source.unit == MONEY else units.get(source.unit, 0), source))
             for name, ceiling, source in profile.quotas
         ])  # fmt: skip

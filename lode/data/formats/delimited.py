@@ -276,7 +276,8 @@ def whole_lines(path: Path, num_bytes: int) -> Iterator[bytes]:
             file.seek(start + num_bytes)
             file.readline()
             end = file.tell()
-            while (line := file.readline()) and not line.strip():  # polars swallows blank lines at the start of a text
+            # polars swallows blank lines and a byte order mark at the start of a text.
+            while (line := file.readline()) and (not line.strip() or line.startswith(codecs.BOM_UTF8)):
                 end = file.tell()
             file.seek(start)
             yield file.read(end - start)

@@ -190,7 +190,7 @@ def _word_bins(column: pl.Series) -> tuple[np.ndarray, list[str | None]]:
 def _named(value: float, kind: str) -> str:
     if kind == "date":
         return str(np.datetime64(int(value), "us").astype("datetime64[D]"))
-    return f"{value:.4g}"
+    return f"{value + 0.0:.4g}"  # never "-0"
 
 
 def _straight(pairs: pl.LazyFrame) -> bool:

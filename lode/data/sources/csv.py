@@ -4,6 +4,7 @@ every line.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -114,8 +115,8 @@ class Csv(Source):
     def scan_as(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         table = self._bounded()
         schema = {name: types.get(name, pl.String()) for name in table.names}
-        # Cells to replace must be seen as they stand, and polars reads "nan" as a number.
-        no_floats = not {"NaN", "nan"} <= set(self.null_values)
+        # Cells to replace must be seen as they stand, so must words like "-999", and polars reads "nan" as a number.
+        no_floats = not {"NaN", "nan"} <= set(self.null_values) or any(_is_number(word) for word in self.null_values)
         unfit = [name for name in table.names if name in self.replace or (no_floats and schema[name] == pl.Float64)]
         schema |= dict.fromkeys(unfit, pl.String())
         rows = self._rows(table, schema).select(self._cell(name, dtype) for name, dtype in schema.items())
@@ -318,6 +319,13 @@ class Csv(Source):
         if name in self.replace:
             cell = cell.replace(self.replace[name])
         return pl.when(cell.is_in(list({"": None, **dict.fromkeys(self.null_values)}))).then(None).otherwise(cell).alias(name)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _first_lines(chunks: Iterator[bytes], where: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Annotated
 
 import torch
 
 from lode.core.types import Range, TensorSpec
-from lode.model.affine import chain, identity, rotation, warp_planes
+from lode.model.affine import chain, rotation, warp_planes
 from lode.model.blocks import is_image
 from lode.model.colour import Bounds, limits, recolour
 from lode.model.modules import Augment
@@ -49,9 +50,7 @@ class Policy(Augment):
         choice_RB = torch.randint(1 + _MOVES + _COLOURS + _TONES, (self.rounds, len(x)), generator=generator, device=x.device)
         sign_RB = torch.randint(2, choice_RB.shape, generator=generator, device=x.device) * 2.0 - 1.0
         amount_RB = self.strength * sign_RB
-        moves = self._move(choice_RB[0], amount_RB[0])
-        for choice_B, amount_B in zip(choice_RB[1:], amount_RB[1:], strict=True):
-            moves = chain(moves, self._move(choice_B, amount_B))
+        moves = reduce(chain, self._move(choice_RB.flatten(), amount_RB.flatten()).unflatten(0, choice_RB.shape))
         first = 1 + _MOVES + _COLOURS
         factors = {
             f"{name}_B": torch.where(choice_RB == 1 + _MOVES + number, 1.0 + 0.9 * amount_RB, 1.0).prod(dim=0)
@@ -72,7 +71,7 @@ class Policy(Augment):
             picture = change_rows(planes(piece), moved_B[rows], lambda own, at: warp_planes(own, moves[rows][at]))
             picture = change_rows(picture, coloured_B[rows], recoloured)
             picture = change_rows(picture, tones[0][rows] | tones[1][rows], toned)
-            return pixels(picture.clamp_(*bounds), x.dtype)
+            return pixels(picture, x.dtype)  # every change stays within the bounds
 
         return by_pieces(change, x)
 
@@ -85,9 +84,7 @@ class Policy(Augment):
             (4, (0, 2), 2 * _SHIFT),
             (5, (1, 2), 2 * _SHIFT),
         ):
-            own_B23 = identity(len(choice_B), choice_B.device)
-            own_B23[:, row, column] = amount_B * size
-            matrix_B23 = torch.where((choice_B == choice)[:, None, None], own_B23, matrix_B23)
+            matrix_B23[:, row, column] += (choice_B == choice) * (amount_B * size)
         return matrix_B23
 
     def _tones(self, picture: torch.Tensor, bounds: Bounds, solarize_B: torch.Tensor, invert_B: torch.Tensor) -> torch.Tensor:

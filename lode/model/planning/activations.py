@@ -105,7 +105,8 @@ def run_bytes(shape: Shape, step: Step) -> float:
     if logits <= _WHOLE_LOGITS_BYTES:
         return logits * (2.0 if step.half else 1.0)
     rows = min(step.tokens, max(_LEAST_ROWS, most // (4 * shape.vocabulary)))
-    return rows * shape.vocabulary * (4.0 + 4.0 + 2.0 * step.number_bytes)
+    capped = 8.0 if shape.softcap_logits else 0.0  # two more on the way through the cap, and back
+    return rows * shape.vocabulary * (4.0 + 4.0 + capped + 2.0 * step.number_bytes)
 
 
 def back_bytes(shape: Shape, step: Step) -> float:

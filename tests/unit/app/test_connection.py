@@ -176,7 +176,9 @@ def test_bytes_that_are_no_request_keep_no_connection_for_ever(late: bytes) -> N
     async def conversation(connection: Connection, wire: Wire) -> None:
         head = KEPT if late == b"\r\n" else b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
         await give(connection, wire, head, late)
-        assert connection.timeout_keep_alive_task is not None
+        connection.timeout_keep_alive_handler()
+        assert not wire.closed and connection.timeout_keep_alive_task is not None
+        connection.timeout_keep_alive = 0
         connection.timeout_keep_alive_handler()
 
     assert talk(refusing, conversation).closed
@@ -202,3 +204,63 @@ def test_a_client_whose_next_head_we_do_not_read_is_not_late() -> None:
 
     wire = talk(slow, conversation)
     assert wire.closed and wire.writes[3].startswith(b"HTTP/1.1 408")
+
+
+def test_a_connection_is_kept_as_long_as_something_is_asked() -> None:
+    """The clock runs through, and looks when it rings whether something was asked meanwhile."""
+
+    async def conversation(connection: Connection, wire: Wire) -> None:
+        for _ in range(2):
+            await give(connection, wire, KEPT)
+            assert connection._idle_s is not None
+            connection.timeout_keep_alive_handler()
+            assert not wire.closed and connection.timeout_keep_alive_task is not None
+            connection._idle_s -= connection.timeout_keep_alive + 1
+        connection.timeout_keep_alive_handler()
+
+    assert talk(refusing, conversation).closed
+
+
+@pytest.mark.parametrize("head", [b"", b"expect: 100-continue\r\n"])
+def test_a_body_that_is_there_is_taken_once(head: bytes) -> None:
+    """Whoever asks whether it may send the body is told so, even if it did not wait."""
+    taken: list[bytes | None] = []
+
+    async def app(scope: Any, receive: Any, send: Send) -> None:
+        taken.append(receive.__self__.arrived())
+        if taken[0] is None:
+            taken.append((await receive())["body"])
+        waits = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        assert not waits.done()  # for the client to hang up
+        waits.cancel()
+        await refusing(scope, receive, send)
+
+    wire = talk(
+        app, lambda connection, wire: give(connection, wire, b"POST / HTTP/1.1\r\ncontent-length: 2\r\n" + head + b"\r\n{}")
+    )
+    assert taken[-1] == b"{}" and len(taken) == 1 + bool(head)
+    assert [data[9:12] for data in wire.writes] == [b"100", b"200"][1 - bool(head) :]
+
+
+def test_a_body_in_parts_is_waited_for() -> None:
+    async def app(scope: Any, receive: Any, send: Send) -> None:
+        assert receive.__self__.arrived() is None
+        await reading(scope, receive, send)
+
+    wire = talk(app, lambda connection, wire: give(connection, wire, b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{", b"}"))
+    assert wire.writes[0].startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_where_a_request_goes(times: int) -> None:
+    """Short targets are remembered, long ones are not."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Send) -> None:
+        seen.append((scope["method"], scope["path"], scope["raw_path"], scope["query_string"], scope["http_version"]))
+        await refusing(scope, receive, send)
+
+    request = b"PUT " + b"/%C3%A9" * times + b"?a=%20 HTTP/1.1\r\nhost: x\r\n\r\n"
+    talk(app, lambda connection, wire: give(connection, wire, request, request))
+    assert seen == [("PUT", "/é" * times, b"/%C3%A9" * times, b"a=%20", "1.1")] * 2

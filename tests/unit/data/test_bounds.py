@@ -11,6 +11,8 @@ import yaml
 
 from lode.core import spec as specs
 from lode.data import snapshot
+from lode.data.cleaners.missing import Missing
+from lode.data.cleaners.outliers import Outliers
 from lode.data.ingest import Ingested, ingest
 from lode.data.place import Place
 from lode.data.split import PARTS
@@ -58,6 +60,17 @@ def rows(tmp_path: Path) -> Path:
     return tmp_path
 
 
+AGAIN = [
+    "types",
+    {"type": "outliers", "method": "mad", "action": "null"},
+    {"type": "missing", "numbers": "median", "categories": "mode"},
+    {"type": "outliers", "method": "iqr", "limit": 0.5},
+    {"type": "missing", "numbers": "model", "categories": "keep"},
+    {"type": "outliers", "method": "z", "limit": 1.5},
+]
+"""Cleaners of which some are put to work anew whenever rows are read, before and after one whose work is kept."""
+
+
 def made(folder: Path, memory: str) -> tuple[Ingested, list[pl.DataFrame]]:
     """The data stage within so much memory, and everything that it wrote."""
     file = {**FILE, "data": {**FILE["data"], "memory": memory}}  # type: ignore[dict-item]
@@ -75,3 +88,17 @@ def test_a_small_bound_changes_no_row_and_no_line_of_the_change_log(rows: Path) 
     assert all(one.equals(other) for one, other in zip(tables, others, strict=True))
     changed_by = set(tables[-1]["cleaner"])
     assert changed_by == {"pii", "types", "duplicates 1", "duplicates 2", "outliers", "rules", "missing"}
+
+
+@pytest.mark.parametrize("memory", ["4GB", "200kB"])
+def test_cleaners_that_work_anew_for_each_reader_change_what_kept_work_changes(
+    rows: Path, monkeypatch: pytest.MonkeyPatch, memory: str
+) -> None:
+    monkeypatch.setitem(FILE["data"], "clean", AGAIN)  # type: ignore[arg-type]
+    done, tables = made(rows, memory)
+    monkeypatch.setattr(Missing, "own_column", property(lambda self: False, lambda self, value: None))
+    monkeypatch.setattr(Outliers, "own_column", property(lambda self: False, lambda self, value: None))
+    again, others = made(rows, memory)
+    assert again == done
+    assert all(one.equals(other) for one, other in zip(tables, others, strict=True))
+    assert set(tables[-1]["cleaner"]) >= {"outliers 1", "missing 1", "outliers 2", "outliers 3"}

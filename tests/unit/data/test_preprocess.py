@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from lode.core.errors import DataError
-from lode.core.types import Component
+from lode.core.types import Component, TensorSpec
 from lode.data import arrays as on_disk
 from lode.data.arrays import open_arrays
 from lode.data.preprocess import Preprocessor
@@ -169,6 +171,21 @@ def test_arrays_that_were_not_finished_are_not_opened(
         fitted.write_arrays(FRAME, tmp_path)
     with pytest.raises(DataError, match="no finished arrays"):
         open_arrays(tmp_path)
+
+
+def test_a_thread_that_is_late_makes_no_file_again(tmp_path: Path) -> None:
+    late: list[Callable[[], object]] = []
+
+    def together(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        late.extend(partial(work, item) for item in items)
+        raise OSError(28, "No space left on device")
+
+    spec = TensorSpec("float32", (1,))
+    with pytest.raises(OSError, match="No space left"):
+        on_disk.write_chunks([{"x": np.zeros((3, 1), np.float32)}], {"x": spec}, 3, tmp_path, together)
+    with pytest.raises(FileNotFoundError):
+        late[0]()
+    assert not list(tmp_path.iterdir())
 
 
 def test_tables_without_rows_can_be_written(fitted: Preprocessor, tmp_path: Path) -> None:

@@ -141,6 +141,24 @@ def test_text_without_quotes_is_read_in_pieces_to_the_same_rows(tmp_path: Path, 
         assert made.scan().collect().rows() == expected
 
 
+def test_a_byte_order_mark_in_the_middle_stays_where_a_piece_begins_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "a,b\n1,x\n" + "\ufeff2,y\n" * 5
+    whole = source(tmp_path, text).scan_as({}).collect()
+    assert whole["a"].to_list() == ["1", *["\ufeff2"] * 5]
+    for size in range(1, len(text)):
+        monkeypatch.setattr("lode.data.sources.csv._BLOCK_BYTES", size)
+        assert source(tmp_path, text).scan_as({}).collect().equals(whole)
+
+
+@pytest.mark.parametrize("cell", ["-999", " -999 "])
+def test_numbers_that_mean_missing_are_never_read_as_numbers(tmp_path: Path, cell: str) -> None:
+    made = source(tmp_path, f"a,b\n1,x\n{cell},y\n", null_values=["", "NaN", "nan", "-999"])
+    assert made.head(1).rows() == [("1", "x")]
+    assert made.scan_as({"a": pl.Float64()}).collect().rows() == [("1", "x"), (None, "y")]
+
+
 def test_words_that_mean_missing_behind_the_first_rows_are_read_on_request(tmp_path: Path) -> None:
     made = source(tmp_path, "a,b\n1,x\nNA,y\n")
     assert made.head(1).rows() == [("1", "x")]

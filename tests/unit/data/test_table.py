@@ -13,7 +13,7 @@ from lode.core.types import Component
 from lode.data.contracts import ROW
 from lode.data.enums import cleaned, coded, enumerated, renamed
 from lode.data.storage.shelf import Shelf
-from lode.data.table import Table
+from lode.data.table import Table, changed_rows
 
 
 @pytest.mark.parametrize("num_words", [1, 2, 253, 254, 255, 256, 257, 1000])
@@ -103,3 +103,13 @@ def test_words_that_a_cleaner_mends_are_mended_once_each(shelf: Shelf) -> None:
     assert mask is not None and mask.tolist() == [True, False, False, True]
     assert table.column("w").to_list() == ["z", "b", None, "z"]
     assert table.change_words("w", lambda words: words) is None
+
+
+def test_who_asks_for_a_few_rows_gets_no_more(shelf: Shelf) -> None:
+    frame = pl.DataFrame({"x": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]})
+    table = Table(frame if not shelf.on_disk else frame.lazy(), 6, shelf)
+    rows = table.rows(["x"], np.array([True, False, True, True, True, True]))
+    more = changed_rows(rows, lambda batch: batch.with_columns(pl.col("x") + 10))
+    for lazy, x in ((rows, 0.0), (more, 10.0)):
+        assert lazy.head(2).select("x").collect()["x"].to_list() == [x, x + 2]
+        assert lazy.head(3).filter(pl.col("x") > x).collect()["x"].to_list() == [x + 2, x + 3]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from queue import Queue
+from typing import cast
 
 import pytest
 
-from lode.data.threads import side_by_side, team
+from lode.data.threads import in_turn, side_by_side, team
 
 
 @pytest.mark.parametrize("num_rows", [10, 100_000])
@@ -23,3 +26,23 @@ def test_a_team_keeps_its_threads_for_every_list_of_columns() -> None:
     with team(100_000) as together:
         used = {thread for _ in range(30) for thread in together(lambda item: threading.get_ident(), range(8))}
     assert len(used) <= 4
+
+
+def test_batches_may_be_let_go_in_one_of_their_own_threads() -> None:
+    """As polars does with a source that was not read to its end: whichever thread of Python comes next drops it."""
+    is_waiting, found = threading.Event(), Queue[BaseException | None]()
+
+    def work(item: int) -> int:
+        if item == 1:
+            is_waiting.wait(5)
+            try:
+                batches.close()
+                found.put(None)
+            except RuntimeError as error:
+                found.put(error)
+        return item
+
+    batches = cast("Generator[int, None, None]", in_turn(work, range(20)))
+    assert next(batches) == 0
+    is_waiting.set()
+    assert found.get(timeout=5) is None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lode.app.books.sqlite import SqliteSession
 from lode.app.invoices import closing, drafting, events, export, notes, replacing, terms, usage, wallet
 from lode.app.invoices.events import Event
 from lode.app.prices import subscriptions
@@ -207,3 +208,37 @@ def test_focus_holds_changed_true_ups_and_replacements(tmp_path: Path, seller: s
         billed = sum(money.parse(row["BilledCost"], "x", least=None) for row in csv.DictReader(file))
     totals = [money.parse(body["total"], "x") for body in (first, late, again, void)]
     assert billed == sum(totals[:3]) - totals[3]
+
+
+def test_usage_of_all_customers_reads_no_table_once_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, plans, read = made(tmp_path), list[str](), SqliteSession.rows
+    world.use(2)
+
+    def explained(session: SqliteSession, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        plans.extend(row[3] for row in read(session, f"EXPLAIN QUERY PLAN {sql}", values))
+        return read(session, sql, values)
+
+    def scans() -> int:
+        plans.clear()
+        usage.totals(world.store, usage.Asked(), ["customer"])
+        return sum(plan.startswith("SCAN") for plan in plans)
+
+    monkeypatch.setattr(SqliteSession, "rows", explained)
+    alone = scans()
+    for number in range(3):
+        world.customer(f"c{number}")
+        world.use(2, f"c{number}")
+    assert scans() == alone
+
+
+def test_a_request_that_is_in_the_journal_only_is_found_for_one_customer_and_for_all(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    world.customer("other")
+    (entry,) = world.use(1, "other")
+    world.use(2)
+    world.store.transact(lambda session: session.run("DELETE FROM usage WHERE sequence = ?", (entry,)))
+    whole = usage.totals(world.store, usage.Asked(), ["customer"])["books"]
+    assert whole["acme"]["problems"] == [] and whole["other"]["completeness"] == "0.000000000"
+    assert any(f"entry {entry} (r1)" in problem for problem in whole["other"]["problems"])
+    for name in whole:
+        assert usage.totals(world.store, usage.Asked(name), ["customer"])["books"][name] == whole[name]

@@ -135,6 +135,31 @@ def test_an_invoice_in_the_customers_favour_can_be_voided_while_nothing_of_it_wa
     assert world.balance("customer/acme/receivable") == "1" and wallet.listed(world.store, "acme")["kept"] == "0"
 
 
+def test_a_voided_invoice_in_favour_is_not_open_whatever_was_credited_of_it_before(tmp_path: Path) -> None:
+    reduced = '[[tax.rate]]\ncountry = "DE"\ncategory = "reduced"\nname = "VAT"\nrate = "7"\nfrom = 2021-01-01\n'
+    plan = PLAN + FEE + 'tax = "reduced"\n' + STANDARD
+    world = made(tmp_path, plan)
+    world.sells(TAXED + reduced)
+    world.use(100, units={"requests": 100})
+    world.turn("2026-12-02")
+    bill(world)
+    world.plan(plan.replace("version = 1", "version = 2").replace("0.01", "0.001"))
+    corrected(world)
+    world.turn("2027-01-02")
+    (second,) = bill(world)
+    assert [line["amount"] for line in second["lines"]] == ["30", "-90"] and second["due"] == "-75"  # 32.10 - 107.10
+
+    def standing() -> tuple[str, str, str]:
+        (row,) = (row for row in overview.listed(world.store)["invoices"] if row["number"] == second["number"])
+        return row["open"], row["status"], wallet.listed(world.store, "acme")["kept"]
+
+    notes.note(world.store, "cli", world.seller, second["number"], 1, "5", "slow", now_us=world.clock)
+    assert standing() == ("0", "in favour", "80.35")
+    notes.void(world.store, "cli", world.seller, second["number"], "wrong", now_us=world.clock, to="cash")
+    assert standing() == ("0", "credited", "0") and world.balance("cash/EUR") == "0"
+    assert_whole(world)
+
+
 def test_a_correction_is_taxed_at_the_rate_of_its_period(tmp_path: Path) -> None:
     world = made(tmp_path)
     world.sells(TAXED + '[[tax.rate]]\ncountry = "DE"\nname = "VAT"\nrate = "16"\nfrom = 2026-12-01\n')

@@ -149,6 +149,18 @@ def test_gradients_of_earlier_pieces_are_there_on_the_way_forward() -> None:
     assert again.peak_bytes - once.peak_bytes == pytest.approx(gradients)
 
 
+def test_a_processors_heap_has_holes_of_what_is_largest_and_a_gpu_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, step = Shape(**LLAMA), Step(64, 64)
+    cases = (step, replace(step, recompute=True), replace(step, gpu=True))
+    before = [memory.training(shape, case, Keeping()).peak_bytes for case in cases]
+    for name in ("HOLES_WIDEST", "HOLES_VOCABULARY", "HOLES_GRADIENTS"):
+        monkeypatch.setattr(memory, name, 0.0)
+    holes = [peak - memory.training(shape, case, Keeping()).peak_bytes for peak, case in zip(before, cases, strict=True)]
+    gradients = memory.training(shape, step, Keeping()).parts["gradients"]
+    plain = 7.0 * 64 * 64 * 4.0 * shape.hidden + 3.5 * 4.0 * shape.vocabulary * shape.width
+    assert holes == pytest.approx([plain, plain + 3.0 * gradients, 0.0])
+
+
 def test_the_largest_batch_is_the_last_that_is_admitted() -> None:
     shape, step, keeping = Shape(**LLAMA), Step(1, 64, gpu=True), Keeping()
     room = 1.5e9
