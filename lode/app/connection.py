@@ -191,7 +191,7 @@ class Exchange(RequestResponseCycle):
             raise RuntimeError("a header holds a line break")
         if headers[-1][1] != b"%d" % len(body):
             raise RuntimeError("the body is not as long as its head says")
-        self.transport.write(text + body)
+        self.transport.write(text if self.scope["method"] == "HEAD" else text + body)
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
         self.message_event.set()

@@ -38,24 +38,28 @@ class Spool:
         self._done: Future[None] = pool.submit(write, from_batches(self._frames(), dict(schema)))
         pool.shutdown(wait=False)
 
-    def put(self, frame: pl.DataFrame | None) -> None:
-        """The next rows; None after the last ones. Errors: what writing raised."""
-        while not self._done.done():
-            with suppress(Full):
-                self._waiting.put(frame, timeout=_LOOK_S)
-                return
-        self._done.result()
+    def put(self, frame: pl.DataFrame) -> None:
+        """The next rows. Errors: what writing raised."""
+        if not self._offered(frame):
+            self._done.result()
 
     def close(self) -> None:
         """Wait until all is written. Errors: what writing raised."""
-        self.put(None)
+        self._offered(None)
         self._done.result()
 
     def stop(self) -> None:
         """Let go of the thread, whatever became of it; what it wrote is of no use unless it was closed before."""
-        with suppress(Exception):
-            self.put(None)
+        self._offered(None)
         wait([self._done])
+
+    def _offered(self, frame: pl.DataFrame | None) -> bool:
+        """Hand over rows, None after the last ones; False where the writer has ended and takes no more."""
+        while not self._done.done():
+            with suppress(Full):
+                self._waiting.put(frame, timeout=_LOOK_S)
+                return True
+        return False
 
     def _frames(self) -> Iterator[pl.DataFrame]:
         while (frame := self._waiting.get()) is not None:

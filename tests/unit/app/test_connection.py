@@ -110,6 +110,14 @@ def test_the_head_alone_has_no_body() -> None:
     assert b"".join(wire.writes) == b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 
 
+def test_an_answer_handed_over_whole_has_no_body_for_a_head_either() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send.__self__.send_whole(200, [(b"content-length", b"4")], b"body")
+
+    wire = talk(app, lambda connection, wire: give(connection, wire, KEPT.replace(b"GET", b"HEAD"), KEPT))
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + body for body in (b"", b"body")]
+
+
 @pytest.mark.parametrize("value", [b"x\r\nset-cookie: y", b"x\ny", b"x\ry", b"x\0y"])
 def test_a_header_cannot_begin_another_one(value: bytes) -> None:
     wire = answered(start((b"a", value), (b"content-length", b"4")), part(b"body"))

@@ -88,20 +88,8 @@ def test_a_closed_period_gives_one_line_on_the_next_invoice_and_no_issued_one_ch
     assert_whole(world)
 
 
-def test_what_was_charged_too_much_is_in_the_customers_favour(tmp_path: Path) -> None:
-    world = made(tmp_path)
-    world.use(100)
-    world.turn("2026-12-02")
-    bill(world)
-    world.plan(RIGHT.replace("0.02", "0.004"))
-    corrected(world)
-    world.turn("2027-01-02")
-    (second,) = bill(world)
-    assert (second["total"], second["due"]) == ("-0.6", "-0.6")
-    assert_whole(world)
-
-
-def test_what_is_in_the_customers_favour_pays_another_invoice(tmp_path: Path) -> None:
+def in_favour(tmp_path: Path) -> tuple[World, dict[str, Any], dict[str, Any]]:
+    """An invoice of 1 EUR that is open, and the next one, which gives 0.6 EUR back."""
     world = made(tmp_path)
     world.use(100)
     world.turn("2026-12-02")
@@ -110,6 +98,17 @@ def test_what_is_in_the_customers_favour_pays_another_invoice(tmp_path: Path) ->
     corrected(world)
     world.turn("2027-01-02")
     (second,) = bill(world)
+    return world, first, second
+
+
+def test_what_was_charged_too_much_is_in_the_customers_favour(tmp_path: Path) -> None:
+    world, _, second = in_favour(tmp_path)
+    assert (second["total"], second["due"]) == ("-0.6", "-0.6")
+    assert_whole(world)
+
+
+def test_what_is_in_the_customers_favour_pays_another_invoice(tmp_path: Path) -> None:
+    world, first, second = in_favour(tmp_path)
     rows = {row["number"]: (row["open"], row["status"]) for row in overview.listed(world.store)["invoices"]}
     assert rows == {first["number"]: ("1", "open"), second["number"]: ("0", "in favour")}
     assert wallet.listed(world.store, "acme")["kept"] == "0.6"
@@ -123,14 +122,7 @@ def test_what_is_in_the_customers_favour_pays_another_invoice(tmp_path: Path) ->
 
 
 def test_an_invoice_in_the_customers_favour_can_be_voided_while_nothing_of_it_was_used(tmp_path: Path) -> None:
-    world = made(tmp_path)
-    world.use(100)
-    world.turn("2026-12-02")
-    bill(world)
-    world.plan(RIGHT.replace("0.02", "0.004"))
-    corrected(world)
-    world.turn("2027-01-02")
-    (second,) = bill(world)
+    world, _, second = in_favour(tmp_path)
     notes.void(world.store, "cli", world.seller, second["number"], "wrong", now_us=world.clock)
     assert world.balance("customer/acme/receivable") == "1" and wallet.listed(world.store, "acme")["kept"] == "0"
 
