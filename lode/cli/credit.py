@@ -14,8 +14,9 @@ from typing import Any
 
 from lode.cli import _actions as actions
 from lode.cli.options import opened, runs_folder
+from lode.core.errors import BillingError
 
-_AMOUNTS = ("amount", "left", "balance", "open", "refunded")
+_AMOUNTS = ("amount", "left", "balance", "open", "refunded", "kept")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -51,14 +52,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     pay.add_argument("amount", nargs="?", default="", metavar="AMOUNT", help="default: all that is open")
     pay.add_argument("--reference", default="", metavar="TEXT", help="of the bank; the same again is the same payment")
     pay.add_argument("--from-balance", action="store_true", help="no money came: use what credit notes left with you")
-    refund = made.add("refund", _refund, "pay unused prepaid credit back")
+    _add_refund(made)
+    made.add("list", _list, "what is left of prepaid credit").add_argument("organisation", metavar="CUSTOMER")
+    made.add("expire", _expire, "book credit whose time is over; `lode bill` does it, too")
+
+
+def _add_refund(made: actions.Actions) -> None:
+    refund = made.add("refund", _refund, "pay unused prepaid credit back, or what is kept for a customer")
     refund.add_argument("organisation", metavar="CUSTOMER")
     refund.add_argument("amount", metavar="AMOUNT")
     refund.add_argument("--grant", default="", metavar="ID", help="which (default: the one used last)")
+    refund.add_argument("--from-balance", action="store_true", help="of what credit notes and corrections left with you instead")
     refund.add_argument("--reason", required=True, metavar="TEXT", help="why")
     refund.add_argument("--reference", default="", metavar="TEXT", help="the same again is the same refund")
-    made.add("list", _list, "what is left of prepaid credit").add_argument("organisation", metavar="CUSTOMER")
-    made.add("expire", _expire, "book credit whose time is over; `lode bill` does it, too")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -126,9 +132,15 @@ def _pay(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _refund(args: argparse.Namespace) -> dict[str, Any]:
-    from lode.app.invoices import wallet
+    from lode.app.invoices import payments, wallet
 
+    if args.from_balance and args.grant:
+        raise BillingError(f"--grant: found {args.grant} with --from-balance, allowed: one of them. Leave one out.")
     with opened(args) as store:
+        if args.from_balance:
+            return payments.pay_out(
+                store, actions.ACTOR, args.organisation, args.amount, args.reason, now_us=actions.clock_us, reference=args.reference
+            )
         return wallet.refund(
             store, actions.ACTOR, args.organisation, args.amount, args.reason, now_us=actions.clock_us, grant=args.grant,
             reference=args.reference,
@@ -183,13 +195,16 @@ def _noted(result: dict[str, Any]) -> str:
     """A credit note, and where its money went: all that is left over is the customer's."""
     from lode.core import money
 
+    before = result.get("before", ())
     total, settled, prepaid = (money.parse(result[name], name, least=None) for name in ("total", "settled", "to_prepaid"))
-    rest = "paid out" if result.get("to") == "cash" and total > 0 else "kept for the customer"
-    moved = {"less to pay": settled, "back to prepaid credit": prepaid, rest: total - settled - prepaid}
+    out = money.parse(result.get("paid_out", "0"), "paid_out")  # notes of older versions do not say
+    moved = {"less to pay": settled, "back to prepaid credit": prepaid, "paid out": out}
+    moved["kept for the customer"] = total - settled - prepaid - out
     return actions.lines({
         **{name: result[name] for name in ("number", "invoice", "reason")},
         **{name: actions.amount(result[name], result["currency"]) for name in ("net", "tax", "total")},
         **{name: money.shown(value, result["currency"]) for name, value in moved.items() if value},
+        **{f"line {row['line']}": f"{row['amount']} {result['currency']} was given back before by {row['by']}" for row in before},
         "file": result["files"][-1],
     })  # fmt: skip
 

@@ -273,11 +273,16 @@ def _mark(item: dict[str, Any]) -> str:
 def _corrected(result: dict[str, Any]) -> str:
     """What a correction changes, by customer and period."""
     heading = ["customer", "period", "state", "before", "after", "difference"]
+    given = any(row["given_back"] != "0" for row in result["periods"])
+    heading += ["given_back", "remains"] * given
     rows = [[row[name] for name in heading] for row in result["periods"]]
     done = "is corrected by" if result["applied"] else "would be corrected by"
     count = f"{len(rows)} period{'s' * (len(rows) != 1)}"
     said = f"{result['corrected']} {done} {result['by']}: {count}, {result['difference']} {result['currency']} without tax"
-    table = [actions.columns([heading, *rows])] if rows else []
+    table = [actions.columns([[name.replace("_", " ") for name in heading], *rows])] if rows else []
+    if given:
+        notes = f"credit notes gave back {result['given_back']} before: {result['remains']} {result['currency']} remains"
+        said = f"{said}; {notes}"
     after = (
         "Open periods are invoiced at the corrected price, billed ones have a line on the next invoice."
         if rows

@@ -131,7 +131,7 @@ def test_books_of_an_older_lode_are_brought_up_to_date(server: Server, monkeypat
     with opened(location) as store:
         written(store, settled(1))
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE added (amount AMOUNT NOT NULL)",)))
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     for _ in range(2):
         with opened(location) as store, store.view() as session:
             assert session.rows("SELECT count(*), (SELECT count(*) FROM added) FROM journal") == [(1, 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,9 @@ def test_the_files_of_a_recipe_are_those_of_the_collection(recipe: Path, lode_da
 
 def test_the_industries_and_the_basics_are_there() -> None:
     assert {recipe.parent.name for recipe in RECIPES} >= {"medicine", "vision", "finance", "retail", "text", "tabular", "basics"}
+
+
+def test_the_recipe_of_selling_gives_exactly_the_amounts_that_it_shows(quick_walkthrough: Any) -> None:
+    recipe = ROOT / "recipes" / "selling" / "sell-predictions"
+    shutil.copytree(recipe, quick_walkthrough.folder, dirs_exist_ok=True)
+    assert quick_walkthrough.run(recipe / "README.md") == 25

@@ -29,7 +29,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 QUICK = {"medicine/breast-cancer", "basics/random-labels", "basics/four-sentences", "finance/german-credit"}
 """What `make test` runs; the others are for `make prove`."""
 NO_DOWNLOAD = {
-    *("medicine/breast-cancer", "vision/digits", "basics/random-labels", "basics/four-sentences"),
+    *("medicine/breast-cancer", "vision/digits", "basics/random-labels", "basics/four-sentences", "selling/sell-predictions"),
     "language/python-sources",
 }
 ELSEWHERE = {"language/someone-elses-model"}

@@ -13,7 +13,7 @@ from lode.app.books import journal
 from lode.app.invoices import closing, notes, overview, payments, replacing, rerating, wallet
 from lode.app.invoices.documents import CREDIT_NOTE, INVOICE
 from lode.app.prices import corrections, coupons, estimate, plans, subscriptions
-from lode.core.errors import NotFoundError
+from lode.core.errors import BillingError, NotFoundError
 
 
 class NewPlan(Body):
@@ -140,12 +140,16 @@ class TopUp(Body):
 
 
 class Refund(Body):
-    """grant: the one used last where it is left out. reference: the same again is the same refund."""
+    """grant: the one used last where it is left out. from_balance: of what credit notes and corrections left instead, grant left out.
+
+    reference: the same again is the same refund.
+    """
 
     amount: str
     reason: str
     grant: str = ""
     reference: str = ""
+    from_balance: bool = False
 
 
 def _plans(call: Call) -> dict[str, Any]:
@@ -339,6 +343,13 @@ def _goodwill(call: Call) -> dict[str, Any]:
 
 def _refund(call: Call) -> dict[str, Any]:
     body = call.body
+    if body.from_balance:
+        if body.grant:
+            raise BillingError("grant: found one with from_balance, allowed: one of them. Leave one out.")
+        return payments.pay_out(
+            call.platform.store, call.actor, call.organisation, body.amount, body.reason, now_us=call.platform.now_us,
+            reference=body.reference,
+        )  # fmt: skip
     return wallet.refund(
         call.platform.store, call.actor, call.organisation, body.amount, body.reason, now_us=call.platform.now_us, grant=body.grant,
         reference=body.reference,
@@ -383,6 +394,6 @@ OPERATIONS = (
     Operation("GET", f"{_ONE}/credit", "credit.read", "What is left of prepaid credit", _credit, _CREDIT, items="grants"),
     Operation("POST", f"{_ONE}/credit", "credit.change", "Prepaid credit that was paid for", _top_up, _CREDIT, TopUp, status=201),
     Operation("POST", f"{_ONE}/credit/goodwill", "credit.change", "Credit that is given away", _goodwill, _CREDIT, TopUp, status=201),
-    Operation("POST", f"{_ONE}/credit/refund", "credit.change", "Pay unused credit back", _refund, _CREDIT, Refund, status=201),
+    Operation("POST", f"{_ONE}/credit/refund", "credit.change", "Pay back credit or what is kept", _refund, _CREDIT, Refund, status=201),
     Operation("POST", "/credit/expire", "credit.change", "Book credit whose time is over", _expire, _CREDIT),
 )  # fmt: skip

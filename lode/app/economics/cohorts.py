@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,12 @@ _MOST_WINDOWS, _WINDOW_ROWS = 20, 40
 
 def month_of(at_us: int) -> str:
     """`2026-11`, UTC."""
-    return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m")
+    return _month_of_day(at_us // DAY_US)
+
+
+@lru_cache(maxsize=4096)
+def _month_of_day(day: int) -> str:
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m")
 
 
 def table(rows: Sequence[Row], leads: Mapping[str, tuple[Fraction, Fraction]]) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ class HourPrice:
 
     def cost(self, compute_us: int | Fraction) -> Fraction:
         """10^-12 units, exact."""
-        return Fraction(self.amount) * Fraction(compute_us) / HOUR_US
+        return Fraction(self.amount * compute_us, HOUR_US)
 
     def to_json(self) -> dict[str, str]:
         return {"per_hour": money.plain(self.amount), "currency": self.currency, "source": self.source}

@@ -21,6 +21,7 @@ from lode.core import money
 from lode.core.errors import BillingError, listed, near_miss
 
 BY = ("customer", "project", "model", "day")
+_NOTHING = Fraction(0)
 _MONTH_DAYS = Fraction(487, 16)
 """A twelfth of 365.25 days."""
 
@@ -66,6 +67,12 @@ class Line:
     provider: Fraction = Fraction(0)
     training: Fraction = Fraction(0)
 
+    def add(self, other: Line) -> None:
+        """The sums of both."""
+        for name in Line.__slots__:
+            if value := getattr(other, name):
+                setattr(self, name, getattr(self, name) + value)
+
     @property
     def cost(self) -> Fraction:
         """Of what was sold, failed requests too."""
@@ -104,16 +111,18 @@ def margin(
     """The report as JSON. model: of its requests only. Errors: BillingError for an unknown grouping, or currencies without a rate."""
     check_by(by)
     with store.view() as session:
-        cells, machine_us = readings.cells(session, span), readings.machine_us(session, span, model)
-    cells = {name: cell for name, cell in cells.items() if model in (None, name[2])}
+        cells, machine_us = readings.cells(session, span, by, model), readings.machine_us(session, span, model)
     counted = Counted(terms, span, cells)
     groups: dict[tuple[str, ...], Line] = defaultdict(Line)
     customers: dict[str, Line] = defaultdict(Line)
     total = Line()
     for name in sorted(cells):
         keys = dict(zip(BY, (name[0], name[1], name[2], readings.shown_day(name[3])), strict=True))
-        for line in (groups[tuple(keys[word] for word in by)], customers[name[0]], total):
-            counted.add(line, name)
+        line = counted.line(name)
+        groups[tuple(keys[word] for word in by)].add(line)
+        customers[name[0]].add(line)
+    for line in customers.values():
+        total.add(line)
     losing = sorted((name for name, line in customers.items() if name and line.is_losing), key=lambda name: customers[name].profit)
     lines = [{**dict(zip(by, key, strict=True)), **line.to_json(terms.floor)} for key, line in sorted(groups.items())]
     return {
@@ -140,25 +149,23 @@ class Counted:
     def __init__(self, terms: Terms, span: Window, cells: Mapping[Name, Cell]):
         self.terms, self.cells = terms, cells
         self.currency = terms.currency or _only_currency(cells, terms)
-        self._rates = {self.currency: Fraction(1), **terms.rates}
+        self._rates = terms.rates
         self._making = self._writing_off(span)
 
-    def add(self, line: Line, name: Name) -> None:
-        """Add a cell to a line."""
-        cell = self.cells[name]
-        for word in ("requests", "served", "own", "rows", "tokens", "compute_us", "estimated"):
-            setattr(line, word, getattr(line, word) + getattr(cell, word))
-        line.revenue += self._converted(cell.revenue)
-        line.provider += self._converted(cell.provider)
-        line.training += self._making.get(name[2], Fraction(0)) * cell.requests
-        price = self.terms.price_of(name[2])
-        if price is None:
-            line.unpriced_us += cell.compute_us
-        else:
-            line.compute += self.convert(price.cost(cell.compute_us), price.currency)
+    def line(self, name: Name) -> Line:
+        """What a cell comes to."""
+        cell, price, made = self.cells[name], self.terms.price_of(name[2]), self._making.get(name[2])
+        return Line(
+            cell.requests, cell.served, cell.own, cell.rows, cell.tokens, cell.compute_us, cell.compute_us if price is None else 0,
+            cell.estimated, self._converted(cell.revenue),
+            _NOTHING if price is None else self.convert(price.cost(cell.compute_us), price.currency), self._converted(cell.provider),
+            _NOTHING if made is None else made * cell.requests,
+        )  # fmt: skip
 
     def convert(self, value: Fraction, currency: str) -> Fraction:
         """In the report's currency. Errors: BillingError where no rate is known."""
+        if currency == self.currency:
+            return value
         if currency not in self._rates:
             raise BillingError(
                 f"--rate: found amounts in {currency} and a report in {self.currency}, and lode has no rates of exchange. "
@@ -194,7 +201,8 @@ class Counted:
         return found
 
     def _converted(self, amounts: Mapping[str, int]) -> Fraction:
-        return sum((self.convert(Fraction(value), currency) for currency, value in amounts.items() if value), Fraction(0))
+        found = [self.convert(Fraction(value), currency) for currency, value in amounts.items() if value]
+        return found[0] if len(found) == 1 else sum(found, _NOTHING)
 
     def _writing_off(self, span: Window) -> dict[str, Fraction]:
         """Model -> its share of the cost of making it, for one request."""

@@ -1,15 +1,17 @@
 """What the books say about a window: requests, compute, provider costs, and the revenue of the very entries that invoices select.
 
-One `Cell` for each customer, project, model and UTC day. Revenue comes from the ledger's transfers, not from usage, so that its sum is
-the balance of the income accounts, to the last 10^-12; what no request explains (fees, minimums, credit notes) stands under the model "".
+One `Cell` for each customer and model, and for each project and UTC day where they are asked for. Revenue comes from the ledger's
+transfers, not from usage, so that its sum is the balance of the income accounts, to the last 10^-12; what no request explains (fees,
+minimums, credit notes) stands under the model "".
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from lode.app.books.contracts import Session
 from lode.core.errors import BillingError
@@ -35,14 +37,6 @@ class Cell:
     revenue: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     provider: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     estimated: int = 0
-
-    def add(self, other: Cell) -> None:
-        """The sums of both."""
-        for name in ("requests", "served", "own", "rows", "tokens", "compute_us", "estimated"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for mine, theirs in ((self.revenue, other.revenue), (self.provider, other.provider)):
-            for currency, amount in theirs.items():
-                mine[currency] += amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,45 +94,61 @@ def moment_of(shown: str) -> str:
     return shown[:10] if shown.endswith("T00:00:00Z") else f"{shown[:10]} {shown[11:16]}"
 
 
-def cells(session: Session, span: Window) -> dict[Name, Cell]:
-    """Everything that happened in a window."""
+def cells(session: Session, span: Window, by: Collection[str] = ("project", "day"), model: str | None = None) -> dict[Name, Cell]:
+    """Everything that happened in a window. by: of project and day, those that cells are apart in; where they are not, their name has ""
+    and 0, and the database adds them up. model: of its requests only.
+    """
     found: dict[Name, Cell] = defaultdict(Cell)
-    for name, cell in (*_usage(session, span), *_income(session, span)):
-        found[name].add(cell)
+    project, day = ("u.project" if "project" in by else "''"), ("u.at_us / 86400000000" if "day" in by else "0")
+    only, names = ("", ()) if model is None else (" AND u.model = ?", (model,))
+    of_usage = f"SELECT u.organisation, {project}, u.model, {day}"
+    window = f"u.at_us >= ? AND u.at_us < ?{only} GROUP BY 1, 2, 3, 4, 5, 6"
+    rows = session.rows(
+        f"{of_usage}, u.kind, u.cost_currency, COUNT(*), SUM(CASE WHEN u.status < 400 THEN 1 ELSE 0 END), SUM(u.num_rows), "
+        "SUM(u.input_tokens + u.output_tokens), SUM(u.compute_us), exact_sum(u.cost), SUM(u.estimated) "
+        f"FROM usage u WHERE u.kind <> 'correction' AND {window}",
+        (span.start_us, span.end_us, *names),
+    )
+    for *name, kind, currency, requests, served, num_rows, tokens, compute_us, cost, estimated in rows:
+        cell = found[_name(*name)]
+        cell.requests += int(requests)
+        cell.served += int(served)
+        cell.own += 0 if kind == "customer" else int(requests)
+        cell.rows += int(num_rows)
+        cell.tokens += int(tokens)
+        cell.compute_us += int(compute_us)
+        cell.estimated += int(estimated)
+        if cost := int(cost):
+            cell.provider[currency] += cost
+    _earned(found, session.rows(
+        f"{of_usage}, t.debit, t.credit, exact_sum(t.amount) FROM usage u JOIN transfers t ON t.sequence = u.sequence WHERE {window}",
+        (span.start_us, span.end_us, *names),
+    ))  # fmt: skip
+    if model is None:
+        _earned(found, _other_income(session, span, "j.at_us / 86400000000" if "day" in by else "0"))
     return dict(found)
 
 
-def _usage(session: Session, span: Window) -> Iterator[tuple[Name, Cell]]:
-    rows = session.rows(
-        "SELECT organisation, project, model, at_us / 86400000000, kind, cost_currency, COUNT(*), "
-        "SUM(CASE WHEN status < 400 THEN 1 ELSE 0 END), SUM(num_rows), SUM(input_tokens + output_tokens), SUM(compute_us), "
-        "exact_sum(cost), SUM(estimated) FROM usage WHERE at_us >= ? AND at_us < ? AND kind <> 'correction' GROUP BY 1, 2, 3, 4, 5, 6",
+def _other_income(session: Session, span: Window, day: str) -> list[tuple[Any, ...]]:
+    """What no request explains, on the day on which it was written."""
+    return session.rows(
+        f"SELECT j.organisation, '', '', {day}, t.debit, t.credit, exact_sum(t.amount) FROM journal j "
+        "JOIN transfers t ON t.sequence = j.sequence LEFT JOIN usage u ON u.sequence = j.sequence "
+        "WHERE j.kind <> 'usage.settle' AND u.sequence IS NULL AND j.at_us >= ? AND j.at_us < ? GROUP BY 1, 2, 3, 4, 5, 6",
         (span.start_us, span.end_us),
     )
-    for organisation, project, model, day, kind, currency, *sums in rows:
-        requests, served, num_rows, tokens, compute_us, cost, estimated = map(int, sums)
-        cell = Cell(requests, served, 0 if kind == "customer" else requests, num_rows, tokens, compute_us, estimated=estimated)
-        if cost:
-            cell.provider[currency] += cost
-        yield (organisation, project, model, int(day)), cell
 
 
-def _income(session: Session, span: Window) -> Iterator[tuple[Name, Cell]]:
-    """Credits less debits of the income accounts. A request counts on its own day, everything else on the day it was written."""
-    kinds = " OR ".join(f"substr(t.{side}, 1, {len(start)}) = '{start}'" for side in ("debit", "credit") for start in INCOME)
-    rows = session.rows(
-        "SELECT j.organisation, COALESCE(u.project, ''), COALESCE(u.model, ''), COALESCE(u.at_us, j.at_us) / 86400000000, "
-        "t.debit, t.credit, exact_sum(t.amount) FROM transfers t JOIN journal j ON j.sequence = t.sequence "
-        f"LEFT JOIN usage u ON u.sequence = t.sequence WHERE ({kinds}) "
-        "AND COALESCE(u.at_us, j.at_us) >= ? AND COALESCE(u.at_us, j.at_us) < ? GROUP BY 1, 2, 3, 4, 5, 6",
-        (span.start_us, span.end_us),
-    )
-    for organisation, project, model, day, debit, credit, amount in rows:
-        cell = Cell()
+def _name(organisation: str, project: str, model: str, day: Any) -> Name:
+    return organisation, project, model, int(day)
+
+
+def _earned(found: dict[Name, Cell], rows: Iterable[Sequence[Any]]) -> None:
+    """Add credits less debits of the income accounts."""
+    for *name, debit, credit, amount in rows:
         for account, sign in ((credit, 1), (debit, -1)):
             if account.startswith(INCOME):
-                cell.revenue[account.rsplit("/", 1)[1]] += sign * int(amount)
-        yield (organisation, project, model, int(day)), cell
+                found[_name(*name)].revenue[account.rsplit("/", 1)[1]] += sign * int(amount)
 
 
 def machine_us(session: Session, span: Window, model: str | None = None) -> int:

@@ -47,11 +47,11 @@ def customers_over_time(store: Store, terms: Terms, span: Window, acquisition: F
 
 def _by_customer(store: Store, terms: Terms, span: Window) -> dict[str, Line]:
     with store.view() as session:
-        cells = readings.cells(session, span)
+        cells = readings.cells(session, span, ())
     counted, found = Counted(terms, span, cells), defaultdict[str, Line](Line)
     for name in cells:
         if name[0]:
-            counted.add(found[name[0]], name)
+            found[name[0]].add(counted.line(name))
     return found
 
 

@@ -49,7 +49,7 @@ def worth(
     with store.view() as session:
         gathered = gather(session, model, span)
     money_terms = replace(terms, currency=model.currency)
-    costs = margin(store, money_terms, span, ("day",), model=name)
+    costs = margin(store, money_terms, span, ("model",), model=name)
     figures = Worth(model, gathered.rows)
     leads = figures.by_month()
     known, estimated = (sum((pair[place] for pair in leads.values()), Fraction(0)) for place in (0, 1))
@@ -71,7 +71,7 @@ def worth(
 
 def _without_value(store: Store, name: str, version: int, span: Window, terms: Terms) -> dict[str, Any]:
     """Costs and revenue only: nobody has said what its decisions are worth."""
-    costs = margin(store, terms, span, ("day",), model=name)
+    costs = margin(store, terms, span, ("model",), model=name)
     why = "No value block: what its decisions are worth was never said (docs/how-to/value-block.md)."
     return {
         "model": name, "version": version, "currency": costs["currency"], "from": shown_us(span.start_us), "to": shown_us(span.end_us),

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from lode.app.books.contracts import Session
-from lode.app.invoices import categories, customers, terms
+from lode.app.invoices import categories, customers, returned, terms
 from lode.app.invoices.documents import Line
 from lode.app.invoices.selection import Part
 from lode.app.invoices.terms import Cut, Group, PriceLine
@@ -29,6 +29,7 @@ DUE = {
     "waived": 9,
     "trial": 10,
     "coupon": 11,
+    categories.RETURNED: 12,
 }
 """The order of lines on paper."""
 _LATE = "adjustment"
@@ -74,6 +75,11 @@ class Scope:
     is_interim: bool = False
 
     @property
+    def organisation(self) -> str:
+        """Whose it is."""
+        return self.groups[0].cuts[0].subscription.organisation
+
+    @property
     def until_us(self) -> int:
         """Periods that begin later are of no concern: their fees in advance come with the next document."""
         return self.closing.end_us if self.closing else 2**62
@@ -97,7 +103,8 @@ def drafted(session: Session, scope: Scope, parts: Sequence[Part]) -> Draft:
             if is_closing:
                 _due(draft, scope, cut, terms.arrears(cut, part), billed, "arrears", is_late)
     _coupons(session, draft, scope, billed)
-    draft.lines = categories.spread(draft.lines, scope.currency)
+    spread = categories.spread(draft.lines, scope.currency)
+    draft.lines = returned.taken_off(session, scope.organisation, spread) if spread else []
     draft.lines.sort(key=lambda line: (DUE[line.kind], line.start, line.charge))
     return draft
 

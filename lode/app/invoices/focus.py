@@ -19,6 +19,7 @@ from typing import Any
 from lode.app.books import journal
 from lode.app.books.contracts import Document, Session
 from lode.app.invoices import customers, selection, usage
+from lode.app.invoices.categories import RETURNED
 from lode.app.invoices.documents import INVOICE, Line, lines_of
 from lode.app.prices import plans
 from lode.app.prices.contracts import MONEY
@@ -48,6 +49,7 @@ CORRECTION = "Correction"
 _CATEGORIES = {
     "fee": "Purchase", "opening": "Purchase", "true_up": "Purchase", "prepaid": "Purchase", "credit": "Credit", "coupon": "Credit",
     "trial": "Credit", "waived": "Credit", "cap": "Credit", "adjustment": "Adjustment", "usage": "Usage", "correction": "Usage",
+    RETURNED: "Adjustment",
 }  # fmt: skip
 _UNITS = {"requests": "Requests", "rows": "Rows", "compute_us": "Microseconds", "request_bytes": "B", "answer_bytes": "B"}
 _PARTS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -208,7 +210,7 @@ def _of_invoice(shared: Focus, document: Document) -> Iterator[dict[str, str]]:
 
 def _sized(line: Line, kind: str) -> dict[str, str]:
     """What else a line that is not usage of a day must say."""
-    if kind == "replacement" or line.kind in ("adjustment", "correction"):
+    if kind == "replacement" or line.kind in ("adjustment", "correction", RETURNED):
         return {"ChargeClass": CORRECTION}
     if _CATEGORIES[line.kind] != "Purchase":
         return {}

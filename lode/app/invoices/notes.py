@@ -1,6 +1,7 @@
 """Credit notes: money given back for lines of an issued invoice. They reverse entries, they delete none; goodwill is something else.
 
-Never more than what is left of a line and of its tax rate; all notes of an invoice together hold exactly its tax.
+Never more than what is left of a line, of its tax rate, and of what it is for (`returned.py`: a corrected price may have given some
+back); all notes of an invoice together hold exactly its tax. Paid out is at most what came from the customer.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any, Literal
 
 from lode.app.books import accounts
 from lode.app.books.contracts import Act, Document, Session, Store, Transfer
-from lode.app.invoices import customers, numbers, packs, tax, wallet
+from lode.app.invoices import customers, numbers, packs, returned, tax, wallet
 from lode.app.invoices.documents import CREDIT_NOTE, Line, amount_of, issued, lines_of, moved, seal
+from lode.app.invoices.returned import Charged
 from lode.app.invoices.seller import Seller
 from lode.app.invoices.standing import Standing, kept, standing
 from lode.core import money
@@ -59,21 +61,38 @@ def void(
 ) -> dict[str, Any]:
     """Credit all that is left of an invoice, discounts too; the same note again, however often it is asked for.
 
-    Errors: BillingError where nothing is left, ConflictError where it was voided to elsewhere.
+    What a corrected price, or a part of a fee that was not used, gave back on another invoice is not given back once more: `before` of
+    the note says how much, and by which. Errors: BillingError where nothing is left, ConflictError where it was voided to elsewhere.
     """
 
     def work(session: Session) -> dict[str, Any]:
         found, once = issued(session, invoice), wallet.named("void", invoice)
         if again := wallet.earlier(session, found.organisation, once, invoice):
             return _voided(again.act.documents[0].body, to)
-        done = standing(session, found).lines
-        left = [Item(place, line.amount - done.get(place, 0)) for place, line in enumerate(lines_of(found.body), 1)]
-        items = [item for item in left if item.amount]
+        items, before = _left(session, found)
         if not items:
-            raise BillingError(f"invoice {invoice}: nothing is left to credit. See `lode bill --show {invoice}`.")
-        return _write(session, actor, seller, found, items, reason, "void", to, now_us(), once, invoice)
+            more = "".join(f" {row['by']} gave back {row['amount']} of line {row['line']}." for row in before)
+            raise BillingError(f"invoice {invoice}: nothing is left to credit.{more} See `lode bill --show {invoice}`.")
+        return _write(session, actor, seller, found, items, reason, "void", to, now_us(), once, invoice, before)
 
     return store.transact(work)
+
+
+def _left(session: Session, invoice: Document) -> tuple[list[Item], list[dict[str, Any]]]:
+    """What can be credited of each line; and what other documents gave back of them."""
+    charged, done = returned.read(session, invoice.organisation), standing(session, invoice).lines
+    left, before = {}, []
+    rows = list(enumerate(lines_of(invoice.body), 1))
+    # What gave something back first: taken back, it is charged again, and can be credited.
+    for place, line in sorted(rows, key=lambda row: row[1].amount * returned.Thing.of(row[1]).sign):
+        rest = line.amount - done.get(place, 0)
+        left[place] = charged.creditable(line, rest)
+        others = charged.elsewhere(returned.Thing.of(line), invoice.id) or ["discounts"]
+        charged.credited(invoice.id, replace(line, amount=left[place]))
+        if left[place] != rest:
+            before.append({"line": place, "amount": money.plain(rest - left[place]), "by": returned.shown(others)})
+    items = [Item(place, left[place]) for place, _ in rows if left[place]]
+    return items, sorted(before, key=lambda row: row["line"])
 
 
 def _voided(body: dict[str, Any], to: To) -> dict[str, Any]:
@@ -88,7 +107,7 @@ def _voided(body: dict[str, Any], to: To) -> dict[str, Any]:
 
 def _write(
     session: Session, actor: str, seller: Seller, invoice: Document, items: Sequence[Item], reason: str, kind: str, to: To, now_us: int,
-    once: str, fingerprint: str,
+    once: str, fingerprint: str, given: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:  # fmt: skip
     if not reason.strip():
         raise BillingError("reason: found none, wanted why; it stands on the credit note. Add --reason TEXT.")
@@ -97,7 +116,7 @@ def _write(
     before = standing(session, invoice)
     lines = lines_of(invoice.body)
     if kind == "credit":
-        _check_remainder(invoice, lines, items[0], before)
+        _check_remainder(invoice, lines, items[0], before, returned.read(session, invoice.organisation))
         _check_pack(session, invoice, lines[items[0].line - 1], items[0])
     body = _body(invoice, lines, items, before, reason.strip(), kind)
     year = customers.moment(now_us).astimezone(customers.zone(seller.zone)).year
@@ -106,10 +125,13 @@ def _write(
     grants, taken = packs.taken_back(
         wallet.grants(session, invoice.organisation), [(lines[item.line - 1], item.amount) for item in items]
     )
+    body["paid_out"] = money.plain(_paid_out(session, invoice, body, to))
+    if given:
+        body["before"] = list(given)
     body = seal({**body, **named, "from_packs": {id: money.plain(amount) for id, amount in taken.items()}})
     document = Document(CREDIT_NOTE, number, invoice.organisation, body)
     _check_kept(session, invoice, amount_of(body, "total"))
-    moves = _transfers(invoice, body, to, taken)
+    moves = _transfers(invoice, body, taken)
     back = amount_of(body, "to_prepaid")
     grants = wallet.returned(grants, back, now_us) if back else grants if taken else []
     act = Act(
@@ -121,8 +143,8 @@ def _write(
     return body
 
 
-def _check_remainder(invoice: Document, lines: Sequence[Line], item: Item, before: Standing) -> None:
-    """Refuses more than what is left of the line, or of its tax rate after discounts."""
+def _check_remainder(invoice: Document, lines: Sequence[Line], item: Item, before: Standing, charged: Charged) -> None:
+    """Refuses more than what is left of the line, of its tax rate after discounts, or of what it is for."""
     if not 1 <= item.line <= len(lines):
         raise BillingError(
             f"line: found {item.line}, invoice {invoice.id} has lines 1 to {len(lines)}. See `lode bill --show {invoice.id}`."
@@ -133,12 +155,15 @@ def _check_remainder(invoice: Document, lines: Sequence[Line], item: Item, befor
     of_line = line.amount - before.lines.get(item.line, 0)
     same = [place for place, other in enumerate(lines, 1) if other.tax == line.tax]
     of_rate = sum(lines[place - 1].amount - before.lines.get(place, 0) for place in same)
-    left = max(min(of_line, of_rate), 0)
+    of_invoice = max(min(of_line, of_rate), 0)
+    left = max(charged.creditable(line, of_invoice), 0)
     if item.amount > left:
+        others = charged.elsewhere(returned.Thing.of(line), invoice.id)
+        also = f", after what {returned.shown(others)} gave back of it" if left < of_invoice and others else ""
         raise BillingError(
             f"amount: found {money.plain(item.amount)}, allowed: up to {money.plain(left)} {currency}, "
             f"which is left of line {item.line} of "
-            f"{invoice.id} and its tax rate. "
+            f"{invoice.id} and its tax rate{also}. "
             f"More than was charged is goodwill: lode credit goodwill {invoice.organisation} AMOUNT --reason TEXT."
         )
 
@@ -204,17 +229,32 @@ def _taxes(body: Mapping[str, Any], lines: Sequence[Line], items: Sequence[Item]
     return found
 
 
-def _transfers(invoice: Document, body: Mapping[str, Any], to: To, taken: Mapping[str, int]) -> tuple[Transfer, ...]:
+def _paid_out(session: Session, invoice: Document, body: Mapping[str, Any], to: To) -> int:
+    """What of a note leaves as money: never more than came from the customer and did not go back; the rest is kept. Errors: BillingError
+    where nothing may leave.
+    """
+    total, settled, back = (money.parse(body[name], name, least=None) for name in ("total", "settled", "to_prepaid"))
+    rest, owner, currency = total - settled - back, invoice.organisation, body["currency"]
+    if to != "cash" or rest <= 0 or total <= 0:  # of an invoice in the customer's favour nothing is paid out: what was kept is less
+        return 0
+    came, went = returned.cash(session, owner, currency)
+    if came <= went:
+        raise BillingError(
+            f'to: found "cash", allowed: "balance", because {money.plain(came)} {currency} came from {owner} and {money.plain(went)} '
+            f"went back: nothing is left to pay out of {money.plain(rest)}. Leave --to cash out."
+        )
+    return min(rest, came - went)
+
+
+def _transfers(invoice: Document, body: Mapping[str, Any], taken: Mapping[str, int]) -> tuple[Transfer, ...]:
     """Reversal: what was earned and taxed is not, what is owed is less."""
     owner, currency = invoice.organisation, body["currency"]
-    total, settled, back = (amount_of(body, name) for name in ("total", "settled", "to_prepaid"))
-    # Of an invoice in the customer's favour nothing is paid out: what was kept of it is less.
-    rest_to = accounts.cash(currency) if to == "cash" and total > 0 else accounts.receivable(owner)
+    receivable = accounts.receivable(owner)
     parts = [
-        (accounts.revenue(currency), accounts.receivable(owner), amount_of(body, "net")),
-        (accounts.tax(currency), accounts.receivable(owner), amount_of(body, "tax")),
+        (accounts.revenue(currency), receivable, amount_of(body, "net")),
+        (accounts.tax(currency), receivable, amount_of(body, "tax")),
         *packs.moves(owner, currency, taken),
-        (accounts.receivable(owner), accounts.prepaid(owner), back),
-        (accounts.receivable(owner), rest_to, total - settled - back if rest_to != accounts.receivable(owner) else 0),
+        (receivable, accounts.prepaid(owner), amount_of(body, "to_prepaid")),
+        (receivable, accounts.cash(currency), amount_of(body, "paid_out")),
     ]
     return moved(parts)

@@ -1,17 +1,19 @@
-"""An invoice that was voided (a wrong address) written anew: the same lines, today's customer, seller and tax table, a new number."""
+"""An invoice that was voided (a wrong address) written anew: what the void took back, today's customer, seller and tax table, a new
+number. What other notes and corrected prices gave back of it stays given back.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from lode.app.books import accounts, journal
+from lode.app.books import accounts
 from lode.app.books.contracts import Act, Document, Session, Store, Transfer
-from lode.app.invoices import customers, making, numbers, packs, tax, wallet
-from lode.app.invoices.documents import CREDIT_NOTE, INVOICE, REFERENCE, issued, lines_of, moved, seal
+from lode.app.invoices import customers, making, numbers, packs, returned, tax, wallet
+from lode.app.invoices.documents import INVOICE, REFERENCE, Line, issued, lines_of, moved, seal
 from lode.app.invoices.seller import Seller
-from lode.app.invoices.standing import standing
 from lode.core import money
 from lode.core.errors import BillingError
 
@@ -28,9 +30,11 @@ def replace(store: Store, actor: str, seller: Seller, number: str, *, now_us: Ca
         again = wallet.earlier(session, old.organisation, reference, number)
         if again is not None:
             return again.act.documents[0].body
-        credited, lines = standing(session, old).lines, lines_of(old.body)
-        if any(line.amount != credited.get(place, 0) for place, line in enumerate(lines, 1)):
+        void = wallet.earlier(session, old.organisation, wallet.named("void", number), number)
+        if void is None:
             raise BillingError(f"invoice {number}: it still stands. Void it first: lode credit void {number} --reason TEXT.")
+        note = void.act.documents[0].body
+        lines = returned.taken_off(session, old.organisation, _lines(old.body, note))
         now, customer = now_us(), customers.found(session, old.organisation)
         today = datetime.date.fromisoformat(making.day_of(now, seller.zone))
         done = tax.taxed(lines, seller, customer.body(), customer.currency, *_supplied(old.body["period"]))
@@ -46,7 +50,7 @@ def replace(store: Store, actor: str, seller: Seller, number: str, *, now_us: Ca
             }
         )  # fmt: skip
         owner, currency = customer.id, customer.currency
-        taken = _taken(session, old)
+        taken = {id: money.parse(amount, "from_packs") for id, amount in note.get("from_packs", {}).items()}
         moves = _mirrored(owner, currency, done, taken)
         grants = packs.changed(wallet.grants(session, owner), taken, 1) if taken else []
         documents = (Document(INVOICE, new_number, owner, body), *(grant.document() for grant in grants))
@@ -70,14 +74,14 @@ def _mirrored(owner: str, currency: str, done: tax.Taxed, taken: dict[str, int])
     )
 
 
-def _taken(session: Session, old: Document) -> dict[str, int]:
-    """Grant -> what credit notes of an invoice took of it."""
-    taken: dict[str, int] = {}
-    for note in journal.documents(session, CREDIT_NOTE, old.organisation):
-        if note.body["invoice"] == old.id:
-            for id, amount in note.body.get("from_packs", {}).items():
-                taken[id] = taken.get(id, 0) + money.parse(amount, "from_packs")
-    return taken
+def _lines(invoice: Mapping[str, Any], note: Mapping[str, Any]) -> list[Line]:
+    """The lines of an invoice, as far as a note took them back."""
+    lines, made = lines_of(invoice), list[Line]()
+    for part in note["lines"]:
+        line, amount = lines[part["line"] - 1], money.parse(part["amount"], "amount", least=None)
+        some = dataclasses.replace(line, exact=amount, amount=amount, quantity="", unit="", unit_price="")
+        made.append(line if amount == line.amount else some)
+    return made
 
 
 def _supplied(period: dict[str, Any]) -> tuple[datetime.date, str]:

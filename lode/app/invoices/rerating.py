@@ -16,7 +16,7 @@ import orjson
 
 from lode.app.books import accounts, journal
 from lode.app.books.contracts import Act, Document, Session, Store, Used
-from lode.app.invoices import selection, terms, wallet
+from lode.app.invoices import customers, returned, selection, terms, wallet
 from lode.app.invoices.documents import INVOICE, moved
 from lode.app.invoices.selection import Part, Taken
 from lode.app.invoices.terms import Cut
@@ -59,8 +59,9 @@ class Rerated:
     """One period of one contract, before and after. cut: with the corrected plan; was: the one before. is_billed: whether an invoice
     closed it.
 
-    counters: as the books have them, by (word, charge); taken: those that invoices hold; after: last entry that one took. new: counters
-    as the corrected plan gives them; unbilled: of them, what entries came to that no invoice took. through: last entry that was read.
+    counters: as the books have them, by (word, charge); taken: those that invoices hold; after: last entry that one took. given: what
+    credit notes gave back of each thing. new: counters as the corrected plan gives them; unbilled: of them, what entries came to that no
+    invoice took. through: last entry that was read.
     """
 
     cut: Cut
@@ -69,6 +70,7 @@ class Rerated:
     counters: Mapping[tuple[str, str], int]
     taken: Mapping[tuple[str, str], int]
     after: int
+    given: Mapping[tuple[str, int], int] = field(default_factory=dict)
     new: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     unbilled: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     changes: dict[Place, Change] = field(default_factory=dict)
@@ -193,23 +195,39 @@ class Rerated:
         new = {name.split("|", 3)[3]: amount for name, amount in self.new.items() if name.startswith("amount|")}
         quantities = {name.split("|", 3)[3]: count for name, count in self.new.items() if name.startswith("quantity|")}
         was = {name: count for (word, name), count in self.counters.items() if word == "quantity"}
-        before = _comes_to(replace(self.cut, plan=self.was), old, was)
-        after = _comes_to(self.cut, new, quantities)
+        before, after = _comes_to(replace(self.cut, plan=self.was), old, was), _comes_to(self.cut, new, quantities)
         zone = self.cut.subscription.zone
+        amounts = {
+            "before": sum(before.values()), "after": sum(after.values()), "difference": sum(after.values()) - sum(before.values()),
+            "given_back": sum(self.given.values()), "remains": self._remains(before, after),
+        }  # fmt: skip
         return {
             "customer": self.cut.subscription.organisation, "subscription": self.cut.subscription.id,
             "period": local_date(self.cut.period.start_us, zone).isoformat(), "state": "billed" if self.is_billed else "open",
-            "before": money.plain(before), "after": money.plain(after), "difference": money.plain(after - before),
+            **{name: money.plain(amount) for name, amount in amounts.items()},
         }  # fmt: skip
 
+    def _remains(self, before: Mapping[tuple[str, int], int], after: Mapping[tuple[str, int], int]) -> int:
+        """What of the difference will be charged or given back: not what credit notes gave back of the same thing already."""
+        remains = 0
+        for name in {*before, *after}:
+            (_, sign), was = name, before.get(name, 0)
+            change = sign * (after.get(name, 0) - was)
+            remains += sign * max(change, min(-sign * (was - self.given.get(name, 0)), 0))
+        return remains
 
-def _comes_to(cut: Cut, charges: Mapping[str, int], quantities: Mapping[str, int]) -> int:
-    """What a period costs under a plan; 0 in a trial."""
+
+def _comes_to(cut: Cut, charges: Mapping[str, int], quantities: Mapping[str, int]) -> dict[tuple[str, int], int]:
+    """What a period costs under a plan, by thing (its name, -1 for the cap); nothing in a trial."""
+    found = defaultdict[tuple[str, int], int](int)
     if cut.period.trial:
-        return 0
+        return found
     part = Part(cut.subscription.id, cut.period.label, Taken(charges=charges, quantities=quantities), Taken())
-    due = [*terms.advance(cut), *terms.arrears(cut, part)]
-    return sum(charges.values()) + sum(terms.whole(line.amount) for line in due)
+    for name, amount in charges.items():
+        found[name, 1] += amount
+    for line in (*terms.advance(cut), *terms.arrears(cut, part)):
+        found[line.name, -1 if line.kind == "cap" else 1] += terms.whole(line.amount)
+    return found
 
 
 def preview(store: Store, wrong: str, right: str, since: str, reason: str, *, now_us: Callable[[], int]) -> dict[str, Any]:
@@ -271,7 +289,7 @@ def _of(session: Session, owner: str, asked: Correction, now: int) -> tuple[list
     """The contracts of a customer as they will be, and their periods, rated anew up to this moment of the books."""
     closed = {item.body["closes"] for item in journal.documents(session, INVOICE, owner)}
     billed = {cut.name for group in terms.groups(session, owner, now) if group.key in closed for cut in group.cuts}
-    held, found = [], []
+    charged, held, found = returned.read(session, owner), [], []
     for before in subscriptions.all_of(session, owner):
         after = _corrected(before, asked)
         if after is None:
@@ -284,6 +302,7 @@ def _of(session: Session, owner: str, asked: Correction, now: int) -> tuple[list
             cut, was = terms.cut_of(session, after, period), terms.cut_of(session, before, period).plan
             _check_carried(cut, was)
             found.append(_begun(cut, was, cut.name in billed, counters))
+            found[-1].given = charged.given_of(after.id, period.label, customers.shown_time(period.start_us))
             found[-1].read(session)
     return held, found
 
@@ -360,8 +379,11 @@ def _is_new(item: Subscription, start_us: int) -> bool:
 
 def _told(asked: Correction, found: Sequence[Rerated], *, applied: bool) -> dict[str, Any]:
     rows = sorted((rerated.row() for rerated in found), key=lambda row: (row["customer"], row["period"]))
-    total = sum(money.parse(row["difference"], "difference", least=None) for row in rows)
+    totals = {
+        word: money.plain(sum(money.parse(row[word], word, least=None) for row in rows))
+        for word in ("difference", "given_back", "remains")
+    }
     return {
         "corrected": asked.wrong.id, "by": asked.right.id, "since": asked.since, "reason": asked.reason, "applied": applied,
-        "currency": asked.wrong.currency, "periods": rows, "difference": money.plain(total),
+        "currency": asked.wrong.currency, "periods": rows, **totals,
     }  # fmt: skip

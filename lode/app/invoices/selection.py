@@ -192,13 +192,11 @@ def _read(
 def counters_of(session: Session, subscriptions: Iterable[str]) -> dict[tuple[str, str, str], dict[str, int]]:
     """Counters by (word, subscription, period), then by charge."""
     found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
-    # SQLite finds the ranges by the key, and does not read everybody's counters for each contract. PostgreSQL, whose order of letters
-    # is another one, reads them, by one pattern faster than by many ranges.
+    # Ranges, which the key finds, so that nobody reads everybody's counters for each contract.
     ranges = " OR ".join(["(name COLLATE BINARY >= ? AND name COLLATE BINARY < ?)"] * len(_WORDS))
     for subscription in subscriptions:
         ends = [f"{word}|{subscription}{end}" for word in _WORDS for end in ("|", "}")]  # "}" is the character after "|"
-        sql, values = f"SELECT name, amount FROM counters WHERE name LIKE ? AND ({ranges})", (f"%|{subscription}|%", *ends)
-        for name, amount in session.rows(sql, values):
+        for name, amount in session.rows(f"SELECT name, amount FROM counters WHERE {ranges}", ends):
             word, owner, period, charge = [*name.split("|", 3), "", "", ""][:4]
             found[word, owner, period][charge] = int(amount)
     return found

@@ -16,6 +16,7 @@ from lode.app.books import accounts, journal, records
 from lode.app.books.contracts import Act, Document, Entry, Session, Store, Transfer
 from lode.app.invoices import customers
 from lode.app.invoices.documents import REFERENCE
+from lode.app.invoices.returned import cash
 from lode.app.invoices.standing import kept
 from lode.core import money
 from lode.core.errors import BillingError, ConflictError
@@ -266,11 +267,14 @@ def _refundable(session: Session, customer: customers.Customer, wanted: str, pic
         if not grant.given and grant.left and wanted in ("", grant.id) and not _is_over(grant, now_us)
     ]
     chosen = paid[-1] if paid else None
-    left = chosen.left if chosen else 0
+    came, went = cash(session, customer.id, customer.currency)
+    left = min(chosen.left, max(came - went, 0)) if chosen else 0
     if chosen is None or pico > left:
+        is_whole = chosen is None or left == chosen.left
+        also = "" if is_whole else f", because {money.plain(came)} came from {customer.id} and {money.plain(went)} went back"
         raise BillingError(
             f"amount: found {money.plain(pico)}, allowed: up to {money.plain(left)} {customer.currency}, which is left of "
-            f"{chosen.id if chosen else 'paid credit'}. See `lode credit list {customer.id}`."
+            f"{chosen.id if chosen else 'paid credit'}{also}. See `lode credit list {customer.id}`."
         )
     return chosen
 

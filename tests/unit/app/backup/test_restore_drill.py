@@ -122,7 +122,7 @@ def test_books_of_an_older_lode_come_back_as_they_were(
 ) -> None:
     id = repository.snapshots()[-1]
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE added (amount AMOUNT NOT NULL)",)))
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     assert restore(repository, tmp_path / "exact", at=id, check=True)["checked"]["entries"] == 110
     assert restore(repository, tmp_path / "newest", check=True)["checked"]["entries"] == 310  # and these were brought up to date
     with SqliteStore(tmp_path / "exact" / "books.sqlite") as store, store.view() as session:

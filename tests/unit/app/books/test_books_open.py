@@ -105,19 +105,19 @@ def test_books_of_an_older_lode_are_brought_up_to_date_and_keep_what_they_hold(
 ) -> None:
     path = _books(tmp_path / "b")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE added (amount AMOUNT NOT NULL)",)))
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     for _ in range(2):
         with open_books(path, tmp_path) as store, store.view() as session:
             assert session.rows("SELECT count(*), (SELECT count(*) FROM added) FROM journal") == [(3, 0)]
     monkeypatch.undo()
-    with pytest.raises(BooksError, match="books of version 2, this lode reads up to 1"):
+    with pytest.raises(BooksError, match=f"books of version {schema.VERSION + 1}, this lode reads up to {schema.VERSION}"):
         open_books(path, tmp_path)
 
 
 def test_a_change_of_the_tables_that_is_cut_short_leaves_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _books(tmp_path / "b")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE added (a TEXT)", "CREATE NONSENSE")))
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     with pytest.raises(sqlite3.OperationalError):
         open_books(path, tmp_path)
     monkeypatch.undo()

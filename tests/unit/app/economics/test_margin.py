@@ -71,6 +71,30 @@ def test_grouping_by_day_and_project(world: World) -> None:
         margin(world.store, Terms(), SPAN, ("modell",))
 
 
+def test_every_grouping_adds_up_to_the_same(world: World) -> None:
+    """What is not asked for apart is added up by the database: no figure may hang on that."""
+    world.artifact()
+    world.customer("acme", FLAT)
+    world.customer("beta", GRADUATED)
+    for number in range(12):
+        slug, model = ("acme", "beta")[number % 2], ("credit", "other")[number % 3 == 0]
+        world.settle(slug, f"r{number}", rows=60, compute_us=333_333, model=model, status=(200, 500)[number == 7], cost=7 * number)
+        world.later(0.5)
+    fee = Transfer(accounts.receivable("acme"), accounts.revenue("EUR"), 2 * EUR)
+    act = Act("invoice.issue", "cli", "acme", transfers=(fee,))
+    world.store.transact(lambda session: journal.append(session, [act], world.time_us))
+    terms = Terms(price=HourPrice(EUR // 7, "EUR", "me"))
+    for model in (None, "credit"):
+        found = [
+            margin(world.store, terms, SPAN, by, model=model)
+            for by in (("customer", "project", "model", "day"), ("customer", "model"), ("day",), ("model",), ("project",))
+        ]
+        whole = {name: found[0][name] for name in ("total", "losing", "share_losing", "prices", "notes", "currency")}
+        assert all({name: one[name] for name in whole} == whole for one in found)
+        for one in found:
+            assert sum(Fraction(line["revenue"]) for line in one["lines"]) == Fraction(whole["total"]["revenue"])
+
+
 def test_customers_that_lose_money_are_named(world: World) -> None:
     world.artifact()
     world.customer("acme", FLAT)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lode.app.books.sqlite import SqliteSession
-from lode.app.invoices import closing, drafting, events, export, notes, replacing, terms, usage, wallet
+from lode.app.invoices import closing, drafting, events, export, notes, payments, replacing, terms, usage, wallet
 from lode.app.invoices.events import Event
 from lode.app.prices import subscriptions
 from lode.core import money
@@ -94,6 +94,9 @@ def test_who_need_not_pay_a_pack_does_not_keep_its_credit(tmp_path: Path) -> Non
     world.sells(TAXED)
     (body,) = bill(world)
     assert (body["total"], body["tax"]) == ("10", "0")  # taxed when it is used
+    with pytest.raises(BillingError, match=r"up to 0 EUR.*because 0 came from acme"):
+        wallet.refund(world.store, "cli", "acme", "10", "of what was not paid", now_us=world.clock)
+    payments.pay(world.store, "cli", body["number"], "", now_us=world.clock)
     with pytest.raises(BillingError, match="up to 10 EUR"):
         wallet.refund(world.store, "cli", "acme", "12", "the gift too", now_us=world.clock)
     world.use(300)

@@ -87,7 +87,7 @@ def check(world: World) -> None:
         taken = sum(line.exact for item in invoices for line in lines_of(item.body) if line.quantity)
         assert taken == sum(part.before.rated for part in parts)
         assert numbers == sorted({item.id for item in invoices}) and all(is_sealed(item.body) for item in invoices)
-        owed = sum(standing(session, item).open for item in invoices)
+        owed = sum(standing(session, item).owed for item in invoices)
         kept = [note.body for note in journal.documents(session, "credit_note")]
         beyond = sum(
             money.parse(note[name], name, least=None) * sign
