@@ -67,7 +67,10 @@ class LanguageServeOptions(Serving):
         cache: memory for the keys and values of what is being generated and of prefixes that may come again.
         max_sequences: answers that are generated together.
         max_waiting: answers that may wait for room; beyond, requests are answered with 429.
+        device: where answers are generated: cpu, cuda, or auto (a GPU where torch sees one).
         weights: how weights are held: as the artifact has them, in bfloat16, or as 8-bit integers with a scale for each output.
+        max_rise: by how much the perplexity of held-out tokens may rise with bf16 or int8 weights, as a share; more is an error at the
+            start.
         adapters: names that requests may give as `model` -> folders of LoRA adapters for these weights, as PEFT saves them.
         timeout_s: seconds until a request without its first token is answered with 504, and until a client that reads nothing is left.
         answer_s: seconds that one answer may take in all.
@@ -76,7 +79,9 @@ class LanguageServeOptions(Serving):
     cache: ByteSize = 1_000_000_000  # type: ignore[assignment]
     max_sequences: Annotated[int, Range(1, 4096)] = 32
     max_waiting: Annotated[int, Range(0)] = 256
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     weights: Literal["fp32", "bf16", "int8"] = "fp32"
+    max_rise: Annotated[float, Range(0)] = 0.01
     adapters: dict[str, FilePath] | None = None
     timeout_s: Annotated[float, Range(0, open_low=True)] = 60.0
     answer_s: Annotated[float, Range(0, open_low=True)] = 600.0

@@ -142,8 +142,10 @@ def _proof(model: Loaded, options: Options, count: int) -> str:
     """What is known of the answers before the first one."""
     if isinstance(options, UpstreamServeOptions):
         return f"somebody else's model. {model.card['headline']}."
-    what = "rows" if isinstance(options, ServeOptions) else "tokens"
-    return f"{count} held-out {what} answered as in training."
+    if isinstance(options, ServeOptions):
+        return f"{count} held-out rows answered as in training."
+    narrowing = getattr(model, "narrowing", None)
+    return f"{count} held-out tokens answered as in training{'' if narrowing is None else f'; {narrowing}'}."
 
 
 def _app(model: Any, options: Options, gate: Gate, runs: Path) -> Starlette:

@@ -140,12 +140,14 @@ class DocumentsWork(Work):
         parents = {name: run.manifests[name].key for name in ("data", "tokens", "train")}
 
         def work(folder: Path) -> Mapping[str, Any]:
-            model = read(run.folders["train"] / "models" / _MODEL)
+            device = train.default_device(self.training.device)
+            model, start = read(run.folders["train"] / "models" / _MODEL).move(device), self._started()
             model.name = self.spec.name
             part = self._held_out()
             judged = Judged(
                 split=part, tokens=run.folders["tokens"] / part, train=run.folders["tokens"] / "train", objective=self.objective,
-                packing=self.resolved["model"]["packing"], texts=snapshots.read(run.folders["data"], part), start=self._started(),
+                packing=self.resolved["model"]["packing"], texts=snapshots.read(run.folders["data"], part),
+                start=None if start is None else start.move(device),
             )  # fmt: skip
             report = evaluate(model, judged, self.evaluation, self._facts(), self.benchmarks, self.progress)
             render_report(report, folder)

@@ -15,6 +15,7 @@ from lode.core.hardware import Device
 from lode.core.registry import REGISTRIES
 from lode.core.spec import Spec
 from lode.core.types import Component
+from lode.data.corpus import tokenizers
 from lode.data.place import Place
 from lode.model.choices import Choices
 from lode.model.contracts import Context, Examples, Fitted
@@ -122,12 +123,13 @@ def _record(
 def _asked(spec: Spec, runs: Path, data: Path | None) -> _Asked:
     notes: list[str] = []
     options = spec.model.options
-    start = Start.find(options.get("start"), Place(spec.path.parent, data, runs / "landing"), runs)
+    place = Place(spec.path.parent, data, runs / "landing")
+    start = Start.find(options.get("start"), place, runs)
     known = _known(spec, runs, data)
     if start is not None:
         shape = read_architecture(start.folder).shape
     else:
-        vocabulary = known["vocabulary"] if known else _vocabulary(options, notes)
+        vocabulary = known["vocabulary"] if known else _vocabulary(options, notes, place)
         component = _component(options.get("architecture"), None)
         if component is None:
             component = Component("llama")
@@ -155,8 +157,8 @@ def _known(spec: Spec, runs: Path, data: Path | None) -> dict[str, Any] | None:
     return dict(stages["tokens"]["result"]) if "tokens" in stages else None
 
 
-def _vocabulary(options: Any, notes: list[str]) -> int:
-    """Tokens of the tokenizer that the file names; assumed where only the data can tell."""
+def _vocabulary(options: Any, notes: list[str], place: Place) -> int:
+    """Tokens of the tokenizer that the file names; assumed where only the data, or a download, can tell."""
     component = _component(options.get("tokenizer"), "bpe")
     assert component is not None, "there is a default"
     if component.type == "characters":
@@ -167,7 +169,9 @@ def _vocabulary(options: Any, notes: list[str]) -> int:
     if component.type == "bytes":
         return _BYTES
     if component.type == "pretrained":
-        notes.append("The size of the tokenizer is read when it is used: 32,768 assumed.")
+        if component.options.get("revision") is None:
+            return tokenizers.make(component, place).size
+        notes.append("The size of a tokenizer of the hub is known once it is downloaded: 32,768 assumed.")
         return 32_768
     found = component.options.get("vocabulary", REGISTRIES["tokenizer"].signature(component.type).options["vocabulary"].default)
     return int(found)

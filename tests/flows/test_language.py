@@ -10,14 +10,18 @@ import subprocess
 import sys
 import sysconfig
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import lode as package
+from lode.app import service
+from lode.app.metering.open_gate import OpenGate
 from lode.core.errors import LodeError
 from lode.model import launch
 from lode.model.language.engine.contracts import Sampling
@@ -80,6 +84,9 @@ def test_a_run_ends_in_a_model_with_a_report(taught: Run) -> None:
     loss = taught.report["metrics"]["loss"]
     assert loss["low"] <= loss["value"] <= loss["high"] < np.log(400)
     assert taught.manifests["package"].result["parity"]["bitwise"]
+    told = {row["figure"]: row for row in taught.report["facts"]["forecast"]}
+    assert {"parameters", "peak memory", "a step", "operations at most"} <= told.keys()
+    assert told["parameters"]["error"] == 0.0 and told["peak memory"]["actual"] > 0
 
 
 def test_the_same_file_again_does_nothing_again(taught: Run) -> None:
@@ -162,12 +169,28 @@ def test_a_row_without_a_prompt_is_named(taught: Run) -> None:
     assert "64" in long[0].allowed
 
 
-def test_training_goes_on_from_an_artifact_by_its_name(taught: Run, tmp_path: Path) -> None:
+def test_where_a_file_asks_for_int8_the_start_says_what_that_costs(taught: Run, tmp_path: Path) -> None:
+    tree = spec(taught.spec.path.parent / "texts", name="narrow", serve={"weights": "int8", "device": "cpu", "cache": "4MB"})
+    done = run(write_spec(tmp_path, tree), runs=taught.runs)
+    assert done.manifests["train"].cached, "how a model is served changes no weight"
+    model = package.load("narrow", taught.runs)
+    options = service._options(model, None, 0, taught.runs, None)
+    service._app(model, options, OpenGate(), taught.runs)
+    assert "63 held-out tokens answered as in training; in int8 their perplexity is" in service._proof(model, options, 63)
+    model = package.load("narrow", taught.runs)
+    with pytest.raises(LodeError, match=r"serve\.weights: found int8"):
+        service._app(model, replace(options, max_rise=-0.5), OpenGate(), taught.runs)
+
+
+def test_training_goes_on_from_an_artifact_by_its_name(taught: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, real = list[str](), LanguageModel.move
+    monkeypatch.setattr(LanguageModel, "move", lambda self, device: moved.append(device) or real(self, device))
     tree = spec(taught.spec.path.parent / "texts", name="more")
     tree["model"] = {"type": "language", "start": "snippets"}
     more = run(write_spec(tmp_path, tree), runs=taught.runs)
     assert more.manifests["tokens"].result["vocabulary"] == taught.manifests["tokens"].result["vocabulary"]
     assert more.report["metrics"]["loss"]["value"] < taught.report["metrics"]["loss"]["value"]
+    assert moved == ["cpu" if not torch.cuda.is_available() else "cuda"] * 2, "both are judged where training was"
 
 
 def test_what_killed_runs_leave_is_gone_on_with(taught: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lode.app.language.contracts import Weights
+from lode.app.language.contracts import Device, Weights
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.corpus import tokenizers
@@ -43,7 +43,15 @@ class Toy:
         self.made: list[Engine] = []
 
     def engine(
-        self, *, memory_bytes: int, max_sequences: int, max_waiting: int, weights: Weights, adapters: Mapping[str, Path]
+        self,
+        *,
+        memory_bytes: int,
+        max_sequences: int,
+        max_waiting: int,
+        device: Device,
+        weights: Weights,
+        adapters: Mapping[str, Path],
+        max_rise: float,
     ) -> Engine:
         made = Engine(
             self.decoder,

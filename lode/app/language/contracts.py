@@ -12,6 +12,7 @@ import numpy as np
 from lode.data.corpus.contracts import Tokenizer
 from lode.model.language.engine.contracts import Delta, Facts, Request, Sampling
 
+Device = Literal["auto", "cpu", "cuda"]
 Weights = Literal["fp32", "bf16", "int8"]
 
 DEEPEST = 64
@@ -58,9 +59,17 @@ class Speaks(Protocol):
         """Most tokens of a prompt and its answer together."""
 
     def engine(
-        self, *, memory_bytes: int, max_sequences: int, max_waiting: int, weights: Weights, adapters: Mapping[str, Path]
+        self,
+        *,
+        memory_bytes: int,
+        max_sequences: int,
+        max_waiting: int,
+        device: Device,
+        weights: Weights,
+        adapters: Mapping[str, Path],
+        max_rise: float,
     ) -> Steps:
-        """A generation engine over the model's weights."""
+        """A generation engine over the model's weights, which it takes with it; the model itself is not asked any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 def create_language_app(model: Speaks, options: LanguageServeOptions, gate: Gate) -> Starlette:
     """The ASGI application that serves one language model; `app.state.service` is its `LanguageDesk`.
 
-    Errors: ServeError for a name of an adapter; those of `model.engine` (memory, adapters of another base).
+    Errors: ServeError for a name of an adapter; those of `model.engine` (memory, adapters of another base, weights that cost too much).
     """
     _check_names(model.name, options)
     engine = model.engine(
@@ -42,8 +42,10 @@ def create_language_app(model: Speaks, options: LanguageServeOptions, gate: Gate
         max_sequences=options.max_sequences,
         # Everything waits for its first step, also where there is room; what may wait in all, the runner says.
         max_waiting=options.max_sequences + options.max_waiting,
+        device=options.device,
         weights=options.weights,
         adapters={name: Path(folder) for name, folder in (options.adapters or {}).items()},
+        max_rise=options.max_rise,
     )
     monitor = TokenMonitor(name=model.name, version=model.version, hash=model.hash)
     desk = LanguageDesk(model, engine, options, gate, monitor)

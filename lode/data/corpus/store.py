@@ -186,15 +186,17 @@ class _Writing:
         self.documents.add(first + np.cumsum(made.lengths_D))
         if self.learned is not None and made.learned_N is not None:
             self.learned.add(made.learned_N)
-            self.learned_tokens += int(made.learned_N.sum())
+            upto_N = np.append(0, np.cumsum(made.learned_N, dtype=np.int64))
+            said_D = np.diff(upto_N[np.append(0, np.cumsum(made.lengths_D))])
+            self.learned_tokens += int(upto_N[-1])
         else:
+            said_D = made.lengths_D - len(self.behind)
             self.learned_tokens += len(made.tokens_N)
         if self.tokenizer.unknown is not None:
             self.unknown += int(np.count_nonzero(made.tokens_N == self.tokenizer.unknown))
         self.bytes += int(made.texts.str.len_bytes().sum()) + self.separator_bytes * len(made.lengths_D)
         self.words += int(words.counts(made.texts).sum())
-        if self.learned is None:
-            self.languages.add(made.texts, made.lengths_D - len(self.behind))
+        self.languages.add(made.texts, said_D)
 
     def close(self) -> dict[str, Any]:
         """Finish the files; what `about.json` says."""

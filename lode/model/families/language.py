@@ -80,6 +80,10 @@ class Language(Family):
         """The fitted decoder, on the CPU."""
         return self._pupil.decoder
 
+    def give(self) -> Decoder:
+        """The decoder, of which nothing is kept: see `Pupil.give`."""
+        return self._pupil.give()
+
     @property
     def architecture(self) -> Architecture:
         """What it is made of."""

@@ -155,9 +155,12 @@ def write_contents(files: Mapping[str, bytes], folder: Path) -> None:
         write_bytes(folder / FOLDER / name, content)
 
 
-def read(decoder: nn.Module, architecture: Architecture, folder: Path) -> dict[str, Delta]:
-    """The folder's adapter by our layers' names, on the host, checked against the base. Errors: ArtifactError."""
-    config, tensors = _config(folder), _tensors(folder, _model_type(architecture), decoder)
+def read(decoder: nn.Module, architecture: Architecture, folder: Path, base: str | None = None) -> dict[str, Delta]:
+    """The folder's adapter by our layers' names, on the host, checked against the base. Errors: ArtifactError.
+
+    base: the fingerprint of the base's weights where the decoder holds them as int8 by now.
+    """
+    config, tensors = _config(folder), _tensors(folder, _model_type(architecture), decoder, base)
     modules = _modules(decoder, architecture)
     theirs = {key.removeprefix(_PREFIX)[: -len(end)]: end for key in tensors for end in (_DOWN,) if key.endswith(end)}
     strange = sorted(set(theirs) - set(modules))
@@ -303,7 +306,7 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _tensors(folder: Path, model_type: str, decoder: nn.Module) -> dict[str, torch.Tensor]:
+def _tensors(folder: Path, model_type: str, decoder: nn.Module, base: str | None) -> dict[str, torch.Tensor]:
     """Errors: ArtifactError where the file is missing, damaged or says that it belongs to another base."""
     path = folder / WEIGHTS
     if not path.exists():
@@ -322,7 +325,7 @@ def _tensors(folder: Path, model_type: str, decoder: nn.Module) -> dict[str, tor
         raise ArtifactError(
             f'{path}: found an adapter for a "{about["model_type"]}", allowed is one for this base, a "{model_type}".'
         )
-    own = adapters.fingerprint(decoder) if about.get("sha256") else None
+    own = (base or adapters.fingerprint(decoder)) if about.get("sha256") else None
     if own is not None and about["sha256"] != own:
         raise ArtifactError(
             f"{path}: found an adapter for base weights {about['sha256'][:12]}, allowed is one for {own[:12]}, which are here. "

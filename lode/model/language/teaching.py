@@ -87,6 +87,11 @@ class Pupil:
         assert self._decoder is not None, "fit or load comes first"
         return self._decoder
 
+    def give(self) -> Decoder:
+        """The fitted decoder, of which nothing is kept here: who takes it may change its weights, and they are in memory once."""
+        found, self._decoder = self.decoder, None
+        return found
+
     @property
     def architecture(self) -> Architecture:
         """What it is made of, from the file or from where it starts."""
@@ -237,7 +242,10 @@ class Pupil:
 
 
 def _meter(rows: TokenRows, decoder: Decoder, choices: Choices, processes: int) -> Meter:
-    flops = training_flops(decoder.shape, decoder.shape.context)
+    frozen = sum(item.numel() for item in decoder.parameters() if not item.requires_grad)
+    learned = sum(item.numel() for item in decoder.parameters() if item.requires_grad)
+    # Beside frozen weights a third of the work is not done: it is not needed, and does not count
+    flops = training_flops(decoder.shape, decoder.shape.context, trained=learned / frozen if frozen else 1.0)
     return Meter(rows.num_positions / rows.num_rows, flops, choices.device, choices.precision, processes)
 
 

@@ -9,7 +9,6 @@ card.json, lineage.json, hash.json    what is known about it, where it comes fro
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,25 +19,31 @@ import polars as pl
 import torch
 from safetensors.numpy import load_file, save
 
-from lode.core.errors import ArtifactError, DataError
+from lode.core.errors import ArtifactError, DataError, ModelError
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnSchema, Component, FlatSpec, Problem, TensorSpec
 from lode.data.corpus import chat, render, tokenizers
 from lode.data.corpus.contracts import Tokenizer
 from lode.model.contracts import Cost, Shapes
+from lode.model.language.adapters import fingerprint
 from lode.model.language.engine.contracts import Delta, Request, Sampling
 from lode.model.language.engine.engine import Engine
 from lode.model.language.engine.quantize import quantized
 from lode.pipeline.artifact import TOLERANCE, content_hash
+from lode.pipeline.language.narrow import Narrowing, narrowing
 from lode.pipeline.state import read_json, write_bytes, write_json
 
 FORMAT = 3
 """Of artifact.json: 1 and 2 hold models of rows (lode/pipeline/artifact.py)."""
 
+Device = Literal["auto", "cpu", "cuda"]
 Weights = Literal["fp32", "bf16", "int8"]
 
 _PARITY_TOKENS = 2048
 _CACHE_BYTES = 256 << 20
+_PARITY = "parity.safetensors"
+_MAX_RISE = 0.01
+"""By how much perplexity may rise with narrower weights, where nothing is said."""
 
 
 def shapes_of(vocabulary: int) -> Shapes:
@@ -63,6 +68,7 @@ class LanguageModel:
     hash: str = ""
     card: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    narrowing: Narrowing | None = None
     _kept: Engine | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -111,22 +117,38 @@ class LanguageModel:
         memory_bytes: int = _CACHE_BYTES,
         max_sequences: int = 64,
         max_waiting: int = 1 << 20,
+        device: Device = "auto",
         weights: Weights = "fp32",
         adapters: Mapping[str, Path] | None = None,
+        max_rise: float = _MAX_RISE,
     ) -> Engine:
-        """A generation engine over the model's own weights, or a copy of other ones. memory_bytes: of its cache. adapters: PEFT folders."""
-        decoder = self.decoder
-        if weights == "bf16":
-            decoder = copy.deepcopy(decoder).to(torch.bfloat16)
-        elif weights == "int8":
-            decoder = quantized(decoder)
+        """A generation engine over the model's weights, or over narrower ones that are made of them. It takes them with it, so that they
+        are in memory once: the model itself answers nothing from then on.
+
+        memory_bytes: of its cache. device: auto for a GPU where torch sees one. adapters: PEFT folders. max_rise: by how much the
+        perplexity of the kept held-out tokens may rise with bf16 or int8, as a share; `narrowing` says by how much it did.
+        Errors: ModelError where it is more, or where there is no GPU.
+        """
+        place = _place(device)
+        self._kept, decoder = None, self.family.give().to(place)
+        base = fingerprint(decoder) if adapters and weights == "int8" else None
+        if weights != "fp32":
+            decoder = decoder.to(torch.bfloat16) if weights == "bf16" else quantized(decoder)
+            if self.folder is not None:
+                self.narrowing = narrowing(decoder, weights, load_file(self.folder / _PARITY), max_rise)
         made = Engine(
             decoder, self.tokenizer, memory_bytes=memory_bytes, max_sequences=max_sequences, max_waiting=max_waiting,
-            architecture=self.architecture,
+            architecture=self.architecture, base=base,
         )  # fmt: skip
         for name, folder in (adapters or {}).items():
             made.attach(name, folder)
         return made
+
+    def move(self, device: str) -> LanguageModel:
+        """Answer from another device from now on ("cpu", "cuda"); returns itself."""
+        self.decoder.to(device)
+        self._kept = None
+        return self
 
     def generate(self, prompts: Sequence[str], sampling: Sampling | None = None) -> list[str]:
         """What follows each prompt, without the prompt. sampling: left open, 256 tokens at temperature 1.
@@ -195,12 +217,12 @@ class LanguageModel:
     def keep_parity(self, tokens: np.ndarray, folder: Path) -> None:
         """Keep the log-probabilities of held-out tokens (N,), of which some are taken, beside the model."""
         kept = np.asarray(tokens[: min(_PARITY_TOKENS, self.context)]).astype(np.int64)
-        write_bytes(folder / "parity.safetensors", save({"tokens": kept, "logprobs": self._parity(kept)}))
+        write_bytes(folder / _PARITY, save({"tokens": kept, "logprobs": self._parity(kept)}))
 
     def verify(self) -> dict[str, Any]:
         """Answer the kept tokens again. Returns {"rows", "largest_difference", "bitwise"}. Errors: ArtifactError where it differs."""
         assert self.folder is not None, "a model is verified where it lies"
-        kept = load_file(self.folder / "parity.safetensors")
+        kept = load_file(self.folder / _PARITY)
         now = self._parity(kept["tokens"])
         # np.max, unlike max, lets no NaN pass for a small number.
         largest = float(np.max(np.abs(now - kept["logprobs"]), initial=0.0))
@@ -272,6 +294,13 @@ def read(folder: Path) -> LanguageModel:
     family = REGISTRIES["family"].create(component, shapes_of(tokenizer.size), {})
     family.load(folder / "model")
     return LanguageModel(family, tokenizer, recipe, hash=content_hash(folder), folder=folder)
+
+
+def _place(device: Device) -> str:
+    """Errors: ModelError where there is no GPU."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("serve.device: found cuda, but torch sees no GPU, allowed here: cpu. Write it, or auto.")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _question(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,6 +9,9 @@ import pytest
 
 import lode
 from lode.cli.main import main
+from lode.core.types import Component
+from lode.data.corpus import tokenizers
+from lode.data.place import Place
 
 LANGUAGE = """
 name: gpt
@@ -42,6 +45,18 @@ def test_a_language_model_is_planned_without_its_texts(language: Path, capsys: p
     assert found["money"]["low"] <= found["money"]["high"]
     assert found == json.loads(json.dumps(lode.plan(language / "lode.yaml", hardware="h100")))
     assert not (language / "runs").exists()
+
+
+def test_a_tokenizer_of_a_folder_is_counted_and_one_of_the_hub_assumed(language: Path) -> None:
+    own = tokenizers.make(Component("characters"), Place(language))
+    own.fit(["abcde"])
+    own.save(language / "words")
+    found = {}
+    for name, options in {"folder": "path: words", "hub": "path: a/b, revision: c0ffee"}.items():
+        (language / "lode.yaml").write_text(LANGUAGE.replace("{type: bpe, vocabulary: 512}", f"{{type: pretrained, {options}}}"))
+        found[name] = lode.plan(language / "lode.yaml", hardware="h100")
+    assert found["folder"]["vocabulary"] == own.size == 10
+    assert found["hub"]["vocabulary"] == 32_768 and "32,768 assumed" in " ".join(found["hub"]["notes"])
 
 
 def test_the_lines_say_all_parts(language: Path, capsys: pytest.CaptureFixture[str]) -> None:

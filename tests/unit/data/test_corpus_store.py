@@ -186,3 +186,12 @@ def test_figures_by_language_where_languages_can_be_told(tokenizer: Tokenizer, t
         "en": {"documents": 6, "tokens_per_word": round(len(english) / 17, 4), "tokens_per_byte": 1.0},
         "zh": {"documents": 5, "tokens_per_word": 3.0, "tokens_per_byte": 1.0},
     }
+    asked = pl.DataFrame({"ask": ["Why?"] * 11, "say": [english] * 6 + [chinese] * 5})
+    about = store.write(tokenizer, Component("answers", {"prompt": "ask", "answer": "say"}), [asked], tmp_path / "answers")
+    # Of conversations what is learned counts: the answer and the mark that ends it
+    assert about["languages"]["en"] == {
+        "documents": 6,
+        "tokens_per_word": round((len(english) + 1) / 17, 4),
+        "tokens_per_byte": round((len(english) + 1) / len(english), 4),
+    }
+    assert about["languages"]["zh"]["documents"] == 5

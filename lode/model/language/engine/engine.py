@@ -50,6 +50,7 @@ class Engine:
         share_prefixes: Whether a prompt takes up what an earlier one with the same beginning left in the cache.
         seed: Of requests that bring none; None for one of the machine's.
         architecture: What adapters are read with; without it none can be attached.
+        base: `adapters.fingerprint` of the weights before they became int8, so that an adapter of another base is known then too.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Engine:
         share_prefixes: bool = True,
         seed: int | None = None,
         architecture: Architecture | None = None,
+        base: str | None = None,
     ) -> None:
         self.decoder, self.words = packed(decoder.eval()), words
         self._device, dtype = decoder.embed.weight.device, decoder.embed.weight.dtype
@@ -76,7 +78,7 @@ class Engine:
             Pages(self.cache.num_pages, self.cache.move), slots, page_tokens=page_tokens,
             chunk_tokens=max(chunk_tokens, max_sequences + page_tokens), share_prefixes=share_prefixes,
         )  # fmt: skip
-        self.adapters = Adapters(self.decoder, architecture)
+        self.adapters = Adapters(self.decoder, architecture, base)
         self._slots, self._max_waiting = slots, max_waiting
         self._sequences: dict[str, Sequence] = {}
         self._seeds = np.random.default_rng(seed)

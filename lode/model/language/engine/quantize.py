@@ -1,4 +1,5 @@
-"""Weights as int8: half of bfloat16's memory, a quarter of float32's, with a gate that says what it costs before anybody is served.
+"""Weights as int8: half of bfloat16's memory, a quarter of float32's. What that costs is measured before anybody is served
+(`lode/pipeline/language/narrow.py`).
 
 Symmetric, one scale for each output (Jacob 2018, arXiv 1712.05877, without activations): w is about scale * q, q from -127 to 127.
 Experts of a mixture, embeddings and norms stay as they are.
@@ -7,16 +8,12 @@ Experts of a mixture, embeddings and norms stay as they are.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from lode.core.errors import ModelError
 from lode.model.language.decoder import Decoder
-from lode.model.language.engine import scoring
 from lode.model.language.products import Linear
 
 _FEW_ROWS = 16
@@ -69,8 +66,11 @@ class Int8Linear(nn.Module):
 
 
 def quantized(decoder: Decoder) -> Decoder:
-    """A copy of a decoder with int8 weights in every linear layer and in the head, tied or not. The decoder itself stays as it is."""
-    made = copy.deepcopy(decoder).eval().requires_grad_(False)
+    """A decoder with int8 weights in every linear layer and in the head, tied or not. The rest is shared with `decoder`, which stays as
+    it is.
+    """
+    shared = {id(tensor): tensor for tensor in (*decoder.parameters(), *decoder.buffers())}
+    made = copy.deepcopy(decoder, shared).eval()
     for module in list(made.modules()):
         for name, child in list(module.named_children()):
             # Whatever has an adapter or is sharded is no plain layer: then nothing would be known of its weights
@@ -79,51 +79,3 @@ def quantized(decoder: Decoder) -> Decoder:
     if made.unembed is None:
         made.unembed = Int8Linear(made.embed)  # type: ignore[assignment]
     return made
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What int8 cost on some texts. perplexity, perplexity_int8: of all their tokens; rise: the relative difference.
-
-    logit_difference: root mean square over all logits, each row shifted to mean 0; same_token: share of positions where the likeliest token
-    is the same.
-    """
-
-    tokens: int
-    perplexity: float
-    perplexity_int8: float
-    rise: float
-    logit_difference: float
-    same_token: float
-
-
-@torch.inference_mode()
-def measure(decoder: Decoder, int8: Decoder, token_lists: Sequence[Sequence[int]]) -> Loss:
-    """Compare both on texts that are at hand (validation documents). Texts of one token say nothing and are left out."""
-    sums = torch.zeros(5, dtype=torch.float64)
-    for tokens in token_lists:
-        if len(tokens) < 2:
-            continue
-        tokens_1T = torch.tensor([list(tokens)], device=decoder.embed.weight.device)
-        one_TV, two_TV = (scoring.logits(each, each(tokens_1T)[0, :-1]).float() for each in (decoder, int8))
-        losses = [functional.cross_entropy(each, tokens_1T[0, 1:], reduction="sum") for each in (one_TV, two_TV)]
-        apart = (one_TV - one_TV.mean(-1, keepdim=True)) - (two_TV - two_TV.mean(-1, keepdim=True))
-        same = (one_TV.argmax(-1) == two_TV.argmax(-1)).sum()
-        sums += torch.stack([*losses, apart.square().mean(-1).sum(), same, torch.tensor(len(one_TV))]).double().cpu()
-    loss, loss_int8, square, same, count = sums.tolist()
-    if not count:
-        raise ModelError("int8: found no text of two tokens or more to measure on. Give some validation documents.")
-    one, two = (float(torch.tensor(each / count).exp()) for each in (loss, loss_int8))
-    return Loss(int(count), one, two, two / one - 1.0, (square / count) ** 0.5, same / count)
-
-
-def gate(decoder: Decoder, token_lists: Sequence[Sequence[int]], *, max_rise: float = 0.01) -> tuple[Decoder, Loss]:
-    """The int8 copy and what it costs. Errors: ModelError where perplexity rises by more than `max_rise` (0.01: one percent)."""
-    int8 = quantized(decoder)
-    loss = measure(decoder, int8, token_lists)
-    if not loss.rise <= max_rise:
-        raise ModelError(
-            f"int8: found a perplexity of {loss.perplexity_int8:.4g} instead of {loss.perplexity:.4g} ({loss.rise:+.2%}), allowed are "
-            f"{max_rise:+.2%}. Serve the weights as they are, or allow more."
-        )
-    return int8, loss

@@ -61,10 +61,11 @@ class Adapters:
     Args:
         decoder: The base.
         architecture: Knows what PEFT calls its layers; None where no adapter is to be attached.
+        base: The fingerprint of its weights before they became int8; None where they did not.
     """
 
-    def __init__(self, decoder: Decoder, architecture: Architecture | None) -> None:
-        self._decoder, self._architecture = decoder, architecture
+    def __init__(self, decoder: Decoder, architecture: Architecture | None, base: str | None = None) -> None:
+        self._decoder, self._architecture, self._base = decoder, architecture, base
         self._found: dict[str, dict[str, Beside]] = {}
         self._keys: dict[str, str] = {}
         self._num_attached = 0
@@ -89,7 +90,7 @@ class Adapters:
             )
         if name in self._found:
             raise ModelError(f'adapter: found "{name}" attached already. Detach it first, or choose another name.')
-        read = adapter_files.read(self._decoder, self._architecture, folder)
+        read = adapter_files.read(self._decoder, self._architecture, folder, self._base)
         if not all(tensor.isfinite().all() for delta in read.values() for tensor in (delta.down, delta.up * delta.factor)):
             # Its products with 0 would reach other requests of the same step
             raise ArtifactError(f"{folder}: found weights that are not finite, allowed are numbers. Train the adapter again.")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lode.app.language.contracts import Weights
+from lode.app.language.contracts import Device, Weights
 from lode.core.types import Component
 from lode.data.corpus import tokenizers
 from lode.data.corpus.contracts import Tokenizer
@@ -144,7 +144,15 @@ class FakeModel:
         self.made: list[FakeEngine] = []
 
     def engine(
-        self, *, memory_bytes: int, max_sequences: int, max_waiting: int, weights: Weights, adapters: Mapping[str, Path]
+        self,
+        *,
+        memory_bytes: int,
+        max_sequences: int,
+        max_waiting: int,
+        device: Device,
+        weights: Weights,
+        adapters: Mapping[str, Path],
+        max_rise: float,
     ) -> FakeEngine:
         self.made.append(FakeEngine(self.tokenizer, max_sequences, max_waiting))
         return self.made[-1]

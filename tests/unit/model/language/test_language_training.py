@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,17 @@ import pytest
 import torch
 
 from lode.core.errors import ModelError, SpecError
+from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.model import checkpoint as files
 from lode.model import choices
 from lode.model.contracts import Context, Examples, Fitted
 from lode.model.families.language import Language
+from lode.model.language import teaching
 from lode.model.language.decoder import Decoder
 from lode.model.language.rows import TokenRows
 from lode.model.optim import inner_weights
+from lode.model.planning.decoder import training_flops
 from lode.model.training import Training
 from tests.unit.model.language.corpus_samples import TINY, VOCABULARY, documents, language, training
 
@@ -141,6 +145,38 @@ def test_a_killed_fit_goes_on(tmp_path: Path) -> None:
     assert _same(whole, again)
 
 
+WRITING = """
+import os, signal, sys
+from lode.model import checkpoint
+real, moment, left = checkpoint.write_bytes, sys.argv[2], [int(sys.argv[3])]
+def write_bytes(path, data):
+    left[0] -= 1
+    if not left[0] and moment == "half":
+        path.with_name(path.name + ".tmp").write_bytes(data[: len(data) // 2])
+    if not left[0] and moment == "whole":
+        path.with_name(path.name + ".tmp").write_bytes(data)
+    if left[0] or moment == "after":
+        real(path, data)
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.write_bytes = write_bytes
+"""
+
+
+@pytest.mark.prove
+def test_a_fit_killed_while_it_writes_a_checkpoint_goes_on(tmp_path: Path) -> None:
+    """kill -9 with half of a file on disk, all of it, and when it has just taken the other's place; of the first file and a later one."""
+    options = {"steps": 3000, "judge_steps": 2000, "checkpoint_seconds": 0.0}
+    whole, _ = _fit(documents(LENGTHS), **options)
+    root = Path(__file__).resolve().parents[4]
+    for number in ("1", "3"):
+        for moment in ("half", "whole", "after"):
+            child = subprocess.run([sys.executable, "-c", WRITING + CHILD, str(tmp_path), moment, number], cwd=root, check=False)
+            assert child.returncode == -signal.SIGKILL, (moment, number)
+    again, _ = _fit(documents(LENGTHS), None, tmp_path, **options)
+    assert _same(whole, again)
+
+
 def test_early_stopping_keeps_the_best_state() -> None:
     # Noise can be memorised and not foretold: held-out loss rises soon
     random = np.random.default_rng(0)
@@ -162,6 +198,18 @@ def test_speed_is_told() -> None:
     _, fitted = _fit(documents(LENGTHS))
     assert fitted.choices["tokens_per_s"] > 0 and 0 < fitted.choices["mfu"] < 2
     assert all(entry["tokens_per_s"] > 0 for entry in fitted.history)
+
+
+def test_beside_frozen_weights_only_what_is_needed_counts_as_speed() -> None:
+    """The share of the peak is that of operations that are done: the frozen weights' own gradients, a third, are not."""
+    decoder = Decoder(language(TINY).architecture.shape)
+    rows: Any = SimpleNamespace(num_positions=20, num_rows=4)
+    chosen: Any = SimpleNamespace(device="cpu", precision="fp32")
+    whole = teaching._meter(rows, decoder, chosen, 1).flops_per_token
+    REGISTRIES["adapter"].create(Component("lora", {"rank": 1})).attach(decoder)
+    few = teaching._meter(rows, decoder, chosen, 1).flops_per_token
+    assert whole == training_flops(decoder.shape, decoder.shape.context)
+    assert 0.66 < few / whole < 0.85
 
 
 def test_muon_moves_matrices_and_adamw_the_rest() -> None:
