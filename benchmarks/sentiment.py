@@ -58,7 +58,8 @@ def one(task: Task, seed: int, data: Path, validate: bool, folder: Path) -> dict
     spec = yaml.safe_load((ROOT / "recipes" / "text" / task.recipe / "lode.yaml").read_text(encoding="utf-8"))
     if "split" in spec["data"]:
         spec["data"]["split"]["seed"] = seed
-    spec.setdefault("train", {})["seed"] = seed
+    if "train" in spec:
+        spec["train"]["seed"] = seed
     if validate:
         spec["data"] = _without_test(_written(spec, folder / f"{task.recipe}-{seed}-all"), data, seed)
     path = _written(spec, folder / f"{task.recipe}-{seed}")

@@ -5,10 +5,12 @@
 The table is UCI Adult (tabular/adult_train.csv.gz under LODE_DATA) with its rows repeated to 1,000,000 (100,000 with --quick).
 Ours: `ingest` (hash, read, infer types, stratified split, snapshot in Parquet), `Preprocessor.fit`, `write_arrays` for the three parts.
 Peer: `read_csv`, two stratified `train_test_split`, median imputation and `StandardScaler` for numbers, `OrdinalEncoder` with unknowns for
-words, float32 and int32 arrays saved as .npy. Both start as a fresh process and end with arrays on disk that can be memory-mapped; ours has
-written a snapshot besides, and reads it back as training does. Time is that of the whole process, imports included; processor seconds are
-those of all its threads; memory is the highest RssAnon (files that are mapped do not count), polled every 5 ms. Runs alternate. The peer
-lives in an environment of its own under ~/.cache/lode-bench; both sides have their bytecode cached, as installed packages have.
+words, float32 and int32 arrays saved as .npy. All start as a fresh process and end with arrays on disk that can be memory-mapped. Ours has
+hashed the raw file besides, written the three parts as Parquet, hashed them, and reads them back as training does; so the peer runs twice:
+"bare", which leaves all that out, and "same", which does it too (sha256, to_parquet, read_parquet). Time is that of the whole process,
+imports included; processor seconds are those of all its threads; memory is the highest RssAnon (files that are mapped do not count), polled
+every 5 ms. Runs alternate. Each peer lives in an environment of its own under ~/.cache/lode-bench (pandas writes Parquet with pyarrow, and
+keeps words in another way where that is installed); all sides have their bytecode cached, as installed packages have.
 """
 
 from __future__ import annotations
@@ -29,8 +31,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PEER_HOME = Path.home() / ".cache" / "lode-bench" / "table-path"
-PEER_PACKAGES = ("pandas==3.*", "scikit-learn==1.*")
+PEER_HOME = Path.home() / ".cache" / "lode-bench"
+PEER_PACKAGES = {
+    "table-path": ("pandas==3.*", "scikit-learn==1.*"),
+    "table-path-same": ("pandas==3.*", "scikit-learn==1.*", "pyarrow"),
+}
 COLUMNS = "age,workclass,fnlwgt,education,education_num,marital,occupation,relationship,race,sex,gain,loss,hours,country,income"
 AIM_SECONDS, AIM_MEMORY = 5.0, 2.0
 
@@ -54,6 +59,43 @@ words = [name for name in frame if name not in numbers]
 scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit(train[numbers])
 encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1).fit(train[words])
 for part, rows, y in (("train", train, y_train), ("validation", validation, y_validation), ("test", test, y_test)):
+    np.save(out / f"{part}-numbers.npy", scale.transform(rows[numbers]).astype(np.float32))
+    np.save(out / f"{part}-words.npy", encode.transform(rows[words]).astype(np.int32))
+    np.save(out / f"{part}-target.npy", y)
+"""
+
+PEER_SAME = r"""
+import hashlib
+import sys
+import numpy as np
+import pandas as pd
+from pathlib import Path
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+
+source, out = sys.argv[1], Path(sys.argv[2])
+with open(source, "rb") as file:
+    raw = hashlib.file_digest(file, "sha256").hexdigest()
+frame = pd.read_csv(source, skipinitialspace=True, na_values=["?"])
+target = (frame["income"] == ">50K").to_numpy(np.int64)
+rest, test, y_rest, _ = train_test_split(frame, target, test_size=0.2, stratify=target, random_state=0)
+train, validation, _, _ = train_test_split(rest, y_rest, test_size=0.125, stratify=y_rest, random_state=0)
+content = hashlib.sha256()
+for part, rows in (("train", train), ("validation", validation), ("test", test)):
+    rows.to_parquet(out / f"{part}.parquet", compression="lz4")
+    with open(out / f"{part}.parquet", "rb") as file:
+        content.update(hashlib.file_digest(file, "sha256").digest())
+del frame, rest, train, validation, test, rows
+for part in ("train", "validation", "test"):
+    rows = pd.read_parquet(out / f"{part}.parquet")
+    y = (rows.pop("income") == ">50K").to_numpy(np.int64)
+    if part == "train":
+        numbers = [name for name in rows if rows[name].dtype.kind in "if"]
+        words = [name for name in rows if name not in numbers]
+        scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit(rows[numbers])
+        encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1).fit(rows[words])
     np.save(out / f"{part}-numbers.npy", scale.transform(rows[numbers]).astype(np.float32))
     np.save(out / f"{part}-words.npy", encode.transform(rows[words]).astype(np.int32))
     np.save(out / f"{part}-target.npy", y)
@@ -108,14 +150,15 @@ def table(folder: Path, num_rows: int) -> Path:
     return path
 
 
-def peer_python() -> Path:
-    """The peer's interpreter; made once."""
-    python = PEER_HOME / "bin" / "python"
+def peer_python(name: str) -> str:
+    """A peer's interpreter; made once."""
+    home = PEER_HOME / name
+    python = home / "bin" / "python"
     if not python.is_file():
-        print(f"making {PEER_HOME}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(PEER_HOME)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PEER_PACKAGES], check=True)
-    return python
+        print(f"making {home}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *PEER_PACKAGES[name]], check=True)
+    return str(python)
 
 
 def measured(command: list[str], bytecode: Path) -> Figures:
@@ -139,8 +182,12 @@ def measured(command: list[str], bytecode: Path) -> Figures:
 
 
 def runs(source: Path, folder: Path, repeats: int) -> dict[str, list[Figures]]:
-    """Alternating runs of both sides, the first of each (cold files, no bytecode) left out."""
-    sides = {"ours": [sys.executable, "-c", OURS], "peer": [str(peer_python()), "-c", PEER]}
+    """Alternating runs of all sides, the first of each (cold files, no bytecode) left out."""
+    sides = {
+        "ours": [sys.executable, "-c", OURS],
+        "bare": [peer_python("table-path"), "-c", PEER],
+        "same": [peer_python("table-path-same"), "-c", PEER_SAME],
+    }
     found: dict[str, list[Figures]] = {side: [] for side in sides}
     for repeat in range(repeats + 1):
         for side, command in sides.items():
@@ -153,7 +200,7 @@ def runs(source: Path, folder: Path, repeats: int) -> dict[str, list[Figures]]:
     return found
 
 
-def record(name: str, unit: str, ours: list[float], peer: list[float], aim: float | None) -> dict[str, object]:
+def record(name: str, peer_name: str, unit: str, ours: list[float], peer: list[float], aim: float | None) -> dict[str, object]:
     """Medians and the ratio of each pair of runs. aim: None for what is only reported."""
     ratios = sorted(theirs / own for own, theirs in zip(ours, peer, strict=True))
     ratio = statistics.median(peer) / statistics.median(ours)
@@ -161,7 +208,7 @@ def record(name: str, unit: str, ours: list[float], peer: list[float], aim: floa
         "name": name,
         "ours": round(statistics.median(ours), 3),
         "peer": round(statistics.median(peer), 3),
-        "peer_name": "pandas + scikit-learn",
+        "peer_name": f"pandas + scikit-learn, {peer_name}",
         "unit": unit,
         "ratio": round(ratio, 2),
         "spread": [round(ratios[0], 2), round(ratios[-1], 2)],
@@ -181,13 +228,16 @@ def main() -> int:
         found = runs(source, folder, repeats=3 if quick else 5)
     aims = {"seconds": ("s", AIM_SECONDS), "cpu_seconds": ("s", None), "memory_mib": ("MiB", AIM_MEMORY)}
     records = [
-        record(f"table_path {key}", unit, *([getattr(run, key) for run in found[side]] for side in ("ours", "peer")), aim)
+        record(
+            f"table_path {key} {peer}", peer, unit, *([getattr(run, key) for run in found[side]] for side in ("ours", peer)), aim
+        )
         for key, (unit, aim) in aims.items()
+        for peer in ("bare", "same")
     ]
-    print(f"{'':24}{'ours':>10}{'peer':>10}{'ratio':>8}  spread            aim")
+    print(f"{'':28}{'ours':>10}{'peer':>10}{'ratio':>8}  spread            aim")
     for line in records:
         low, high = line["spread"]
-        print(f"{line['name']:24}{line['ours']:>10}{line['peer']:>10}{line['ratio']:>8}  {low} to {high:<12} {line['aim'] or ''}")
+        print(f"{line['name']:28}{line['ours']:>10}{line['peer']:>10}{line['ratio']:>8}  {low} to {high:<12} {line['aim'] or ''}")
     print(json.dumps(records))
     return 0 if all(line["holds"] for line in records) else 1
 

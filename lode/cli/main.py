@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import atexit
 import contextlib
 import errno
+import gc
 import importlib
 import io
 import json
@@ -72,6 +74,8 @@ def _title(action: argparse.Action) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
+    # At its end Python looks for cycles among all that was loaded, for memory that goes anyway: with torch 0.3 s of every command.
+    atexit.register(gc.freeze)
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
     for stream in (sys.stdout, sys.stderr):

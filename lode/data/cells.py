@@ -20,6 +20,8 @@ BLANKS = " \t\n\r\x0b\x0c\x85\xa0\u3000\ufeff"
 """What is cut off around a cell."""
 
 _MAX_WORD_CHARS = 1_000
+_COUNT_ROWS = 1 << 16
+"""Codes are counted so many at a time: numpy makes eight bytes of each."""
 _EXACT_INTEGER = 2.0**53
 _POINT_ZERO = r"(-?[1-9][0-9]*|0)\.0+"
 _POINT_ZERO_PATTERN = re.compile(_POINT_ZERO)
@@ -178,12 +180,24 @@ def filled(physical: pl.Series, code: int) -> np.ndarray:
     return roomy.fill_null(code).to_numpy()
 
 
+def value_rows(column: pl.Series) -> pl.DataFrame:
+    """The different values (words of an Enum or Categorical as strings), and the "rows" that hold each; in any order, without null."""
+    dtype = column.dtype
+    if not isinstance(dtype, pl.Enum):
+        counts = column.rename("value").drop_nulls().value_counts(name="rows")
+        return counts.cast({"value": pl.String}) if isinstance(dtype, pl.Categorical) else counts
+    words = dtype.categories
+    codes, rows = filled(column.to_physical(), len(words)), np.zeros(len(words) + 1, dtype=np.int64)
+    for start in range(0, len(codes), _COUNT_ROWS):
+        rows += np.bincount(codes[start : start + _COUNT_ROWS], minlength=len(rows))
+    return pl.DataFrame([words.rename("value"), pl.Series("rows", rows[:-1])]).filter(pl.col("rows") > 0)
+
+
 def ranked_words(column: pl.Series, min_count: int, max_values: int) -> list[str]:
     """The words of a String or Enum column, most frequent first, equally frequent ones in alphabetical order."""
-    counts = column.drop_nulls().value_counts(name="rows").rename({column.name: "word"} if column.name != "word" else {})
-    counts = counts.cast({"word": pl.String})
-    kept = counts.filter((pl.col("rows") >= min_count) & (pl.col("word").str.len_bytes() <= _MAX_WORD_CHARS))
-    return kept.sort(["rows", "word"], descending=[True, False])["word"].head(max_values).to_list()
+    counts = value_rows(column)
+    kept = counts.filter((pl.col("rows") >= min_count) & (pl.col("value").str.len_bytes() <= _MAX_WORD_CHARS))
+    return kept.sort(["rows", "value"], descending=[True, False])["value"].head(max_values).to_list()
 
 
 class WordCodes:
@@ -205,8 +219,9 @@ class WordCodes:
             return np.fromiter((table.get(word, 0) for word in column.to_list()), dtype=np.int32, count=num_rows)
         if not self.words:
             return np.zeros(num_rows, dtype=np.int32)
-        if isinstance(column.dtype, pl.Enum):
-            names = column.dtype.categories.to_list()
+        dtype = column.dtype  # made anew whenever it is asked for
+        if isinstance(dtype, pl.Enum):
+            names = dtype.categories.to_list()
             codes_of = np.array([*(self.table.get(word, 0) for word in names), 0], dtype=np.int32)
             return codes_of.take(filled(column.to_physical(), len(names)))
         positions = column.cast(self._enum, strict=False).to_physical().cast(pl.Int32)

@@ -33,6 +33,8 @@ _MAX_CHARS = 200
 _NUM_SAMPLES = 5
 _MAX_LOOKS = 3
 """A column that is filled with one value has no more than one sample to give."""
+_GROUP_ROWS = 1 << 15
+"""Lines that are encoded together: of more, the different cells no longer fit the processor's cache."""
 _LOOK = 50
 """So many changes of a batch are looked through for samples that differ."""
 
@@ -101,7 +103,9 @@ def _text(column: pl.Series) -> pl.Series:
     if column.dtype == pl.Binary:
         return column.bin.size().cast(pl.String) + " bytes"
     texts = column.cast(pl.String, strict=False)
-    return texts if column.dtype.is_numeric() else texts.str.slice(0, _MAX_CHARS)
+    if column.dtype.is_numeric() or not (texts.str.len_bytes() > _MAX_CHARS).any():
+        return texts
+    return texts.str.slice(0, _MAX_CHARS)
 
 
 @dataclass(slots=True)
@@ -199,21 +203,21 @@ class ChangeLog:
         lost = (found["after"].is_null() & found["before"].is_not_null()).to_numpy()
         names: Sequence[str | None] = PARTS if isinstance(part, pl.Series) else (part,)
         codes = part.to_physical().to_numpy() if isinstance(part, pl.Series) else np.zeros(found.height, np.uint8)
-        counted = []
-        for column, start, end in _runs(found["column"]):
-            inside = codes[start:end]
-            counted += [(name, column, start + np.flatnonzero(inside == code)) for code, name in enumerate(names)]
-        for name, column, rows in sorted(counted, key=lambda item: (item[0] or "", item[1] or "")):
-            if not len(rows):
+        runs = [(name, *run) for run in _runs(found["column"]) for name in names]
+        for name, column, start, end in sorted(runs, key=lambda item: (item[0] or "", item[1] or "")):
+            own = codes[start:end] == names.index(name)
+            num_changed = int(np.count_nonzero(own))
+            if not num_changed:
                 continue
             tally = self.tallies.setdefault((word, name, column), Tally(word, name, column))
-            lost_rows = rows[lost[rows]]
-            tally.changed += len(rows)
-            tally.lost += len(lost_rows)
+            own_lost = own & lost[start:end]
+            tally.changed += num_changed
+            tally.lost += int(np.count_nonzero(own_lost))
             tally.looks += 1
-            for kept, seen in ((tally.samples, rows if tally.looks <= _MAX_LOOKS else rows[:0]), (tally.lost_samples, lost_rows)):
-                if len(kept) < _NUM_SAMPLES and len(seen):
-                    tally.see(kept, self._quotable(found[seen[:_LOOK]]).select("row", "before", "after", "why").to_dicts())
+            for kept, seen in ((tally.samples, own & (tally.looks <= _MAX_LOOKS)), (tally.lost_samples, own_lost)):
+                if len(kept) < _NUM_SAMPLES and seen.any():
+                    rows = start + np.flatnonzero(seen)[:_LOOK]
+                    tally.see(kept, self._quotable(found[rows]).select("row", "before", "after", "why").to_dicts())
 
     def _quotable(self, found: pl.DataFrame) -> pl.DataFrame:
         """The lines as reports may quote them: without cells where the snapshot is encrypted."""
@@ -226,7 +230,7 @@ class ChangeLog:
         """Where lines go as they come, for as many as there may be."""
         if self._spool is None:
             self._file = self.shelf.scratch_file("changes")
-            self._spool = Spool(lambda rows: snapshot.sink(rows, self._file), LOG_SCHEMA, _by_row)
+            self._spool = Spool(lambda rows: snapshot.sink(rows, self._file, _GROUP_ROWS), LOG_SCHEMA, _by_row)
         return self._spool
 
 

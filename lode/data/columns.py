@@ -154,8 +154,8 @@ def _output(column: pl.Series, item: OutputSpec, columns: Columns) -> Component:
 def _check_classes(column: pl.Series, task: Component) -> None:
     """Errors: DataError where there is one class only, or a binary output has not two or its positive one is not named."""
     where = f"outputs.{column.name}"
-    distinct = column.drop_nulls().value_counts(name="rows").sort("rows", descending=True)
-    words = cells.words(distinct.select(pl.exclude("rows")).to_series())
+    distinct = cells.value_rows(column).sort("rows", descending=True)
+    words = cells.words(distinct["value"])
     found = {word: rows for word, rows in zip(words.to_list(), distinct["rows"].to_list(), strict=True) if word is not None}
     if not found:
         raise DataError(f"{where}: every cell is empty, there is nothing to learn. Name another column.")

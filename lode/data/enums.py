@@ -13,6 +13,8 @@ from lode.data.contracts import Feature
 
 _MAX_WORDS, _MAX_CHARS = 10_000, 1_000
 """Columns with more different words, or a longer one, stay strings."""
+_LOOK_ROWS = 1 << 16
+"""Words are looked for in so many rows at a time, until all have occurred: most often in the first ones."""
 
 
 def words_of(column: pl.Series) -> pl.Series:
@@ -56,12 +58,20 @@ def _used_words(column: pl.Series) -> tuple[int, np.ndarray, pl.Series]:
     physical = column.to_physical()
     highest: Any = physical.max()
     num_codes = 0 if highest is None else int(highest) + 1
-    occurs = np.zeros(num_codes + 1, dtype=bool)
-    occurs[cells.filled(physical, num_codes)] = True
-    used = np.flatnonzero(occurs[:num_codes])
+    used = _used(cells.filled(physical, num_codes), num_codes)
     if isinstance(column.dtype, pl.Enum):
         return num_codes, used, column.dtype.categories.gather(used)
     return num_codes, used, pl.Series(used).cast(physical.dtype).cat.to(column.dtype).cast(pl.String)
+
+
+def _used(codes: np.ndarray, num_codes: int) -> np.ndarray:
+    """The codes below `num_codes` that occur, ascending."""
+    occurs = np.zeros(num_codes + 1, dtype=bool)
+    for start in range(0, len(codes), _LOOK_ROWS):
+        occurs[codes[start : start + _LOOK_ROWS]] = True
+        if occurs[:num_codes].all():
+            break
+    return np.flatnonzero(occurs[:num_codes])
 
 
 def cleaned(column: pl.Series, clean: Callable[[pl.Series], pl.Series]) -> pl.Series:

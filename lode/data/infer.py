@@ -152,14 +152,8 @@ def _lists(column: pl.Series) -> Guess:
 
 def _distinct(column: pl.Series) -> _Column:
     """Different cells in a fixed order: by number of rows, then by value."""
-    name = column.name
-    counts = column.rename("value").drop_nulls().value_counts(name="rows").with_columns(_plain(column.dtype))
-    counts = counts.sort(["rows", "value"], descending=[True, False])
-    return _Column(name, len(column), counts["value"], counts["rows"].to_numpy())
-
-
-def _plain(dtype: pl.DataType) -> pl.Expr:
-    return pl.col("value").cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum) else pl.col("value")
+    counts = cells.value_rows(column).sort(["rows", "value"], descending=[True, False])
+    return _Column(column.name, len(column), counts["value"], counts["rows"].to_numpy())
 
 
 def _is_constant(column: pl.Series) -> bool:

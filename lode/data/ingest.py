@@ -7,8 +7,8 @@ model (lode/data/preprocess.py) are only reported here: the snapshot keeps the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,7 @@ class _Ingest:
     cleaning: Cleaning = field(init=False)
     has_folds: bool = False
     borders: dict[str, Any] = field(default_factory=dict)
+    content_hash: str = ""
     shelf: Shelf = field(init=False)
     log: ChangeLog = field(init=False)
 
@@ -141,7 +142,7 @@ class _Ingest:
         self.progress("write", 4, 4, {})
         return Ingested(
             inputs=dict(self.columns.inputs), outputs=dict(self.columns.outputs), rows=rows, notes=self.notes, raw=raw.raw,
-            content_hash=snapshot.content_hash(self.folder), learnt=self.cleaning.learnt,
+            content_hash=self.content_hash, learnt=self.cleaning.learnt,
         )  # fmt: skip
 
     def _split(self) -> Split:
@@ -353,11 +354,17 @@ class _Ingest:
         self.borders, sentences = borders.prove(table, masks, self.split)
         self.notes += sentences
         parts = masks if self.unlabelled is None else {**masks, snapshot.UNLABELLED: self.unlabelled}
-        frames = [(table.lazy(self.kept, mask), self.folder / f"{part}.parquet") for part, mask in parts.items()]
-        with ThreadPoolExecutor(1) as pool:
-            written = pool.map(lambda item: snapshot.write_rows(*item), frames)
+        as_it_is = replace(table, typed=dict(table.typed))  # cleaners of cells change the table while its parts are written
+        with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as hasher:
+
+            def written(part: str) -> Future[bytes]:
+                path = self.folder / f"{part}.parquet"
+                snapshot.write_rows(as_it_is.lazy(self.kept, parts[part]), path)
+                return hasher.submit(snapshot.part_digest, path)  # while the next part is written
+
+            digests = writer.map(written, parts)
             self.cleaning.cells(table, self._cell_types, masks)
-            list(written)  # the first error is raised
+            self.content_hash = snapshot.hash_of(digest.result() for digest in list(digests)[: len(PARTS)])
         return {part: int(np.count_nonzero(mask)) for part, mask in masks.items()}
 
     def _write_report(self, raw: Raw, rows: dict[str, int]) -> None:

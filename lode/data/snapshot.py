@@ -12,7 +12,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -160,20 +160,27 @@ def write_json(record: Mapping[str, Any], path: Path) -> None:
 
 def content_hash(folder: Path) -> str:
     """sha256 over the Parquet bytes of the three split files, in order; the same however they lie."""
+    return hash_of([part_digest(folder / f"{part}.parquet") for part in PARTS])
+
+
+def part_digest(path: Path) -> bytes:
+    """sha256 of the Parquet bytes of one part."""
     digest = hashlib.sha256()
-    for part in PARTS:
-        one = hashlib.sha256()
-        for piece in _pieces(folder / f"{part}.parquet"):
-            one.update(piece)
-        digest.update(one.digest())
-    return digest.hexdigest()
+    for piece in _pieces(path):
+        digest.update(piece)
+    return digest.digest()
 
 
-def sink(frame: pl.LazyFrame, target: Path | IO[bytes]) -> None:
+def hash_of(digests: Iterable[bytes]) -> str:
+    """`content_hash` from the digests of train, validation and test."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def sink(frame: pl.LazyFrame, target: Path | IO[bytes], group_rows: int = _ROW_GROUP_ROWS) -> None:
     """Write Parquet as the parts of a snapshot are written."""
     # LZ4 without statistics: written once and read whole, so speed counts more than the last byte.
     frame.sink_parquet(
-        target, compression="lz4", statistics=False, row_group_size=_ROW_GROUP_ROWS, maintain_order=True, engine="streaming"
+        target, compression="lz4", statistics=False, row_group_size=group_rows, maintain_order=True, engine="streaming"
     )
 
 

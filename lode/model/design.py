@@ -55,6 +55,11 @@ class Design:
         return self._first_category + int(self._levels.sum())
 
     @property
+    def terms(self) -> slice:
+        """The columns of terms of texts."""
+        return slice(self._first_category - len(self._terms), self._first_category)
+
+    @property
     def _first_category(self) -> int:
         return len(self._numbers) + len(self._state["indicated"]) + len(self._terms)
 

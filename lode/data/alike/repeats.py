@@ -14,6 +14,7 @@ import polars as pl
 from lode.data.contracts import ROW
 
 _SEEDS = (11, 29)
+_MARKS = np.uint64(1 << 20)
 _PART_ROWS = 1 << 22
 """Hashes are compared part by part (a part: equal leading bits), so that sorting never needs a second copy of all."""
 
@@ -115,9 +116,11 @@ def _suspects(hashes: np.ndarray, inside: np.ndarray) -> np.ndarray:
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if not len(twice):
         return inside[:0]
-    place = np.searchsorted(twice, own)
-    place[place == len(twice)] = 0
-    return inside[twice[place] == own]
+    marked = np.zeros(_MARKS, dtype=bool)
+    marked[twice % _MARKS] = True
+    likely = np.flatnonzero(marked[own % _MARKS])  # a look into a small table spares most rows the search
+    place = np.minimum(np.searchsorted(twice, own[likely]), len(twice) - 1)
+    return inside[likely[twice[place] == own[likely]]]
 
 
 def _repeats_among(table: _Hashes, suspects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,6 @@ import polars as pl
 from lode.core.errors import DataError, SpecError, listed, near_miss
 from lode.core.types import ColumnName, Range
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.enums import plain_words
 from lode.data.mending.fitting import known_numbers, quantiles, random_rows
 from lode.data.mending.guesses import Curve, Encoding, Linear, Nearest, as_numbers
 
@@ -257,6 +256,11 @@ def _words(values: list[str | None]) -> pl.Series:
 
 def _most_frequent(rows: pl.LazyFrame, name: str) -> Any:
     """The most frequent value, of equally frequent ones the smallest; None where there is none."""
-    counts = rows.select(pl.col(name).alias("value")).drop_nulls().group_by("value").agg(pl.len().alias("rows"))
-    top = counts.filter(pl.col("rows") == pl.col("rows").max()).select("value").collect(engine="streaming").to_series()
-    return plain_words(top).min()
+    dtype = rows.collect_schema()[name]
+    if isinstance(dtype, pl.Enum):
+        counts = np.zeros(len(dtype.categories), dtype=np.int64)
+        for batch in rows.select(pl.col(name).to_physical().drop_nulls()).collect_batches(maintain_order=False):
+            counts += np.bincount(batch.to_series().to_numpy(), minlength=len(counts))
+        return dtype.categories.filter(pl.Series(counts == counts.max())).min() if counts.any() else None
+    found = rows.select(pl.col(name).alias("value")).drop_nulls().group_by("value").agg(pl.len().alias("rows"))
+    return found.filter(pl.col("rows") == pl.col("rows").max()).select("value").collect(engine="streaming").to_series().min()

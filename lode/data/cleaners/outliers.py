@@ -122,19 +122,18 @@ class Outliers(Cleaner):
         if self.scope == "training":
             text = "isolation forest" if self.method == "isolation_forest" else f"a number is far ({self.method}, {self.limit:g})"
             return pl.Series([text], dtype=pl.String).new_from_index(0, changed.height)
-        edges = pl.DataFrame(
-            [(name, *edges) for name, edges in self._bounds.items()],
-            schema={"column": pl.String, "low": pl.Float64, "high": pl.Float64},
-            orient="row",
-        )
-        said = edges.with_columns(
-            pl.format("{} {} ({})", pl.lit(word), pl.col(side).round_sig_figs(6), pl.lit(self.method)).alias(word)
-            for side, word in (("low", "below"), ("high", "above"))
-        )
-        lines = changed.select("column", pl.col("before").cast(pl.Float64, strict=False))
-        lines = lines.join(said, on="column", how="left", maintain_order="left")
-        told = pl.when(pl.col("before") < pl.col("low")).then("below").otherwise("above").fill_null(f"far ({self.method})")
-        return lines.select(told).to_series()
+        runs = changed["column"].rle()
+        names, lengths = runs.struct.field("value").to_list(), runs.struct.field("len").to_numpy()
+        said = [text for name in names for text in self._edge_texts(name)]
+        lows = np.repeat([self._bounds[name][0] for name in names], lengths)
+        is_low = changed["before"].cast(pl.Float64, strict=False).fill_null(np.inf).to_numpy() < lows
+        places = 2 * np.repeat(np.arange(len(names)), lengths) + is_low
+        return pl.Series("why", said, dtype=pl.String).gather(places)
+
+    def _edge_texts(self, name: str) -> tuple[str, str]:
+        """What is said of a cell above and below the edges of its column."""
+        low, high = pl.Series(self._bounds[name]).round_sig_figs(6).cast(pl.String)
+        return f"above {high} ({self.method})", f"below {low} ({self.method})"
 
     def state(self) -> State:
         return {"bounds": {name: list(edge) for name, edge in self._bounds.items()}} if self.scope == "cells" else {}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import polars as pl
 
 from lode.core.errors import DataError, listed, near_miss
@@ -51,7 +52,9 @@ _KINDS = {"number": "a number", "date": "a date", "binary": "yes or no"}
 _SIMPLE = r"^[$]?[0-9.,]*$"
 """Nearly all numbers that need mending: nobody must look for other signs in them."""
 _MOSTLY_DIFFERENT = 0.3
-"""With more different cells than that, each cell is mended where it stands."""
+"""With more different cells than that among the first ones, each cell is mended where it stands."""
+_GLANCE_CELLS = 1 << 13
+_MOSTLY_OPEN = 0.8
 
 
 class Types(Cleaner):
@@ -82,7 +85,6 @@ class Types(Cleaner):
         dates: Literal["auto", "day_first", "month_first"] = "auto",
     ) -> None:
         self.columns, self.decimal, self.percent, self.dates = columns, decimal, percent, dates
-        self.leaves_numbers = decimal == "."
         self.leaves_numbers = decimal == "."
         self.notes: list[str] = []
         self._words: dict[str, str] = {}
@@ -163,20 +165,24 @@ class Types(Cleaner):
         open_cells = self._open(texts)
         if not open_cells.any():
             return column
-        cells_open = texts if open_cells.all() else texts.filter(open_cells)
-        before = cells_open.unique()
-        if len(before) > _MOSTLY_DIFFERENT * len(cells_open):
-            new = self._read(column.name, cells_open).rename(column.name)
-            if not cells_open.ne_missing(new).any():
-                return column
-        else:
-            after = self._read(column.name, before)
-            changed = before.ne_missing(after)
-            if not changed.any():
-                return column
-            new = cells_open.replace(before.filter(changed), after.filter(changed))
+        # Cells that need nothing come back as they are: they are left out only where that leaves little to look at.
+        is_whole = int(open_cells.sum()) > _MOSTLY_OPEN * len(texts)
+        before = texts if is_whole else texts.filter(open_cells)
+        new = self._read_each(before)
+        if not before.ne_missing(new).any():
+            return column
         # `scatter` works in place, so on a copy of the handle.
-        return new if len(new) == len(column) else texts.clone().scatter(open_cells.arg_true(), new)
+        return new if is_whole else texts.clone().scatter(open_cells.arg_true(), new)
+
+    def _read_each(self, texts: pl.Series) -> pl.Series:
+        """What each cell becomes; where few are different, every one of these is read once."""
+        glance = texts.head(_GLANCE_CELLS)
+        if glance.n_unique() > _MOSTLY_DIFFERENT * len(glance):
+            return self._read(texts.name, texts).rename(texts.name)
+        before = texts.unique()
+        after = self._read(texts.name, before)
+        changed = before.ne_missing(after)
+        return texts.replace(before.filter(changed), after.filter(changed)) if changed.any() else texts
 
     def _open(self, texts: pl.Series) -> pl.Series:
         """Which cells must be looked at: numbers as they stand need nothing."""
@@ -195,11 +201,12 @@ class Types(Cleaner):
 
     def why(self, changed: pl.DataFrame) -> pl.Series:
         """What the cell was: no number at all, or a number with a percent sign, a unit, marks; a date in which order."""
-        numbers = [name for name, word in self._words.items() if word == "number"]
-        read = pl.col("column").is_in(numbers) & pl.col("after").is_not_null()
-        simple = changed.select((read & pl.col("before").str.contains(_SIMPLE)).fill_null(False)).to_series()
-        dollars = pl.when(pl.col("before").str.starts_with("$")).then(pl.lit("currency")).otherwise(pl.lit("marks of a number"))
-        said = changed.select(dollars).to_series()
+        others = [name for name, word in self._words.items() if word != "number"]
+        simple = changed["before"].str.contains(_SIMPLE) & changed["after"].is_not_null()
+        if others:
+            simple &= ~changed["column"].is_in(others)
+        has_dollar = changed["before"].str.starts_with("$").fill_null(False).to_numpy()
+        said = pl.Series("why", ["marks of a number", "currency"]).gather(has_dollar.astype(np.uint8))
         return said if simple.all() else said.scatter((~simple).arg_true(), self._reasons(changed.filter(~simple)))
 
     def _reasons(self, changed: pl.DataFrame) -> pl.Series:

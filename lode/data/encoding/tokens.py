@@ -23,12 +23,14 @@ _PATTERNS = {
     "word": rf"[{_LETTERS}]+(?:['\u2019][{_LETTERS}]+)*|[^\s{_LETTERS}]",
     "character": r"\S",
     "space": r"\S+",
+    "letter": r"\S|\s+",
 }
 # The same on ASCII text, where both engines agree on letters, blanks and lower case.
 _ASCII_PATTERNS = {
     "word": re.compile(r"[a-z0-9_]+(?:'[a-z0-9_]+)*|[^\sa-z0-9_]", re.ASCII),
     "character": re.compile(r"\S", re.ASCII),
     "space": re.compile(r"\S+", re.ASCII),
+    "letter": re.compile(r"\S|\s+", re.ASCII),
 }
 
 
@@ -81,12 +83,16 @@ class Tokenizer(ABC):
 
 
 class Words(Tokenizer):
-    """Words and punctuation, or characters; those that training has most often are known, the most frequent first."""
+    """Words and punctuation, or characters; those that training has most often are known, the most frequent first.
 
-    def __init__(self, unit: str, max_chars: int) -> None:
+    unit: "word", "character", "space", or "letter", which counts the blanks between words too. max_grams: by the unit if left open.
+    """
+
+    def __init__(self, unit: str, max_chars: int, max_grams: int | None = None) -> None:
         super().__init__(max_chars)
         self.unit = unit
-        self.glue, self.max_grams = ("", 3) if unit == "character" else (" ", 2)
+        self.glue, usual = ("", 3) if unit in ("character", "letter") else (" ", 2)
+        self.max_grams = usual if max_grams is None else max_grams
         self._codes = cells.WordCodes([])
 
     def fit(self, column: pl.Series, size: int) -> int:

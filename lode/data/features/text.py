@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
+from scipy import sparse
 
 from lode.core import packages
 from lode.core.errors import SpecError
@@ -24,6 +25,7 @@ _SAMPLE_ROWS = 10_000
 _TERM_ROWS = 200_000
 _CJK_SHARE = 0.2
 _NUM_SPECIAL = 2  # 0 padding, 1 unknown
+_MAX_LETTERS = 4_095  # five of them are one number below 2^63
 
 _CJK = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 
@@ -40,6 +42,8 @@ class Text(Feature):
             characters by their share of Chinese and Japanese.
         vocabulary: so many different tokens are known, the most frequent ones; with "bpe" at least 256, with "byte" always 256.
         terms: so many terms (1 or 2 words or byte pairs, 1 to 3 characters or bytes) are weighted for baselines, the most frequent ones.
+        letters: runs of up to so many letters, with the blanks between words, are terms of baselines too, as many again: stems, endings,
+            misspelt words; 0 for none. A model takes several times as long.
         checkpoint: folder of a Hugging Face checkpoint whose own tokenizer cuts the texts for networks (needs lodeml[bpe]); the encoder
             pretrained asks for it by itself. Baselines get words or characters.
         join: what stands between the pieces of a cell that is a list of texts.
@@ -56,6 +60,7 @@ class Text(Feature):
         tokens: Literal["word", "character", "space", "bpe", "byte"] | None = None,
         vocabulary: Annotated[int, Range(16, 1_000_000)] = 20_000,
         terms: Annotated[int, Range(16, 1_000_000)] = 20_000,
+        letters: Annotated[int, Range(0, 5)] = 0,
         checkpoint: FilePath | None = None,
         join: str = " ",
         nested: Literal["json"] | None = None,
@@ -69,6 +74,7 @@ class Text(Feature):
         self.tokens = tokens
         self.vocabulary = vocabulary
         self.terms = terms
+        self.letters = letters
         self.checkpoint = checkpoint
         self.join = join
         self.nested = nested
@@ -76,7 +82,8 @@ class Text(Feature):
         self._longest = 1
         self._tokenizer: Tokenizer = Words("word", _CHARS_PER_TOKEN * length)
         self._term_tokenizer: Tokenizer = self._tokenizer
-        self._terms = Terms(np.zeros(0, np.int64), np.zeros(0), 1)
+        self._terms = self._letter_terms = Terms(np.zeros(0, np.int64), np.zeros(0), 1)
+        self._letters = Words("letter", _CHARS_PER_TOKEN * length, letters)
 
     def parse(self, column: pl.Series) -> pl.Series:
         dtype = column.dtype
@@ -110,9 +117,15 @@ class Text(Feature):
         terms = self._term_tokenizer
         if terms is not self._tokenizer:
             terms.fit(column, self.terms)
+        self._terms = self._fitted_terms(terms, column)
+        if self.letters:
+            self._letters.fit(column, _MAX_LETTERS)
+            self._letter_terms = self._fitted_terms(self._letters, column)
+
+    def _fitted_terms(self, tokenizer: Tokenizer, column: pl.Series) -> Terms:
         step = -(-len(column) // _TERM_ROWS) or 1
-        rows = (terms.tokens(chunk) for chunk in chunks(column.gather_every(step)))
-        self._terms = Terms.fit(rows, base=self._base, max_grams=terms.max_grams, max_terms=self.terms)
+        rows = (tokenizer.tokens(chunk) for chunk in chunks(column.gather_every(step)))
+        return Terms.fit(rows, base=tokenizer.count + 1, max_grams=tokenizer.max_grams, max_terms=self.terms)
 
     def _made(self) -> tuple[Tokenizer, Tokenizer]:
         """For networks and for baselines: the same, but where a checkpoint has its own."""
@@ -166,29 +179,43 @@ class Text(Feature):
     @property
     def flat_spec(self) -> FlatSpec:
         names = self._terms.names(self._term_tokenizer.names, self._term_tokenizer.glue)
+        if self.letters:
+            names += [f'"{run}"' for run in self._letter_terms.names(self._letters.names, self._letters.glue)]
         return FlatSpec(tuple(names), (-1,) * len(names))
 
     def flat(self, column: pl.Series) -> Any:
-        return self._terms.weigh([self._term_tokenizer.tokens(chunk) for chunk in chunks(column)])
+        words = self._terms.weigh([self._term_tokenizer.tokens(chunk) for chunk in chunks(column)])
+        if not self.letters:
+            return words
+        letters = self._letter_terms.weigh([self._letters.tokens(chunk) for chunk in chunks(column)])
+        return sparse.hstack([words, letters], format="csr")
 
     def unseen(self, column: pl.Series) -> int:
         return 0
 
     def state(self) -> State:
         facts = {"unit": self._unit, "longest": self._longest, **self._tokenizer.state(), **self._term_tokenizer.state()}
-        return {**facts, "term_keys": self._terms.keys, "term_weights": self._terms.weights}
+        facts |= {"term_keys": self._terms.keys, "term_weights": self._terms.weights}
+        if self.letters:
+            letters = self._letter_terms
+            facts |= {"letters": list(self._letters.names), "letter_keys": letters.keys, "letter_weights": letters.weights}
+        return facts
 
     def restore(self, state: State) -> None:
         self._unit, self._longest = str(state["unit"]), int(state["longest"])
         self._tokenizer, self._term_tokenizer = self._made()
         for tokenizer in {id(made): made for made in (self._tokenizer, self._term_tokenizer)}.values():
             tokenizer.restore(state)
-        keys, weights = np.asarray(state["term_keys"], np.int64), np.asarray(state["term_weights"], np.float64)
-        self._terms = Terms(keys, weights, self._base)
+        self._terms = _terms(state, "term", self._term_tokenizer)
+        if self.letters:
+            self._letters.restore({"words": state["letters"]})
+            self._letter_terms = _terms(state, "letter", self._letters)
 
-    @property
-    def _base(self) -> int:
-        return self._term_tokenizer.count + 1
+
+def _terms(state: State, name: str, tokenizer: Tokenizer) -> Terms:
+    """Those that were kept under this name."""
+    keys, weights = np.asarray(state[f"{name}_keys"], np.int64), np.asarray(state[f"{name}_weights"], np.float64)
+    return Terms(keys, weights, tokenizer.count + 1)
 
 
 def _of_checkpoint(max_chars: int, length: int, folder: str) -> Tokenizer:

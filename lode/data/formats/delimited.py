@@ -118,13 +118,15 @@ def separators(chunks: Iterable[bytes], dialect: Dialect) -> int:
             found += chunk.count(mark)
             continue
         block = np.frombuffer(chunk, dtype=np.uint8)
-        # A doubled quote closes and opens again. Separators before each quote, taken in turn, add up to those outside.
+        # A doubled quote closes and opens again. What stands between quotes is little: all separators are counted, less those.
         quotes = np.flatnonzero(block == quote[0])
-        places = np.flatnonzero(block == mark[0])
-        before = np.searchsorted(places, quotes)
-        found += int(before[inside::2].sum() - before[1 - inside :: 2].sum())
+        edges = np.concatenate(([-1], quotes) if inside else (quotes,)).astype(np.int32)
+        edges = edges if len(edges) % 2 == 0 else np.append(edges, np.int32(len(block)))
+        lengths = edges[1::2] - edges[::2] - 1
+        ends = np.cumsum(lengths, dtype=np.int32)
+        between = np.arange(lengths.sum(), dtype=np.int32) + np.repeat(edges[1::2] - ends, lengths)
+        found += int(np.count_nonzero(block == mark[0]) - np.count_nonzero(block[between] == mark[0]))
         inside = (inside + len(quotes)) % 2
-        found += 0 if inside else len(places)
     return found
 
 

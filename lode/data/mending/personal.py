@@ -30,6 +30,8 @@ _KINDS_SCHEMA: dict[str, pl.DataType] = {"token": pl.String(), "kind": pl.List(p
 
 _WORTH = r"@|[0-9](?:[^0-9A-Za-z]{0,3}[0-9A-Fa-f:]){4}|[A-Z]{2}[0-9]{2}"
 """A cell without this holds nothing but names."""
+_SHORT_NUMBER = "^-?[0-9]{0,8}$"
+"""No number of a person that is written in digits alone has fewer than nine."""
 _NAME_WORTH = "[A-Z\u00c0-\u00de][a-z\u00c0-\u024f]|[\u4e00-\u9fff]{2}"
 
 _WORD = "[0-9A-Za-z_@:%+.'()/\u00c0-\u024f-]"
@@ -75,7 +77,9 @@ class Detector:
 
     def kinds_of(self, cells: pl.Series) -> pl.Series:
         """Per cell the kinds in it, a sorted List(String), empty where there are none."""
-        worth = cells.str.contains(self._worth).fill_null(False)
+        worth = (cells.str.contains(self._worth) & ~cells.str.contains(_SHORT_NUMBER)).fill_null(False)
+        if not worth.any():
+            return pl.Series([[]], dtype=pl.List(pl.String)).new_from_index(0, len(cells))
         places, hits = self._cut(cells.filter(worth))
         places = places.with_columns(worth.arg_true().gather(places["place"]).alias("place"))
         kinds = {token: sorted({hit.kind for hit in found}) for token, found in hits.items()}

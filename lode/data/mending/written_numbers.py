@@ -81,10 +81,13 @@ class NumberStyle:
 
 def learn(texts: pl.Series, decimal: str, percent: str) -> NumberStyle:
     """The style of a column from some of its different cells. percent: "share", "number", or "auto" for what fits its plain numbers."""
-    parts = _split(_plain(texts), decimal)
+    # Cells of digits and marks alone say something only beside cells with a percent sign.
+    telling = texts.filter(~texts.str.contains(_SIMPLE)) if decimal == "." else texts
+    parts = _split(_plain(telling), decimal)
     tails = Counter(word for word in parts["tail"].to_list() if word)
-    meaning = percent if percent != "auto" else _meaning_of_percent(parts)
-    return NumberStyle(decimal, meaning, _likely_unit(tails))
+    if percent == "auto":
+        percent = _meaning_of_percent(_split(_plain(texts), decimal)) if "%" in tails else "share"
+    return NumberStyle(decimal, percent, _likely_unit(tails))
 
 
 def mended(texts: pl.Series, style: NumberStyle) -> pl.Series:
@@ -95,12 +98,10 @@ def mended(texts: pl.Series, style: NumberStyle) -> pl.Series:
     if style.decimal == ",":
         return _mended(texts, style)
     # Most cells that need mending hold groups of three digits and a sign of money, and nothing else: two passes instead of twenty.
-    simple = texts.str.contains(_SIMPLE).fill_null(False) & (texts.str.len_bytes() <= _MAX_DIGITS).fill_null(False)
-    quick = texts.str.replace_many(["$", ","], ["", ""])
-    if simple.all():
-        return quick
-    result = quick.zip_with(simple, pl.Series([None], dtype=pl.String))
-    return result.clone().scatter((~simple).arg_true(), _mended(texts.filter(~simple), style))
+    simple = texts.str.contains(_SIMPLE) & (texts.str.len_bytes() <= _MAX_DIGITS)
+    quick = texts.str.strip_prefix("$").str.replace_all(",", "", literal=True)
+    others = (~simple).arg_true()  # no missing cells
+    return quick.clone().scatter(others, _mended(texts.gather(others), style)) if len(others) else quick
 
 
 def _mended(texts: pl.Series, style: NumberStyle) -> pl.Series:

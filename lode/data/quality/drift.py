@@ -105,9 +105,14 @@ def _kolmogorov(train: np.ndarray, other: np.ndarray) -> float:
     """Largest distance between the two empirical distributions of the cells that are not empty. train, other: ascending."""
     if not len(train) or not len(other):
         return 0.0
-    both = np.concatenate([train, other])
-    shares = [np.searchsorted(cells, both, "right") / len(cells) for cells in (train, other)]
-    return float(np.abs(shares[0] - shares[1]).max())
+    return max(_largest_lead(train, other), _largest_lead(other, train))
+
+
+def _largest_lead(cells: np.ndarray, others: np.ndarray) -> float:
+    """By how much the share of `cells` up to a value exceeds that of `others`, at most: at one of the cells. Both ascending."""
+    last = np.append(cells[1:] != cells[:-1], True)
+    shares = (np.flatnonzero(last) + 1) / len(cells)
+    return float((shares - np.searchsorted(others, cells[last], "right") / len(others)).max())
 
 
 def _chi_squared_tail(value: float, freedom: int) -> float:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from PIL import Image, UnidentifiedImageError
 
 from lode.data.contracts import ROW
 from lode.data.folds import FOLD
@@ -95,9 +94,16 @@ def empty(column: Column) -> pl.Expr:
 
 
 def basics(
-    scan: pl.LazyFrame, columns: Sequence[Column], num_rows: int, done: Callable[[int], None] = lambda count: None
+    scan: pl.LazyFrame,
+    columns: Sequence[Column],
+    num_rows: int,
+    sample: pl.DataFrame,
+    done: Callable[[int], None] = lambda count: None,
 ) -> dict[str, dict[str, Any]]:
-    """Column -> figures that need one pass and little memory. done: called with the number of columns that are through."""
+    """Column -> figures that need one pass and little memory.
+
+    sample: some rows; what they rule out is not looked for. done: called with the number of columns that are through.
+    """
     found: dict[str, dict[str, Any]] = {}
     at_once = columns_at_once(num_rows)
     for start in range(0, len(columns), at_once):
@@ -108,7 +114,9 @@ def basics(
         found |= {name: _word_record(words[name], table, num_rows) for name, table in tables.items()}
         some = [column for column in some if column.name not in words]
         asked = [
-            expression.alias(f"{place}/{key}") for place, column in enumerate(some) for key, expression in _asked(column, num_rows)
+            expression.alias(f"{place}/{key}")
+            for place, column in enumerate(some)
+            for key, expression in _asked(column, num_rows, _may_be_whole(column, sample))
         ]
         row = scan.select(asked).collect(engine="streaming").row(0, named=True) if asked else {}
         for place, column in enumerate(some):
@@ -117,7 +125,14 @@ def basics(
     return found
 
 
-def _asked(column: Column, num_rows: int) -> list[tuple[str, pl.Expr]]:
+def _may_be_whole(column: Column, sample: pl.DataFrame) -> bool:
+    """Whether a column of numbers has no fraction in the sample."""
+    if column.kind != "number" or column.name not in sample.columns:
+        return column.kind == "number"
+    return bool(sample.select((column.measure == column.measure.floor()).all()).item())
+
+
+def _asked(column: Column, num_rows: int, may_be_whole: bool) -> list[tuple[str, pl.Expr]]:
     blank, part = empty(column), pl.col(PART)
     asked = [(f"missing_{name}", (blank & (part == code)).sum()) for code, name in enumerate(PARTS)]
     if column.kind == "other":
@@ -133,7 +148,9 @@ def _asked(column: Column, num_rows: int) -> list[tuple[str, pl.Expr]]:
         sides = ((name, pl.when(part == code).then(column.value)) for code, name in enumerate(PARTS))
         asked += [(f"{side}_{name}", getattr(cells, side)()) for name, cells in sides for side in ("min", "max")]
     if column.kind == "number":
-        asked += [("zeros", (measure == 0).sum()), ("whole", (measure == measure.floor()).all())]
+        asked.append(("zeros", (measure == 0).sum()))
+    if may_be_whole:
+        asked.append(("whole", (measure == measure.floor()).all()))
     return asked
 
 
@@ -149,7 +166,7 @@ def _basic_record(column: Column, found: Mapping[str, Any], num_rows: int) -> di
     if found.get("low") is not None:
         record |= {key: _finite(found[key]) for key in ("low", "high", "mean", "std")}
     if column.kind == "number":
-        record |= {"zeros": int(found["zeros"]), "whole": bool(found["whole"])}
+        record |= {"zeros": int(found["zeros"]), "whole": bool(found.get("whole", False))}
     if column.kind == "date":
         record["by_part"] = {name: [found[f"min_{name}"], found[f"max_{name}"]] for name in PARTS}
     return record
@@ -268,6 +285,8 @@ def shown(value: Any) -> str:
 
 def picture_sizes(scan: pl.LazyFrame, column: Column, num_rows: int, limit: int) -> dict[str, Any]:
     """Width x height and formats of up to `limit` pictures, evenly drawn; only their headers are decoded."""
+    from PIL import Image, UnidentifiedImageError  # who has no pictures does not wait for it
+
     step = max(1, num_rows // limit)
     places = pl.Series(np.arange(0, num_rows, step)[:limit], dtype=pl.UInt32)
     chosen = scan.with_row_index("__place__").filter(pl.col("__place__").is_in(places.implode())).select(column.name)

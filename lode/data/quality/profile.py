@@ -94,7 +94,7 @@ def _records(
 ) -> dict[str, Any]:
     """Column -> its figures, drift, personal data, and what it tells of the outputs."""
     total = 2 * len(columns) + 2
-    known = figures.basics(scan, columns, sum(rows.values()), lambda done: progress("profile", done, total, {}))
+    known = figures.basics(scan, columns, sum(rows.values()), sample, lambda done: progress("profile", done, total, {}))
     train = sample.filter(pl.col(PART) == TRAIN)
     judges = [relation.Judge(train, column, schema[column.name]) for column in columns if column.role == "output"]
     parted = drift.parted(sample, [column for column in columns if column.name in sample.columns])

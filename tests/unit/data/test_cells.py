@@ -98,3 +98,14 @@ def test_finite_numbers_whose_sum_overflows_stay_numbers() -> None:
     column = pl.Series([1.7e308, 1.7e308, None])
     assert cells.numbers(column).to_list() == [1.7e308, 1.7e308, None]
     assert cells.numbers(pl.Series([1.0, float("inf"), float("nan")])).to_list() == [1.0, None, None]
+
+
+@pytest.mark.parametrize("name", ["x", "rows", "value"])
+def test_rows_of_each_value_are_the_same_however_words_are_kept(name: str) -> None:
+    texts = pl.Series(name, ["b", None, "a", "b", "c", None, "b"])
+    counts = {"a": 1, "b": 3, "c": 1}
+    for dtype in (pl.String(), pl.Categorical(), pl.Enum(["unused", "c", "b", "a"])):
+        found = cells.value_rows(texts.cast(dtype))
+        assert dict(zip(found["value"].to_list(), found["rows"].to_list(), strict=True)) == counts, dtype
+        assert found["value"].dtype == pl.String and cells.ranked_words(texts.cast(dtype), 1, 2) == ["b", "a"]
+    assert cells.value_rows(pl.Series(name, [None], dtype=pl.Enum([]))).height == 0

@@ -100,6 +100,26 @@ def test_faults_are_named() -> None:
         outliers(method="isolation_forest", action="drop", limit=3)
 
 
+@pytest.mark.parametrize("kinds", [1, 2, 3, 40, 10_000])
+def test_quantiles_of_columns_that_are_mostly_one_value_are_exact(kinds: int) -> None:
+    rng = np.random.default_rng(kinds)
+    shares = (0.0, 0.1, 0.25, 0.5, 0.75, 0.97, 1.0)
+    for num_rows in (1, 2, 3, 1_000, 4_001):
+        values = rng.choice(rng.normal(size=kinds).round(2), num_rows) * (rng.random(num_rows) < rng.random())
+        assert quantiles(values.copy(), shares) == pytest.approx(np.quantile(values, shares).tolist(), rel=1e-15)
+
+
+def test_the_reason_names_the_edge_of_each_column() -> None:
+    frame = pl.DataFrame({ROW: pl.Series(range(12), dtype=pl.UInt64), "x": [*range(10), 99, -99], "y": [*range(10), -500, 500]})
+    cleaner = outliers(method="iqr", limit=1.0)
+    cleaner.fit(frame.cast({"x": pl.Float64, "y": pl.Float64}).lazy(), {"x": "number", "y": "number"})
+    changed = diff(frame, cleaner.apply(frame)).sort("column", "row")
+    (low_x, high_x), (low_y, high_y) = (cleaner.state()["bounds"][name] for name in "xy")
+    assert cleaner.why(changed).to_list() == [  # type: ignore[union-attr]
+        f"above {high_x:.6g} (iqr)", f"below {low_x:.6g} (iqr)", f"below {low_y:.6g} (iqr)", f"above {high_y:.6g} (iqr)",
+    ]  # fmt: skip
+
+
 def test_yaml_reads_null_as_nothing_and_so_do_we() -> None:
     frame = normal()
     cleaner = outliers(action=None)

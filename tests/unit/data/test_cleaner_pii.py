@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,15 @@ def test_counts_for_the_profile() -> None:
     assert personal.find_pii(pl.Series([1.5, None])) == {}
     assert personal.find_pii(pl.Series([], dtype=pl.String)) == {}
     assert personal.find_pii(pl.Series([b"x"])) == {}
+    assert personal.find_pii(pl.Series(["12345678", "-87654321", "2024"])) == {}
+
+
+def test_no_rule_takes_a_number_of_eight_digits_or_fewer() -> None:
+    rng = random.Random(0)
+    kinds, countries = frozenset(identifiers.KINDS), frozenset(identifiers.COUNTRIES)
+    for _ in range(1_000):
+        digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(1, 8)))
+        assert not identifiers.find(rng.choice(["", "-"]) + digits, kinds, countries)
 
 
 PIECES = (

@@ -85,3 +85,15 @@ def test_a_diff_across_types_sees_only_other_words() -> None:
     before = pl.DataFrame({ROW: pl.Series([0, 1], dtype=pl.UInt64), "x": pl.Series(["a", None], dtype=pl.Enum(["a"]))})
     after = before.with_columns(pl.col("x").cast(pl.String).fill_null("missing"))
     assert changes.diff(before, after).rows() == [(1, "x", None, "missing")]
+
+
+def test_numbers_are_mended_alike_whether_few_or_many_are_different() -> None:
+    cells = ["$1,234", None, "12%", "$2015,500", "7", "five", "(300)"]
+    few = pl.Series(cells * 3_000, dtype=pl.String)
+    many = pl.Series([f"${1000 + row:,}" for row in range(len(few))])
+    expected = ["1234", None, "0.12", None, "7", None, "-300"]
+    frame = pl.DataFrame({"few": few, "many": many, "mixed": pl.concat([many.head(9_000), few.tail(len(few) - 9_000)])})
+    after = apply(make("types", percent="share"), frame, few="number", many="number", mixed="number")
+    assert after["few"].head(7).to_list() == expected
+    assert after["many"].to_list() == [str(1000 + row) for row in range(len(few))]
+    assert after["mixed"].to_list() == [*after["many"].head(9_000), *after["few"].tail(len(few) - 9_000)]

@@ -88,6 +88,18 @@ def test_terms_are_weighted_as_scikit_learn_does() -> None:
     assert "good film" in names and np.abs(difference).max() < 1e-6
 
 
+def test_letters_add_the_terms_of_scikit_learns_runs_of_characters() -> None:
+    texts = ["A good film!", "good, good plot", "", "bad film", "Don't go", "film: good film", "\u9152\u5e97 ok"]
+    feature, _ = _fitted(texts, letters=4)
+    plain, _ = _fitted(texts)
+    column, count = pl.Series("x", texts), len(plain.flat_spec.names)
+    names, found = feature.flat_spec.names, feature.flat(column).toarray()
+    assert names[:count] == plain.flat_spec.names and (found[:, :count] == plain.flat(column).toarray()).all()
+    runs = [name[1:-1] for name in names[count:]]
+    peer = TfidfVectorizer(analyzer="char", ngram_range=(1, 4), vocabulary=runs, sublinear_tf=True)
+    assert "d fi" in runs and np.abs(found[:, count:] - peer.fit_transform(texts).toarray()).max() < 1e-6
+
+
 def test_terms_are_limited_and_those_of_one_document_are_dropped_in_large_tables() -> None:
     texts = [f"common word{number}" for number in range(200)]
     assert _fitted(texts)[0].flat_spec.names == ("common",)

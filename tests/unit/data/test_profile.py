@@ -223,6 +223,14 @@ def test_the_drift_of_words_counts_the_most_frequent_and_the_rest() -> None:
     assert found is not None and found["distance"] == pytest.approx((abs(3 / 5 - 1 / 4) + abs(1 / 5 - 3 / 4) + 1 / 5) / 2)
 
 
+def test_the_distance_of_numbers_is_the_largest_between_their_shares() -> None:
+    rng = np.random.default_rng(1)
+    for kinds in (1, 2, 5, 1_000):
+        cells = [np.sort(rng.integers(0, kinds, size).astype(float)) for size in (31, 17)]
+        shares = [[(own <= value).mean() for value in np.concatenate(cells)] for own in cells]
+        assert drift._kolmogorov(*cells) == np.abs(np.subtract(*shares)).max()
+
+
 @pytest.mark.parametrize("freedom", [1, 2, 5, 8, 21])
 def test_the_tail_of_chi_squared_is_that_of_scipy(freedom: int) -> None:
     values = (0.0, 1e-6, 0.5, 7.0, 60.0, 400.0)
@@ -245,7 +253,7 @@ def test_rows_on_both_sides_are_found_with_their_places() -> None:
         pl.Series(PART, [0] * 4 + [2] * 3, dtype=pl.UInt8), pl.Series(ROW, range(7), dtype=pl.UInt64)
     )
     columns = figures.columns_of(rows.schema, {name: {"role": "input", "type": "category"} for name in "xwt"})
-    known = figures.basics(rows.lazy(), columns, 7)
+    known = figures.basics(rows.lazy(), columns, 7, rows)
     found = crossing.crossing(rows.lazy(), columns, [], known, {"train": 4, "validation": 0, "test": 3})
     assert found["rows"] == {"validation": 0, "test": 2}
     assert sorted(found["samples"]) == [[4, 2], [6, 3]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.contracts import Source
+from lode.data.formats import delimited
 from lode.data.place import Place
 
 
@@ -172,3 +174,13 @@ def test_numbers_with_a_hint_that_are_none_fail_when_collected(tmp_path: Path) -
     made = source(tmp_path, "a,b\n1,x\nfive,y\n")
     with pytest.raises(pl.exceptions.ComputeError):
         made.scan_as({"a": pl.Float64()}).collect()
+
+
+def test_separators_between_quotes_are_not_counted_wherever_the_bytes_are_cut() -> None:
+    rng = random.Random(1)
+    for _ in range(500):
+        text = "".join(rng.choice('a,",\n"') for _ in range(rng.randint(1, 40))).encode()
+        size = rng.randint(1, 7)
+        chunks = [text[start : start + size] for start in range(0, len(text), size)]
+        outside = b"".join(text.split(b'"')[::2])
+        assert delimited.separators(chunks, delimited.Dialect(",", '"')) == outside.count(b",")

@@ -74,6 +74,15 @@ def test_dropped_rows_are_in_no_frame(shelf: Shelf) -> None:
     assert table.gather("x", np.array([0, 2])).to_list() == [1.0, 3.0]
 
 
+def test_words_that_come_late_are_found_and_those_that_never_come_are_not() -> None:
+    words = pl.Series("w", ["b"] * 70_000 + [None, " c"] + ["b"] * 70_000).cast(
+        pl.Categorical(pl.Categories.random("late", pl.UInt16))
+    )
+    found = cleaned(words, lambda column: column.str.strip_chars())
+    assert found.dtype == pl.Enum(["b", "c"]) and found.gather([0, 70_000, 70_001]).to_list() == ["b", None, "c"]
+    assert coded(words.head(70_001))[1] == ["b"] and coded(words)[1] == [" c", "b"]
+
+
 def test_changed_cells_are_kept_and_missing_rows_dropped(shelf: Shelf) -> None:
     raw = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0], "w": ["a", "b", "a", "c", None], "z": [1, 2, 3, 4, 5]})
     table = Table(raw, 5, shelf)

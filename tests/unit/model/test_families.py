@@ -16,7 +16,7 @@ from lode.core.types import FlatSpec
 from lode.model.contracts import Context, Examples, Family, Shapes, Task
 from lode.model.families import trees
 from lode.model.families.constant import Constant
-from lode.model.families.linear import Linear
+from lode.model.families.linear import Linear, log_ratios
 from lode.model.families.trees import Trees
 from lode.model.tasks.binary import Binary
 from lode.model.tasks.multiclass import Multiclass
@@ -138,6 +138,41 @@ def test_texts_come_as_a_sparse_matrix_and_are_learnt(family: type[Family], tmp_
     made.save(tmp_path)
     dense.load(tmp_path)
     np.testing.assert_allclose(dense.predict(rows(flat[:5], {}))["y"], scores[:5], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [[0, 1, 1, 0], [0, 1, 2, 2]])
+def test_log_ratios_are_those_of_the_paper_and_of_several_classes_the_largest(target: list[int]) -> None:
+    terms = sparse.csr_matrix(np.array([[0.2, 0.0, 0.9], [0.0, 0.5, 0.0], [0.3, 0.7, 0.0], [0.0, 0.0, 0.4]]))
+    present, classes = terms.toarray() > 0, np.array(target)
+    found = []
+    for code in np.unique(classes):
+        p, q = 1.0 + present[classes == code].sum(axis=0), 1.0 + present[classes != code].sum(axis=0)
+        found.append(np.abs(np.log((p / p.sum()) / (q / q.sum()))))
+    np.testing.assert_allclose(log_ratios(terms, classes), np.max(found, axis=0))
+
+
+def test_linear_with_bayes_is_logistic_regression_on_scaled_terms_and_predicts_unscaled_ones() -> None:
+    flat, target = text_rows()
+    spec, terms = shapes(0, *[-1] * 40, 4), slice(1, 41)
+    made = Linear(spec, {"y": task_of([0, 1])}, penalty=0.3, bayes=True, iterations=2_000)
+    made.fit(rows(flat, target), None, Context())
+    by_hand = flat.tolil()
+    by_hand[:, terms] = flat[:, terms] @ sparse.diags_array(log_ratios(flat[:, terms], target))
+    peer = Linear(spec, {"y": task_of([0, 1])}, penalty=0.3, iterations=2_000)
+    peer.fit(rows(by_hand.tocsr(), target), None, Context())
+    expected = peer.predict(rows(by_hand.tocsr(), {}))["y"]
+    np.testing.assert_allclose(made.predict(rows(flat, {}))["y"], expected, atol=2e-2)
+    plain = Linear(spec, {"y": task_of([0, 1])}, penalty=0.3)
+    plain.fit(rows(flat, target), None, Context())
+    assert np.abs(plain.predict(rows(flat, {}))["y"] - expected).max() > 0.1
+
+
+def test_bayes_changes_nothing_where_there_are_no_texts() -> None:
+    flat, target = numbers()
+    made = [Linear(shapes(0, 0, 0), {"y": task_of([0, 1])}, bayes=word) for word in (False, True)]
+    for each in made:
+        each.fit(rows(flat, target), None, Context())
+    assert (made[0].predict(rows(flat, {}))["y"] == made[1].predict(rows(flat, {}))["y"]).all()
 
 
 @pytest.mark.parametrize("family", [Linear, Trees])
