@@ -12,6 +12,7 @@ from torch.nn import functional
 from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import Mlp, Standardize, is_image
+from lode.model.max_pool import pool_relu
 from lode.model.modules import Encoder
 
 
@@ -80,10 +81,7 @@ class Cnn(Encoder):
             h_BCHW = convolution(h_BCHW)
             if norm is not None:
                 h_BCHW = norm(h_BCHW)
-            # The largest of relus is the relu of the largest, and there are fewer left
-            if self.pool > 1:
-                h_BCHW = functional.max_pool2d(h_BCHW, self.pool)
-            h_BCHW = functional.relu(h_BCHW)
+            h_BCHW = pool_relu(h_BCHW, self.pool)
         # In the order of memory (H, W, C), flattening and its gradient copy nothing
         h_BD = self.dense((h_BCHW.permute(0, 2, 3, 1) if self.is_flat_in_place else h_BCHW).flatten(1))
         return functional.dropout(h_BD, self.dropout) if self.dropout and self.training else h_BD

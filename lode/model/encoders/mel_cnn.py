@@ -12,6 +12,7 @@ from torch.nn import functional
 from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import is_waveform
+from lode.model.max_pool import pool_relu
 from lode.model.mel import LogMel, masked
 from lode.model.modules import Encoder
 
@@ -77,7 +78,7 @@ class MelCnn(Encoder):
             h_BMT = masked(h_BMT, self.mask_time, self.mask_bands)
         h_BCMT = h_BMT.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            h_BCMT = functional.max_pool2d(functional.relu(norm(convolution(h_BCMT))), 2)
+            h_BCMT = pool_relu(norm(convolution(h_BCMT)), 2)
         h_BCT = h_BCMT.mean(dim=2)
         h_BC = h_BCT.mean(dim=2) + h_BCT.amax(dim=2)
         return functional.dropout(h_BC, self.dropout) if self.dropout and self.training else h_BC
