@@ -184,9 +184,9 @@ def continuous(model: Any, load: Load, num: int) -> tuple[dict[str, Any], list[l
 def wait_for(manager: Any, tokens: dict[str, list[int]], count: int) -> None:
     """Until so many requests are answered."""
     while len(tokens) < count:
-        result = manager.get_result(timeout=60)
+        result = manager.get_result(timeout=600)
         if result is None:
-            raise RuntimeError("transformers' continuous batching gave nothing for a minute")
+            raise RuntimeError("transformers' continuous batching gave nothing for ten minutes")
         if result.is_finished():
             tokens[result.request_id] = list(result.generated_tokens)
 

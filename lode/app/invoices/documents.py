@@ -29,7 +29,7 @@ class Line:
     """One line. exact: before, amount: after its one rounding to whole coins.
 
     kind: usage, fee, credit (unused part of a fee), true_up, adjustment (late usage, corrected fees), correction (of what usage cost),
-    coupon, trial, waived. start, end: ISO 8601 UTC.
+    cap, coupon, trial, waived, prepaid (a pack), returned (what credit notes gave back before). start, end: ISO 8601 UTC.
     quantity: decimal text. unit_price: text, "" where several prices apply. category: of its tax, "" for the standard one. tax: name of
     the rate in `taxes`, "" for none.
     """

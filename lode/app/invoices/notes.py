@@ -83,12 +83,13 @@ def _left(session: Session, invoice: Document) -> tuple[list[Item], list[dict[st
     charged, done = returned.read(session, invoice.organisation), standing(session, invoice).lines
     left, before = {}, []
     rows = list(enumerate(lines_of(invoice.body), 1))
-    # What gave something back first: taken back, it is charged again, and can be credited.
-    for place, line in sorted(rows, key=lambda row: row[1].amount * returned.Thing.of(row[1]).sign):
+    # What gave something back first, then discounts: taken back, more is charged, and can be credited.
+    for place, line in sorted(rows, key=lambda row: (row[1].amount * returned.Thing.of(row[1]).sign > 0, row[1].amount)):
         rest = line.amount - done.get(place, 0)
         left[place] = charged.creditable(line, rest)
         others = charged.elsewhere(returned.Thing.of(line), invoice.id) or ["discounts"]
-        charged.credited(invoice.id, replace(line, amount=left[place]))
+        if left[place]:
+            charged.credited(invoice.id, replace(line, amount=left[place]))
         if left[place] != rest:
             before.append({"line": place, "amount": money.plain(rest - left[place]), "by": returned.shown(others)})
     items = [Item(place, left[place]) for place, _ in rows if left[place]]

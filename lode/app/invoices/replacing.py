@@ -34,7 +34,7 @@ def replace(store: Store, actor: str, seller: Seller, number: str, *, now_us: Ca
         if void is None:
             raise BillingError(f"invoice {number}: it still stands. Void it first: lode credit void {number} --reason TEXT.")
         note = void.act.documents[0].body
-        lines = returned.taken_off(session, old.organisation, _lines(old.body, note))
+        lines = returned.written_anew(session, old.organisation, _lines(old.body, note))
         now, customer = now_us(), customers.found(session, old.organisation)
         today = datetime.date.fromisoformat(making.day_of(now, seller.zone))
         done = tax.taxed(lines, seller, customer.body(), customer.currency, *_supplied(old.body["period"]))

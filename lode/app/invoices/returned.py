@@ -1,8 +1,8 @@
 """What a customer was charged for one thing, on all its documents, and what of that was given back: no money goes back twice.
 
-A thing is a charge, a fee or a discount of a contract in a period. Credit notes, corrected prices, unused fees and cheaper tiers all
-give back of it, in any order: together at most what was charged. What a note gave back first is taken off the line that a correction
-writes later (kind `returned`); what a correction gave back first is not left for a note.
+A thing is a charge, a fee or a discount of a contract in a period. Credit notes, corrected prices, unused fees, cheaper tiers, caps and
+coupons all give back of it, in any order: together at most what was charged. What a note gave back first is taken off by a line of its
+own (kind `returned`) where an invoice gives it back later; what an invoice gave back first is not left for a note.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from lode.app.invoices import customers
 from lode.app.invoices.categories import RETURNED, is_whole
 from lode.app.invoices.documents import CREDIT_NOTE, INVOICE, Line, lines_of
 
+# Named, because the journal has an index of kinds, and none of customers.
 _CASH_ACTS = ("credit.add", "credit.refund", "payment.receive", "credit_note.issue")
 
 
@@ -42,13 +43,15 @@ class Thing(NamedTuple):
 @dataclass(slots=True)
 class Charged:
     """All documents of a customer, by thing, 10^-12 in what lines hold. charged: by invoices; given: by credit notes, as far as no
-    invoice has taken it off since. parts: what is left of it by tax category. givers: documents that gave back. notes: of each invoice.
-    times: when a thing begins and ends, microseconds.
+    invoice has taken it off since. parts: what is left of it by tax category. taken: what lines of kind `returned` took off, and no
+    invoice that was written anew has left out since. givers: documents that gave back. notes: of each invoice. times: when a thing
+    begins and ends, microseconds.
     """
 
     charged: dict[Thing, int] = field(default_factory=lambda: defaultdict(int))
     given: dict[Thing, int] = field(default_factory=lambda: defaultdict(int))
     parts: dict[tuple[Thing, str], int] = field(default_factory=lambda: defaultdict(int))
+    taken: dict[Thing, int] = field(default_factory=lambda: defaultdict(int))
     givers: dict[Thing, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     notes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     times: dict[Thing, tuple[int, int]] = field(default_factory=dict)
@@ -78,12 +81,14 @@ class Charged:
         }
 
     def creditable(self, line: Line, amount: int) -> int:
-        """How much of `amount`, which is left of a line, can be credited. A line that gave something back can be taken back whole."""
+        """How much of `amount`, which is left of a line, can be credited: of its thing, and of everything in its time. A line that gave
+        something back can be taken back whole.
+        """
         thing = Thing.of(line)
-        if amount * thing.sign <= 0:
-            return amount
-        left = min(thing.sign * one for one in (amount, self.left(thing), self.parts[thing, line.category]))
-        return max(min(left, self.whole(line)), 0) if thing.sign > 0 else -max(left, 0)
+        if amount * thing.sign > 0:
+            left = min(thing.sign * one for one in (amount, self.left(thing), self.parts[thing, line.category]))
+            amount = thing.sign * max(left, 0)
+        return max(min(amount, self.whole(line)), 0) if amount > 0 else amount
 
     def elsewhere(self, thing: Thing, but: str = "") -> list[str]:
         """Documents that gave back of a thing; but: not this invoice and its notes."""
@@ -96,11 +101,12 @@ class Charged:
         of = {thing: amount for thing, amount in self.given.items() if thing[:2] == (subscription, period) or thing == cap}
         return {(thing.name, thing.sign): amount for thing, amount in of.items() if amount and thing.category != "prepaid"}
 
-    def invoiced(self, number: str, line: Line) -> None:
-        """Count a line of an invoice."""
+    def invoiced(self, number: str, line: Line, *, anew: bool = False) -> None:
+        """Count a line of an invoice. anew: one that was written anew: what a void gave back of the old one is charged again."""
         thing = Thing.of(line)
-        if line.kind == RETURNED:
+        if line.kind == RETURNED or (anew and line.amount * thing.sign > 0):
             self.given[thing] -= line.amount
+            self.taken[thing] += line.amount
         else:
             self.charged[thing] += line.amount
         self.parts[thing, line.category] += line.amount
@@ -110,25 +116,44 @@ class Charged:
         known = self.times.get(thing, (begins, ends))
         self.times[thing] = min(known[0], begins), max(known[1], ends)
 
-    def credited(self, number: str, line: Line) -> None:
-        """Count a line of a credit note."""
+    def credited(self, number: str, line: Line, *, anew: bool = False) -> None:
+        """Count a line of a credit note. anew: one that voided an invoice which was written anew since."""
         thing = Thing.of(line)
-        self.given[thing] += line.amount
+        if line.amount * thing.sign > 0:
+            self.given[thing] += line.amount
+            self.taken[thing] -= line.amount if anew or line.kind == RETURNED else 0
+        else:  # what an invoice gave back is charged again
+            self.charged[thing] -= line.amount
         self.parts[thing, line.category] -= line.amount
         self.givers[thing][number] += line.amount * thing.sign
 
 
 def read(session: Session, organisation: str) -> Charged:
     """Everything that was issued to a customer."""
-    found = Charged()
+    found, replaced = Charged(), set[str]()
     for invoice in journal.documents(session, INVOICE, organisation):
+        anew = invoice.body.get("replaces", "")
+        replaced.add(anew)
         for line in lines_of(invoice.body):
-            found.invoiced(invoice.id, line)
+            found.invoiced(invoice.id, line, anew=bool(anew))
     for note in journal.documents(session, CREDIT_NOTE, organisation):
         found.notes[note.body["invoice"]].add(note.id)
+        is_undone = note.body["kind"] == "void" and note.body["invoice"] in replaced
         for line in lines_of(note.body):
-            found.credited(note.id, line)
+            found.credited(note.id, line, anew=is_undone)
     return found
+
+
+def written_anew(session: Session, organisation: str, lines: Sequence[Line]) -> list[Line]:
+    """Lines that a void took back, as they are charged again: less what invoices took off since, because the void had given it back."""
+    found, made = read(session, organisation), list[Line]()
+    for line in (one for one in lines if one.kind != RETURNED):
+        thing = Thing.of(line)
+        less = thing.sign * max(min(thing.sign * found.taken[thing], thing.sign * line.amount), 0)
+        found.taken[thing] -= less
+        amount = line.amount - less
+        made.append(replace(line, exact=amount, amount=amount, quantity="", unit="", unit_price="") if less else line)
+    return taken_off(session, organisation, made)
 
 
 def taken_off(session: Session, organisation: str, lines: Sequence[Line]) -> list[Line]:
@@ -143,7 +168,7 @@ def taken_off(session: Session, organisation: str, lines: Sequence[Line]) -> lis
         thing = Thing.of(line)
         if line.amount * thing.sign < 0:
             _take_off(found, back, line, thing, line.category, min(-found.left(thing) * thing.sign, abs(line.amount)))
-    for line in less:  # where notes gave all of it back, a discount on what is charged now would be given for nothing
+    for line in less:  # what notes gave back before a discount came, or with a larger one: of the same tax category first
         rest, within = -line.amount, found.within(line)
         for thing, category in sorted(within, key=lambda name: (name[0] != Thing.of(line), name[1] != line.category)):
             if rest > 0 and thing.sign > 0:
@@ -159,9 +184,13 @@ def _take_off(found: Charged, back: dict[tuple[Thing, str], Line], line: Line, t
         return 0
     if thing != Thing.of(line):  # a discount: what it is taken off was given back
         start, end = (customers.shown_time(moment) for moment in found.times[thing])
-        line = replace(line, kind=RETURNED, charge=thing.name, subscription=thing.subscription, period=thing.period, start=start, end=end)
+        line = replace(
+            line, kind=RETURNED, charge=thing.name, subscription=thing.subscription, period=thing.period, start=start, end=end
+        )
     text, amount = f"{_named(line)}, given back by {shown(found.elsewhere(thing))}", size * thing.sign
-    more = replace(line, kind=RETURNED, text=text, exact=amount, amount=amount, quantity="", unit="", unit_price="", category=category)
+    more = replace(
+        line, kind=RETURNED, text=text, exact=amount, amount=amount, quantity="", unit="", unit_price="", category=category
+    )
     found.invoiced("", more)
     before = back.get((thing, category), replace(more, exact=0, amount=0))
     back[thing, category] = replace(before, exact=before.exact + amount, amount=before.amount + amount)

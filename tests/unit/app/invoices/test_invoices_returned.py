@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,16 @@ from lode.app.invoices.documents import Line, lines_of
 from lode.app.prices import subscriptions
 from lode.core import money
 from lode.core.errors import BillingError, ConflictError
-from tests.unit.app.invoices.world import PLAN, TAXED, World, made
+from tests.unit.app.invoices.world import PLAN, STANDARD, TAXED, World, made
 
 UNIT = money.UNIT
 PRICES = ("0.10", "0.02", "0.05", "0")
 FEES = ("30", "12.50", "20", "0.01")
 
 
-def plan(version: int, name: str = "team") -> str:
+def plan(version: int, name: str = "team", cap: str = "") -> str:
     """A version with a price and a fee of its own."""
-    head = PLAN.replace('"team"', f'"{name}"').replace("version = 1", f"version = {version}")
+    head = PLAN.replace('"team"', f'"{name}"').replace("version = 1", f"version = {version}") + cap
     fee = f'[[fees]]\nname = "base"\namount = "{FEES[version - 1]}"\ntax = "reduced"\n'
     return head + fee + f'[[charges]]\nname = "requests"\ntype = "standard"\nprice = "{PRICES[version - 1]}"\n'
 
@@ -37,12 +38,12 @@ MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 REDUCED = '[[tax.rate]]\ncountry = "DE"\ncategory = "reduced"\nname = "VAT"\nrate = "7"\nfrom = 2021-01-01\n'
 
 
-def business(folder: Path, *, coupon: str = "") -> World:
+def business(folder: Path, *, coupon: str = "", cap: str = "") -> World:
     """A customer on `team@1`; versions that correct it."""
-    world = made(folder, plan(1), has="")
+    world = made(folder, plan(1, cap=cap), has="")
     for version in (2, 3, 4):
-        world.plan(plan(version))
-    world.plan(plan(1, "big"))
+        world.plan(plan(version, cap=cap))
+    world.plan(plan(1, "big", cap))
     world.sells(TAXED + REDUCED)
     if coupon:
         world.coupon("SAVE", percent=coupon)
@@ -96,6 +97,7 @@ def check(world: World) -> None:
         known = returned.read(session, "acme")
         for thing in known.times:
             assert known.left(thing) * thing.sign >= 0, thing  # nobody is given back more than was charged
+            assert known.given[thing] * thing.sign >= 0, thing  # nor charged anew what was not given back
         for line in (line for item in journal.documents(session, "invoice", "acme") for line in lines_of(item.body)):
             assert known.whole(line) >= 0, line  # not with discounts either
 
@@ -228,6 +230,26 @@ def test_a_replacement_holds_what_the_void_took(tmp_path: Path) -> None:
     check(world)
 
 
+def test_a_replacement_holds_what_a_corrected_price_left(tmp_path: Path) -> None:
+    world = business(tmp_path, coupon="20")
+    body = first(world)
+    void(world, body["number"])
+    correct(world)
+    world.turn("2027-01-02")
+    (late,) = bill(world)
+    note = void(world, late["number"])
+    assert note["total"] == late["total"] and "before" not in note  # what it had taken off is in force again
+    replacing.replace(world.store, "cli", world.seller, late["number"], now_us=world.clock)
+    check(world)
+    replacing.replace(world.store, "cli", world.seller, body["number"], now_us=world.clock)
+    check(world)
+    with world.store.view() as session:
+        known = returned.read(session, "acme")
+    left = {(thing.period[:7], thing.name): money.plain(known.left(thing)) for thing in known.times}
+    assert left["2026-11", "requests"] == "20" and left["2026-11", "base"] == left["2026-12", "base"] == "12.5"
+    assert (left["2026-11", "SAVE"], left["2026-12", "SAVE"]) == ("-6.5", "-2.5")
+
+
 def test_money_that_another_customer_paid_is_not_paid_out(tmp_path: Path) -> None:
     world = business(tmp_path)
     world.customer("rich", "")
@@ -240,16 +262,66 @@ def test_money_that_another_customer_paid_is_not_paid_out(tmp_path: Path) -> Non
         assert [returned.cash(session, name, "EUR") for name in ("acme", "rich")] == [(40 * UNIT, 40 * UNIT), (1000 * UNIT, 0)]
 
 
-def test_a_coupon_that_shrinks_is_divided_by_what_each_category_changed() -> None:
-    def line(kind: str, amount: str, category: str = "") -> Line:
-        pico = money.parse(amount, "amount", least=None)
-        span = {"start": "2026-11-01T00:00:00Z", "end": "2026-12-01T00:00:00Z", "period": "2026-11-01T00:00:00Z"}
-        return Line(kind, kind, pico, pico, category=category, **span)
+def capped(folder: Path) -> tuple[World, str]:
+    """At most 40 a month; 60 used, invoiced before its end and paid."""
+    world = made(folder, PLAN + 'cap = "40"\n' + STANDARD)
+    world.use(units={"requests": 6000})
+    (body,) = bill(world, interim=True)
+    pay(world, body["number"])
+    return world, body["number"]
 
+
+def test_a_cap_after_a_void_gives_back_nothing_more(tmp_path: Path) -> None:
+    world, number = capped(tmp_path)
+    done = void(world, number, "cash")
+    world.turn("2026-12-02")
+    (last,) = bill(world)
+    found = [(line["kind"], line["charge"], line["amount"], line["text"]) for line in last["lines"]]
+    assert found == [
+        ("cap", "cap", "-20", "above the most per period"), ("returned", "requests", "20", f"requests, given back by {done['number']}")
+    ]  # fmt: skip
+    assert last["total"] == "0" and cash(world) == 0
+    check(world)
+
+
+def test_a_void_after_a_cap_gives_back_the_rest_only(tmp_path: Path) -> None:
+    world, number = capped(tmp_path)
+    world.turn("2026-12-02")
+    bill(world)
+    done = void(world, number)
+    assert done["total"] == "40" and done["before"] == [{"line": 1, "amount": "20", "by": "discounts"}]
+    check(world)
+
+
+NOVEMBER = {"start": "2026-11-01T00:00:00Z", "end": "2026-12-01T00:00:00Z", "period": "2026-11-01T00:00:00Z"}
+
+
+def line(kind: str, amount: str, category: str = "", **more: str) -> Line:
+    pico = money.parse(amount, "amount", least=None)
+    return Line(kind, kind, pico, pico, category=category, **{**NOVEMBER, **more})
+
+
+def parted(lines: list[Line], kind: str = "coupon") -> list[tuple[str, str]]:
+    return [(one.category, money.plain(one.amount)) for one in categories.spread(lines, "EUR") if one.kind == kind]
+
+
+def test_a_coupon_that_shrinks_is_divided_by_what_each_category_changed() -> None:
     lines = [line("usage", "11.4"), line("credit", "-29.02", "reduced"), line("coupon", "3.52")]
-    parts = [one for one in categories.spread(lines, "EUR") if one.kind == "coupon"]
-    assert [(one.category, money.plain(one.amount)) for one in parts] == [("", "-2.28"), ("reduced", "5.8")]
-    assert sum(one.exact for one in parts) == lines[-1].exact
+    assert parted(lines) == [("", "-2.28"), ("reduced", "5.8")]
+    assert sum(one.exact for one in categories.spread(lines, "EUR") if one.kind == "coupon") == lines[-1].exact
+
+
+def test_a_coupon_takes_nothing_off_packs_or_what_a_trial_gave_away() -> None:
+    assert parted([line("fee", "30", "reduced"), line("prepaid", "10"), line("coupon", "-8")]) == [("reduced", "-8")]
+    used = [line("usage", "20"), line("usage", "10", "reduced"), line("waived", "-30")]
+    later = line("fee", "6", "reduced", period="2026-11-21T00:00:00Z")  # the trial ended then
+    trial = [replace(one, end="2026-11-21T00:00:00Z") for one in used]
+    assert parted([line("coupon", "-3"), *trial, later]) == [("reduced", "-3")]
+
+
+def test_an_unused_fee_counts_in_the_period_that_ends_where_it_begins() -> None:
+    lines = [line("fee", "30", "reduced"), line("usage", "5"), line("credit", "-30", "reduced", start=NOVEMBER["end"])]
+    assert parted([*lines, line("coupon", "-1")]) == [("", "-1")]
 
 
 ACTS = st.tuples(
@@ -295,10 +367,10 @@ def act(world: World, what: str, which: int, size: int, to_cash: bool) -> None:
 
 def orders(examples: int, length: int) -> Callable[[], None]:
     @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(st.lists(ACTS, min_size=length // 2, max_size=length), st.booleans())
-    def run(acts: list[tuple[str, int, int, bool]], with_coupon: bool) -> None:
+    @given(st.lists(ACTS, min_size=length // 2, max_size=length), st.booleans(), st.booleans())
+    def run(acts: list[tuple[str, int, int, bool]], with_coupon: bool, with_cap: bool) -> None:
         with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-            world = business(Path(folder), coupon="20" if with_coupon else "")
+            world = business(Path(folder), coupon="20" if with_coupon else "", cap='cap = "25"\n' if with_cap else "")
             for step in (("use", 0, 90, False), ("month", 0, 1, False), ("pay", 0, 1, False), *acts):
                 with contextlib.suppress(BillingError, ConflictError):
                     act(world, *step)
