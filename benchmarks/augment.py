@@ -2,9 +2,11 @@
 
     python benchmarks/augment.py [--quick] [--only texts]
 
-A step is forward, backward and update of a whole network (encoder, trunk, head) on one batch, on one thread; the augmentation is called on
-the same batch. Both are timed in turns, in processor time; the share is that of the medians. Prints a table and, as its last line, one
-JSON list. Exits 1 where an aim does not hold. One function for each kind: a new kind adds one.
+A step is forward, backward and update of a whole network (encoder, trunk, head) on one batch, on one thread; behind each step one of the
+augmentations gives its next batch, in turns: a step leaves the caches to itself, and of two in a row the second one seems cheap. They are
+called as the loop calls them: texts of several batches are changed at once, so that theirs are means over as many batches.
+Processor time; the share is that of the medians; "all" is one after the other. Prints a table and, as its last line, one JSON list.
+Exits 1 where an aim does not hold. One function for each kind: a new kind adds one.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ from lode.core.types import Component, TensorSpec  # noqa: E402
 from lode.model.allocator import kept_memory  # noqa: E402
 from lode.model.batches import Batch  # noqa: E402
 from lode.model.mixing import Changes  # noqa: E402
+from lode.model.modules import Augment  # noqa: E402
 from lode.model.network import Group, NetworkModule  # noqa: E402
 
 AIM = 0.05
+AHEAD = 32
 TRUNK = {"fusion": "concat", "width": 256, "depth": 2, "dropout": 0.2, "norm": "none", "activation": "relu", "members": 1}
 
 
@@ -41,6 +45,7 @@ class Case:
     """An input with its encoder, a batch of it, and what is done to it. words: what codes of texts stand for.
 
     bf16: train in bfloat16, as `precision: auto` does for large steps where the chip is fast at it. together: time all of them at once.
+    ahead: batches that may be changed at once.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Case:
     words: list[str] = field(default_factory=list)
     bf16: bool = False
     together: bool = False
+    ahead: int = 1
 
 
 def texts(folder: Path) -> Iterator[Case]:
@@ -63,7 +69,8 @@ def texts(folder: Path) -> Iterator[Case]:
     x = x * (torch.arange(128) < lengths)
     each = [Component("drop"), Component("swap"), Component("synonyms", {"path": str(folder / "alike.txt")})]
     for encoder in ("pooled", "textcnn", "lstm", "transformer"):
-        yield Case(f"texts {encoder}", spec, Component(encoder), x, each, words)
+        yield Case(f"texts {encoder}", spec, Component(encoder), x, each, words, ahead=AHEAD)
+        yield Case(f"texts {encoder}, all", spec, Component(encoder), x, each, words, together=True, ahead=AHEAD)
 
 
 def pictures(folder: Path) -> Iterator[Case]:
@@ -133,18 +140,22 @@ def share(case: Case, repeats: int) -> dict[str, Any]:
     module = NetworkModule({"x": case.spec}, [Group(("x",), case.encoder)], {"y": 2}, **options).train()
     optimizer = torch.optim.AdamW(module.parameters(), fused=True)
     target_B = torch.arange(len(case.batch)) % 2
-    steps: dict[str, Any] = {}
+    steps: dict[str, Augment] = {}
     for component in case.augments:
         augment = REGISTRIES["augment"].create(component, case.spec)
         augment.read_words(case.words)
         steps[component.type] = augment
-    if case.together:
-        whole = Changes({"x": list(steps.values())})
-        steps = {" + ".join(steps): lambda x, generator: whole(Batch({"x": x}, {}, {}, len(x)), generator)}
+    made = {" + ".join(steps): list(steps.values())} if case.together else {word: [step] for word, step in steps.items()}
     generator = torch.Generator().manual_seed(0)
+    changed = {word: Changes({"x": own})(_same(case.batch), generator) for word, own in made.items()}
     step_s: list[float] = []
-    augment_s: dict[str, list[float]] = {word: [] for word in steps}
-    for number in range(repeats + 2):
+    augment_s: dict[str, list[float]] = {word: [] for word in made}
+    for batches in changed.values():
+        for _ in range(max(2, case.ahead)):
+            next(batches)
+    words = list(made)
+    rounds = -(-max(repeats // len(words), 8) // case.ahead)
+    for number in range(-2, rounds * case.ahead * len(words)):
         begin_s = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=case.bf16):
             scores = module({"x": case.batch})["y"]
@@ -152,14 +163,27 @@ def share(case: Case, repeats: int) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
         spent_s = time.process_time() - begin_s
-        if number >= 2:
-            step_s.append(spent_s)
-        for word, change in steps.items():
-            begin_s = time.process_time()
-            change(case.batch, generator)
-            if number >= 2:
-                augment_s[word].append(time.process_time() - begin_s)
-    return {"step_s": statistics.median(step_s), "augment_s": {word: statistics.median(found) for word, found in augment_s.items()}}
+        if number < 0:
+            continue
+        word = words[number % len(words)]
+        begin_s = time.process_time()
+        next(changed[word])
+        step_s.append(spent_s)
+        augment_s[word].append(time.process_time() - begin_s)
+    return {
+        "step_s": statistics.median(step_s),
+        "augment_s": {word: _typical(found, case.ahead) for word, found in augment_s.items()},
+    }
+
+
+def _same(x: torch.Tensor) -> Iterator[list[Batch]]:
+    while True:
+        yield [Batch({"x": x}, {}, {}, len(x))]
+
+
+def _typical(seconds: list[float], ahead: int) -> float:
+    """Of one batch: the median, where several are changed at once of their means."""
+    return statistics.median(statistics.mean(seconds[at : at + ahead]) for at in range(0, len(seconds), ahead))
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from lode.model.pieces import by_pieces, pixels, planes
+from lode.model.pieces import by_pieces, pixels
 
 
 def warp(x: torch.Tensor, matrix_B23: torch.Tensor) -> torch.Tensor:
@@ -13,11 +13,11 @@ def warp(x: torch.Tensor, matrix_B23: torch.Tensor) -> torch.Tensor:
 
     matrix_B23: from a place in the result to the place in the picture that it shows, both in [-1, 1], as (x, y, 1).
     """
-    return by_pieces(lambda piece, rows: pixels(warp_planes(planes(piece), matrix_B23[rows]), x.dtype), x)
+    return by_pieces(lambda piece, rows: pixels(warp_planes(piece.float().permute(0, 3, 1, 2), matrix_B23[rows]), x.dtype), x)
 
 
 def warp_planes(x_BCHW: torch.Tensor, matrix_B23: torch.Tensor) -> torch.Tensor:
-    """The same of float32 planes. A mean of values between 0 and 255 stays between them."""
+    """The same of float32 planes, new ones whatever the strides. A mean of values between 0 and 255 stays between them."""
     places_BHW2 = _places(matrix_B23, *x_BCHW.shape[2:])
     return functional.grid_sample(x_BCHW, places_BHW2, mode="bilinear", padding_mode="border", align_corners=False)
 

@@ -37,7 +37,7 @@ from lode.model.scaling import Scaler
 from lode.model.throughput import Meter
 from lode.model.training import Training
 
-Augmentation = Callable[[Any, torch.Generator], None]
+Augmentation = Callable[[Iterator[list[Any]], torch.Generator], Iterator[list[Any]]]
 
 _STRETCH_STEPS, _STRETCH_S = 64, 0.5
 """The host looks at the losses after so many steps, or so many seconds: it waits for the device then, never in a step."""
@@ -59,7 +59,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be fitted, and on what. augment changes a batch in place; layer_name says a submodule's name in an error.
+    """What is to be fitted, and on what. augment changes batches on their way; layer_name says a submodule's name in an error.
 
     on_progress: told the share of the steps done, before each of them (for a dropout that falls, and the like).
     figures: what the history tells of the stop rows beside their loss, means over a batch. meter: how fast it learns, for texts.
@@ -222,14 +222,16 @@ class _Loop:
         share = self.team.own_share
         place = [choices.seed, state.step] + [share] * (share > 0)
         machine.seed_all(int(np.random.SeedSequence(place).generate_state(2, np.uint32)[0]), self.generator)
-        return self.job.train.pieces(order[state.position : state.position + num_rows], choices.batch, state.pieces, self.team)
+        return self.batches(order[state.position : state.position + num_rows])
+
+    def batches(self, rows: np.ndarray) -> Iterator[list[Any]]:
+        """Batches of these rows, each as a list of its pieces, changed at random where the job says so."""
+        found = self.job.train.pieces(rows, self.choices.batch, self.state.pieces, self.team)
+        return found if self.job.augment is None else self.job.augment(found, self.generator)
 
     def train_step(self, batch: Sequence[Piece]) -> torch.Tensor:
         """One update of every objective whose turn it is; the first objective's loss."""
         step, first = self.state.step, None
-        if self.job.augment is not None:
-            for piece in batch:
-                self.job.augment(piece, self.generator)
         if self.job.on_progress is not None:
             self.job.on_progress(step / self.steps)
         for objective, optimizer in zip(self.job.objectives, self.optimizers, strict=True):
@@ -389,8 +391,7 @@ def _try(job: Job, training: Training, team: Team | None, choices: Choices, numb
         seconds, rows = [], loop.rounds.order(0)[: choices.batch]
         for _ in range(number):
             start_s = time.perf_counter()
-            batch = next(job.train.pieces(rows, choices.batch, choices.accumulate, loop.team))
-            loop.train_step(batch).item()
+            loop.train_step(next(loop.batches(rows))).item()
             seconds.append(time.perf_counter() - start_s)
         loop.restore(before)
     return seconds

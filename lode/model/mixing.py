@@ -1,13 +1,13 @@
-"""The random changes of a batch: each input by itself, then rows mixed with rows (mixup, cutmix), and the loss of mixed rows.
+"""The random changes of batches: each input by itself, then rows mixed with rows (mixup, cutmix), and the loss of mixed rows.
 
 Everything stays on the device. Next to read: `Augment` in `lode/model/modules.py`, and the families' `lode/model/neural.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import torch
@@ -17,24 +17,39 @@ from lode.model.batches import Batch
 from lode.model.contracts import Task
 from lode.model.modules import Augment
 
+_AHEAD, _MOST_NUMBERS = 32, 1 << 17
+"""Batches that are looked at, and numbers that are changed at once: one batch of texts is so small that its time goes into calls."""
+
 
 class Changes:
-    """Changes a batch in place. made: the augmentations of each input, in the order of the file; mixing ones come after all others."""
+    """Changes batches in place. made: the augmentations of each input, in the order of the file; mixing ones come after all others."""
 
     def __init__(self, made: Mapping[str, Sequence[Augment]]) -> None:
         self.alone = {name: [step for step in steps if not step.mixes] for name, steps in made.items()}
         self.mixing = {name: [step for step in steps if step.mixes] for name, steps in made.items()}
         self.mixing = {name: steps for name, steps in self.mixing.items() if steps}
+        self.ahead = [name for name, steps in self.alone.items() if steps and all(step.ahead for step in steps)]
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> None:
-        for name, steps in self.alone.items():
-            batch.inputs[name] = _changed(batch.inputs[name], steps, generator)
-        if self.mixing:
-            self._mix(batch, generator)
+    def __call__(self, batches: Iterator[list[Batch]], generator: torch.Generator) -> Iterator[list[Batch]]:
+        """The same batches, each as a list of its pieces, changed when their turn comes, some inputs a few batches ahead of it."""
+        while run := list(islice(batches, _AHEAD if self.ahead else 1)):
+            for name in self.ahead:
+                _change_together([piece for batch in run for piece in batch], name, self.alone[name], generator)
+            for batch in run:
+                for piece in batch:
+                    self._change(piece, generator)
+                yield batch
 
     def alone_changed(self, name: str, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """One input changed by its own augmentations, no rows mixed."""
         return _changed(x, self.alone[name], generator)
+
+    def _change(self, batch: Batch, generator: torch.Generator) -> None:
+        for name, steps in self.alone.items():
+            if name not in self.ahead:
+                batch.inputs[name] = _changed(batch.inputs[name], steps, generator)
+        if self.mixing:
+            self._mix(batch, generator)
 
     def _mix(self, batch: Batch, generator: torch.Generator) -> None:
         """One permutation for all inputs; with several mixed inputs the share is the mean of theirs, since each is a part of the row."""
@@ -45,6 +60,24 @@ class Changes:
             batch.inputs[name], share = _one_of(steps, batch.inputs[name], partner_B, generator)
             shares.append(share)
         batch.mix = partner_B, torch.stack(shares).mean()
+
+
+def _change_together(batches: Sequence[Batch], name: str, steps: Sequence[Augment], generator: torch.Generator) -> None:
+    """One input of several batches: some of like length, up to a power of two, one below the other, padded with 0 to the longest."""
+
+    def length(batch: Batch) -> int:
+        return batch.inputs[name].shape[1]
+
+    for _, group in groupby(sorted(batches, key=length), lambda batch: (length(batch) - 1).bit_length()):
+        alike = list(group)
+        size = max(1, _MOST_NUMBERS // max(batch.inputs[name].numel() for batch in alike))
+        for some in (alike[at : at + size] for at in range(0, len(alike), size)):
+            rows = [batch.num_rows for batch in some]
+            x = some[0].inputs[name].new_zeros(sum(rows), length(some[-1]))
+            for batch, place in zip(some, x.split(rows), strict=True):
+                place[:, : length(batch)] = batch.inputs[name]
+            for batch, changed in zip(some, _changed(x, steps, generator).split(rows), strict=True):
+                batch.inputs[name] = changed[:, : length(batch)]
 
 
 def _changed(x: torch.Tensor, steps: Sequence[Augment], generator: torch.Generator) -> torch.Tensor:

@@ -70,10 +70,12 @@ class Augment(torch.nn.Module, ABC):
     mixes: True where rows are mixed with other rows of the batch, so that the targets must be mixed too: it implements `mix`, and
         the network calls that with one permutation for all inputs, after all other changes.
     wants_words: True where it must know which word each code of a text stands for: `read_words` is called once, before training.
+    ahead: True where calls cost more than the change itself, as of texts: it may get several batches as one, padded with 0 at the end.
     """
 
     affine: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
+    ahead: ClassVar[bool] = False
     wants_words: ClassVar[bool] = False
 
     @staticmethod

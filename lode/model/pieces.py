@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 
 import torch
 
-_PIECE_NUMBERS = 1 << 19
+_PIECE_NUMBERS = 1 << 18
 
 
 def by_pieces(change: Callable[[torch.Tensor, slice], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -32,17 +33,20 @@ def pixels(planes_BCHW: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x
 
 
-def change_rows(
-    x: torch.Tensor, chosen_B: torch.Tensor, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
-    """change(x[rows], rows) for the rows (int64) that are chosen (bool), the others as they are; `x` may be changed in place.
+def by_kinds(change: Callable[..., torch.Tensor], x: torch.Tensor, *asked: torch.Tensor) -> torch.Tensor:
+    """change(x[rows], rows, *wanted) for rows (int64) of which the same is wanted (a bool for each `asked` (B,)), joined in their order.
 
-    change must leave rows that are not chosen as they are, because a GPU changes all of them: to count them it would have to wait.
+    A GPU is asked for everything on all rows, because to look which ones it would have to wait: where a row asks for nothing, change
+    must leave it as it is.
     """
     if x.device.type != "cpu":
-        return change(x, torch.arange(len(x), device=x.device))
-    rows = chosen_B.nonzero().flatten()
-    if len(rows):
-        for row, changed in zip(rows.tolist(), change(x[rows], rows), strict=True):
-            x[row].copy_(changed)
-    return x
+        return change(x, torch.arange(len(x), device=x.device), *(True for _ in asked))
+    kinds = torch.stack(asked, dim=1).tolist()
+    order = sorted(range(len(x)), key=kinds.__getitem__)
+    changed = torch.empty_like(x)
+    for wanted, group in groupby(order, key=kinds.__getitem__):
+        rows = torch.tensor(list(group))
+        for some in rows.split(max(1, _PIECE_NUMBERS // max(1, x[0].numel()))):
+            for row, own in zip(some.tolist(), change(x.index_select(0, some), some, *wanted), strict=True):
+                changed[row].copy_(own)
+    return changed

@@ -7,7 +7,7 @@ from these weights. It sees the rows that the fit sees and rows without a label,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -139,8 +139,11 @@ def _run(network: Any, task: Pretrain, rows: Rows, choices: Choices, training: T
     module = _Pretrainer(network, task)
     shared = team.share(module)
 
-    def change(batch: Batch, generator: torch.Generator) -> None:
-        batch.inputs = task.change(batch.inputs, generator)
+    def change(batches: Iterator[list[Batch]], generator: torch.Generator) -> Iterator[list[Batch]]:
+        for pieces in batches:
+            for piece in pieces:
+                piece.inputs = task.change(piece.inputs, generator)
+            yield pieces
 
     def progress(what: str, done: int, total: int, figures: dict[str, float]) -> None:
         context.progress(what.replace("train", "pretrain", 1), done, total, figures)

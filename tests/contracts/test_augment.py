@@ -172,7 +172,7 @@ def test_affine_steps_in_a_row_move_every_pixel_once() -> None:
     # Along a slope interpolation is exact, so that both ways agree wherever no edge is near
     x = (torch.arange(16.0)[:, None] + 2 * torch.arange(16.0)).expand(8, 16, 16).unsqueeze(3).contiguous()
     batch = Batch({"image": x}, {}, {}, 8)
-    Changes({"image": steps})(batch, torch.Generator().manual_seed(0))
+    next(Changes({"image": steps})(iter([[batch]]), torch.Generator().manual_seed(0)))
     generator = torch.Generator().manual_seed(0)
     apart = steps[1](steps[0](x, generator), generator)
     assert (batch.inputs["image"] - apart)[:, 5:11, 5:11].abs().max() < 1e-3
@@ -184,7 +184,7 @@ def test_a_flip_among_other_moves_is_the_same_flip(ramp: torch.Tensor) -> None:
         REGISTRIES["augment"].create(Component("flip", {"share": 1.0, "direction": side}), SPEC) for side in ("horizontal", "both")
     ]
     batch = Batch({"image": ramp}, {}, {}, 32)
-    Changes({"image": steps})(batch, torch.Generator().manual_seed(0))
+    next(Changes({"image": steps})(iter([[batch]]), torch.Generator().manual_seed(0)))
     assert torch.equal(batch.inputs["image"], ramp.flip(1)), "left and right changed twice, top and bottom once"
 
 
@@ -204,7 +204,7 @@ def test_a_policy_changes_the_chosen_rows_as_if_it_changed_all(monkeypatch: pyte
     augment = REGISTRIES["augment"].create(Component("policy"), TensorSpec("uint8", (12, 10, 3)))
     chosen = augment(x, torch.Generator().manual_seed(1))
     monkeypatch.setattr(
-        "lode.model.augment.policy.change_rows", lambda picture, rows, change: change(picture, torch.arange(len(picture)))
+        "lode.model.augment.policy.by_kinds", lambda change, x, *asked: change(x, torch.arange(len(x)), *(True for _ in asked))
     )
     assert (augment(x, torch.Generator().manual_seed(1)).int() - chosen.int()).abs().max() <= 1
 
@@ -214,7 +214,7 @@ def _mixed(words: list[str], rows: int = 32) -> Batch:
     steps = [REGISTRIES["augment"].create(Component(word, {"strength": 1.0}), spec) for word in words]
     x = torch.arange(rows, dtype=torch.float32)[:, None, None, None].expand(rows, 8, 8, 1).contiguous()
     batch = Batch({"image": x}, {}, {}, rows)
-    Changes({"image": steps})(batch, torch.Generator().manual_seed(3))
+    next(Changes({"image": steps})(iter([[batch]]), torch.Generator().manual_seed(3)))
     return batch
 
 
@@ -235,7 +235,7 @@ def test_two_ways_of_mixing_take_turns() -> None:
     generator, cut = torch.Generator().manual_seed(0), []
     for _ in range(20):
         batch = Batch({"image": torch.arange(8.0)[:, None, None, None].expand(8, 8, 8, 1).contiguous()}, {}, {}, 8)
-        Changes({"image": steps})(batch, generator)
+        next(Changes({"image": steps})(iter([[batch]]), generator))
         image = batch.inputs["image"]
         cut.append(bool((image == image.round()).all()))
     assert 0 < sum(cut) < 20

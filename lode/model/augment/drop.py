@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -19,6 +19,8 @@ class Drop(Augment):
         share: Share of the words that is taken out.
     """
 
+    ahead: ClassVar[bool] = True
+
     def __init__(self, spec: TensorSpec, *, share: Annotated[float, Range(0, 1)] = 0.1) -> None:
         super().__init__()
         self.share = share
@@ -28,10 +30,10 @@ class Drop(Augment):
         return is_tokens(spec)
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        keep_BT = (torch.rand(x.shape, generator=generator, device=x.device) >= self.share).long()
+        keep_BT = torch.rand(x.shape, generator=generator, device=x.device) >= self.share
         # Words that are left out all land in a place before the first, padding that is kept behind the last
         place_BT = keep_BT.cumsum(dim=1).mul_(keep_BT)
         left_BT = x.new_zeros(len(x), x.shape[1] + 1).scatter_(1, place_BT, x)[:, 1:]
         first_B = left_BT[:, 0]
-        first_B.copy_(torch.where(first_B == 0, x[:, 0], first_B))
+        torch.where(first_B > 0, first_B, x[:, 0], out=first_B)
         return left_BT

@@ -11,9 +11,9 @@ import torch
 from lode.core.types import Range, TensorSpec
 from lode.model.affine import chain, rotation, warp_planes
 from lode.model.blocks import is_image
-from lode.model.colour import Bounds, limits, recolour
+from lode.model.colour import limits, recolour
 from lode.model.modules import Augment
-from lode.model.pieces import by_pieces, change_rows, pixels, planes
+from lode.model.pieces import by_kinds, pixels, planes
 
 _MOVES, _COLOURS, _TONES = 5, 3, 2
 _ANGLE, _SLANT, _SHIFT = math.radians(30.0), 0.3, 0.3
@@ -56,24 +56,24 @@ class Policy(Augment):
             f"{name}_B": torch.where(choice_RB == 1 + _MOVES + number, 1.0 + 0.9 * amount_RB, 1.0).prod(dim=0)
             for number, name in enumerate(("brightness", "contrast", "saturation"))
         }
-        tones = [(choice_RB == first + number).any(dim=0) for number in range(_TONES)]
         moved_B = ((choice_RB > 0) & (choice_RB <= _MOVES)).any(dim=0)
         coloured_B = ((choice_RB > _MOVES) & (choice_RB < first)).any(dim=0)
-        bounds = limits(x)
+        low, high = bounds = limits(x)
+        solarize_B, invert_B = ((choice_RB == first + number).any(dim=0) for number in range(_TONES))
+        # From here on values turn over between the bounds: bright ones, all of them, or none
+        threshold_B = torch.where(solarize_B, low + (high - low) * (1.0 - 0.5 * self.strength), high + 1.0)
+        threshold_B = torch.where(invert_B, low - 1.0, threshold_B)
 
-        def change(piece: torch.Tensor, rows: slice) -> torch.Tensor:
-            def recoloured(picture: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-                return recolour(picture, **{name: factor[rows][at] for name, factor in factors.items()}).clamp_(*bounds)
-
-            def toned(picture: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-                return self._tones(picture, bounds, *(tone_B[rows][at] for tone_B in tones))
-
-            picture = change_rows(planes(piece), moved_B[rows], lambda own, at: warp_planes(own, moves[rows][at]))
-            picture = change_rows(picture, coloured_B[rows], recoloured)
-            picture = change_rows(picture, tones[0][rows] | tones[1][rows], toned)
+        def change(piece: torch.Tensor, rows: torch.Tensor, moved: bool, coloured: bool, toned: bool) -> torch.Tensor:
+            picture = warp_planes(piece.float().permute(0, 3, 1, 2), moves[rows]) if moved else planes(piece)
+            if coloured:
+                picture = recolour(picture, **{name: factor[rows] for name, factor in factors.items()}).clamp_(*bounds)
+            if toned:  # a sum of products takes a fifth of the time of a choice
+                over = torch.ge(picture, threshold_B[rows][:, None, None, None], out=torch.empty_like(picture))
+                picture = torch.addcmul(picture, over, (low + high) - 2.0 * picture)
             return pixels(picture, x.dtype)  # every change stays within the bounds
 
-        return by_pieces(change, x)
+        return by_kinds(change, x, moved_B, coloured_B, solarize_B | invert_B)
 
     def _move(self, choice_B: torch.Tensor, amount_B: torch.Tensor) -> torch.Tensor:
         """The affine map of one round: choices 1 to 5 are rotate, shear x, shear y, shift x, shift y; all others move nothing."""
@@ -86,14 +86,3 @@ class Policy(Augment):
         ):
             matrix_B23[:, row, column] += (choice_B == choice) * (amount_B * size)
         return matrix_B23
-
-    def _tones(self, picture: torch.Tensor, bounds: Bounds, solarize_B: torch.Tensor, invert_B: torch.Tensor) -> torch.Tensor:
-        """Solarize turns the bright values over between the bounds, invert all of them."""
-        low, high = bounds
-        threshold_B = torch.where(solarize_B, low + (high - low) * (1.0 - 0.5 * self.strength), high + 1.0)
-        threshold_B = torch.where(invert_B, low - 1.0, threshold_B)
-        return torch.where(picture >= _wide(threshold_B), (low + high) - picture, picture)
-
-
-def _wide(value_B: torch.Tensor) -> torch.Tensor:
-    return value_B[:, None, None, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -17,6 +17,8 @@ class Swap(Augment):
     Args:
         share: Share of the words that is moved.
     """
+
+    ahead: ClassVar[bool] = True
 
     def __init__(self, spec: TensorSpec, *, share: Annotated[float, Range(0, 1)] = 0.1) -> None:
         super().__init__()

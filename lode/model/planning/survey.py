@@ -120,7 +120,7 @@ def _watch(job: Job, choices: Choices, rows: int) -> tuple[float, list[int]]:
     known = [*job.module.parameters(), *job.module.buffers(), *batch[0].inputs.values()]
     with TrainingFlops() as counter, LiveBytes(known) as live:
         if job.augment is not None:
-            job.augment(batch[0], torch.Generator(device=choices.device))
+            batch = next(job.augment(iter([batch]), torch.Generator(device=choices.device)))
         with machine.autocast(choices)():
             loss = job.objectives[0].loss(batch[0])
         loss.backward()
