@@ -1,13 +1,16 @@
 """Requests wait here for the model: a bounded queue, merged into one model call whenever the worker is free.
 
 No artificial delay: an idle worker takes what is there at once; while it works, requests gather, so batches grow with
-the load. Everything but `run` happens on the event loop's thread, so nothing here needs a lock.
+the load. A worker that is done takes the next batch itself, for under load the event loop has others to serve first: only
+the queue is shared by the two threads, under a lock. All else happens on the event loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +78,7 @@ class Batcher:
         self._max_wait_s = max_wait_ms / 1000.0
         self._on_batch = on_batch
         self._waiting: deque[_Job] = deque()
+        self._queue = threading.Lock()  # of `_waiting` and `waiting_rows`
         self._open: set[_Job] = set()
         self._busy = False
         self._sweeping = False
@@ -92,9 +96,10 @@ class Batcher:
             raise self._full()
         loop = asyncio.get_running_loop()
         job = _Job(cells, gone, loop.time(), self._timeout_s, loop.create_future())
-        self._waiting.append(job)
+        with self._queue:
+            self._waiting.append(job)
+            self.waiting_rows += cells.num_rows
         self._open.add(job)
-        self.waiting_rows += cells.num_rows
         if not self._busy:
             # Not at once: whatever else has arrived in this turn of the loop comes along.
             self._busy = True
@@ -126,22 +131,30 @@ class Batcher:
         return RequestError(429, "queue_full", message, headers=[(b"retry-after", str(wait_s).encode())])
 
     def _start(self) -> None:
-        """Hand the next batch to the worker, or note that it is idle."""
+        """Hand the next batch to the worker, which is idle, or note that there is none."""
         loop = asyncio.get_running_loop()
         self._timer = None
-        while self._waiting and self._waiting[0].future.done():
-            self.waiting_rows -= self._waiting.popleft().cells.num_rows
-        if not self._waiting:
-            self._busy = False
-            return
-        wait_s = self._waiting[0].submitted + self._max_wait_s - loop.time()
-        if self._max_wait_s and wait_s > 0 and self.waiting_rows < self._max_batch:
+        jobs, wait_s = self._take(loop.time())
+        if jobs:
+            self._worker.submit(self._work, jobs, loop)
+        elif wait_s:
             self._timer = loop.call_later(wait_s, self._start)
-            return
-        self._worker.submit(self._work, self._take(), loop)
+        else:
+            self._busy = False
 
-    def _take(self) -> list[_Job]:
-        """The oldest request and all that can be merged with it, oldest first."""
+    def _take(self, now: float) -> tuple[list[_Job], float]:
+        """The oldest request and all that can be merged with it, oldest first; where it waits for company, nothing, and how long still."""
+        with self._queue:
+            while self._waiting and self._waiting[0].future.done():
+                self.waiting_rows -= self._waiting.popleft().cells.num_rows
+            if not self._waiting:
+                return [], 0.0
+            wait_s = self._waiting[0].submitted + self._max_wait_s - now
+            if self._max_wait_s and wait_s > 0 and self.waiting_rows < self._max_batch:
+                return [], wait_s
+            return self._merged(), 0.0
+
+    def _merged(self) -> list[_Job]:
         taken: list[_Job] = []
         passed: list[_Job] = []
         num_rows, dtypes = 0, self._waiting[0].cells.dtypes
@@ -163,17 +176,22 @@ class Batcher:
         return taken
 
     def _work(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
-        """In the worker thread."""
-        started = loop.time()
-        results: list[Answer | RequestError] = [RequestError(500, "internal", "the model call was broken off.") for _ in jobs]
-        try:
-            results = self._run([job.cells for job in jobs])
-        finally:
-            # Whatever happens, those who wait are answered and the next batch starts.
-            loop.call_soon_threadsafe(self._finish, jobs, results, loop.time() - started)
+        """In the worker thread: this batch, and those that wait when it is done."""
+        while jobs:
+            # Not the loop's clock, which has whole milliseconds: this is what a request is charged and costed by.
+            started, following = time.perf_counter(), list[_Job]()
+            results: list[Answer | RequestError] = [RequestError(500, "internal", "the model call was broken off.") for _ in jobs]
+            try:
+                results = self._run([job.cells for job in jobs])
+                following, _ = self._take(loop.time())
+            finally:
+                # Whatever happens, those who wait are answered and the next batch starts.
+                loop.call_soon_threadsafe(self._finish, jobs, results, time.perf_counter() - started, not following)
+            jobs = following
 
-    def _finish(self, jobs: list[_Job], results: list[Answer | RequestError], seconds: float) -> None:
-        self._start()
+    def _finish(self, jobs: list[_Job], results: list[Answer | RequestError], seconds: float, is_idle: bool) -> None:
+        if is_idle:
+            self._start()
         num_rows = sum(job.cells.num_rows for job in jobs)
         self._s_per_row = 0.8 * self._s_per_row + 0.2 * seconds / num_rows
         shares = shared([job.cells.num_rows for job in jobs], round(seconds * 1e6))

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+import uvloop
 
 from lode.app.batching import Batcher
 from lode.app.contracts import Answer, Cells, RequestError
@@ -197,3 +199,72 @@ def test_a_model_call_that_breaks_off_fails_its_requests_and_not_the_next() -> N
         return await batcher.submit(cells(2), never)
 
     assert play(Broken(), scene).columns["y"] == [2]
+
+
+def test_the_worker_takes_what_waits_by_itself() -> None:
+    """Under load the event loop is busy refusing others: the model must not wait for its turn."""
+    model = Model()
+    both = threading.Event()
+
+    class Counting(Model):
+        def run(self, batch: Sequence[Cells]) -> list[Answer | RequestError]:
+            answers = model.run(batch)
+            if len(model.batches) == 2:
+                both.set()
+            return answers
+
+    async def scene(batcher: Batcher) -> None:
+        model.go.clear()
+        first = asyncio.create_task(batcher.submit(cells(0), never))
+        await until(lambda: batcher.waiting_rows == 0 and bool(batcher._open))
+        second = asyncio.create_task(batcher.submit(cells(1, 3), never))
+        await until(lambda: batcher.waiting_rows == 3)
+        model.go.set()
+        assert both.wait(30)  # the event loop's thread does nothing meanwhile
+        await asyncio.gather(first, second)
+
+    play(Counting(), scene)
+    assert model.batches == [[1], [3]]
+
+
+def test_a_call_broken_off_while_others_wait_does_not_lose_them() -> None:
+    model = Model()
+
+    class Broken(Model):
+        def run(self, batch: Sequence[Cells]) -> list[Answer | RequestError]:
+            answers = model.run(batch)
+            if len(model.batches) == 1:
+                raise KeyboardInterrupt
+            return answers
+
+    async def scene(batcher: Batcher) -> list[Answer | BaseException]:
+        model.go.clear()
+        first = asyncio.create_task(batcher.submit(cells(0), never))
+        await until(lambda: batcher.waiting_rows == 0 and bool(batcher._open))
+        second = asyncio.create_task(batcher.submit(cells(1), never))
+        await until(lambda: batcher.waiting_rows == 1)
+        model.go.set()
+        return await asyncio.gather(first, second, return_exceptions=True)
+
+    broken, answer = play(Broken(), scene)
+    assert isinstance(broken, RequestError)
+    assert answer.columns["y"] == [1]
+
+
+def test_what_a_call_took_is_measured_finer_than_the_loops_clock() -> None:
+    """uvloop's clock has whole milliseconds; requests are costed by these figures."""
+
+    class Brief(Model):
+        def run(self, batch: Sequence[Cells]) -> list[Answer | RequestError]:
+            time.sleep(0.0003)
+            return super().run(batch)
+
+    async def main() -> list[int]:
+        batcher = Batcher(Brief().run, max_batch=1, queue_rows=8, timeout_s=30.0)
+        answers = [await batcher.submit(cells(value), never) for value in range(10)]
+        batcher.close()
+        return [answer.compute_us for answer in answers]
+
+    took_us = uvloop.run(main())
+    assert min(took_us) >= 300
+    assert any(each % 1000 for each in took_us)
