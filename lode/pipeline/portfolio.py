@@ -50,17 +50,20 @@ _PLAIN = (Candidate("network", Component("network")),)
 """Tried beside the baselines where there is no budget, and for anything but tables."""
 
 _RANDOM = {"random_splits": True, "row_share": 0.9, "column_share": 0.8, "penalty": 2.0}
+_WHOLE = {"leaves": 31, "min_rows": 7, "row_share": 1.0, "column_share": 0.5, "penalty": 0.0}
+_LARGE = {"leaves": 63, "min_rows": 17, "row_share": 1.0, "column_share": 0.55, "penalty": 0.0}
+_RANDOM_LARGE = {"random_splits": True, "leaves": 128, "min_rows": 3, "row_share": 1.0, "column_share": 0.9, "penalty": 1.0}
 _SHALLOW = {"leaves": 4, "learning_rate": 0.1, "min_rows": 20, "column_share": 0.5, "penalty": 1.0}
-_DEEP = {"leaves": 96, "learning_rate": 0.03, "min_rows": 20, "row_share": 0.7, "column_share": 0.4, "penalty": 20.0}
-
-_SLOW = {"leaves": 15, "learning_rate": 0.02, "column_share": 0.3, "penalty": 10.0, "patience": 150}
+_SLOW = {"leaves": 31, "learning_rate": 0.03, "row_share": 1.0, "column_share": 0.4, "patience": 100}
 
 _TABLE = (
     (0, Candidate("trees-random", Component("trees", _RANDOM))),
+    (0, Candidate("trees-whole", Component("trees", _WHOLE))),
+    (5_000, Candidate("trees-large", Component("trees", _LARGE))),
     (0, Candidate("realmlp", Component("realmlp"))),
     (0, Candidate("tabm", Component("tabm"))),
+    (0, Candidate("trees-random-large", Component("trees", _RANDOM_LARGE))),
     (0, Candidate("trees-shallow", Component("trees", _SHALLOW))),
-    (5_000, Candidate("trees-deep", Component("trees", _DEEP))),
     (0, Candidate("trees-slow", Component("trees", _SLOW))),
 )
 """Tables within a budget: (from so many development rows, candidate), the most promising first."""

@@ -95,7 +95,7 @@ def test_a_budget_for_a_table_brings_the_portfolio_by_its_size() -> None:
         {part.name for part in slate(Component("auto"), is_table=True, num_rows=rows, has_budget=True).candidates}
         for rows in (800, 20_000)
     )
-    assert {"tabm", "realmlp", "trees-random"} < few and "trees-deep" in many - few
+    assert {"tabm", "realmlp", "trees-random"} < few and "trees-large" in many - few
     assert "tabm" not in {part.name for part in slate(Component("auto"), is_table=False, num_rows=800, has_budget=True).candidates}
 
 
