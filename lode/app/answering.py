@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
+from lode.app.connection import Exchange
 from lode.app.contracts import Caller, Endpoint, Gate, RequestError, Status
 from lode.app.monitor import CONTENT_TYPE, Monitor
 from lode.core.tracing import frames
@@ -128,9 +129,9 @@ class Answering(ABC):
             desk.answered += 1
             if status != 499 and isinstance(body, bytes):
                 extra = [*extra, *self._last(request_id), (b"content-length", b"%d" % len(body))]
-                whole = getattr(getattr(send, "__self__", None), "send_whole", None)  # `Exchange.send_whole`: we are not wrapped
-                if whole is not None:
-                    await whole(status, extra, body)
+                exchange = _exchange(send)
+                if exchange is not None:
+                    await exchange.send_whole(status, extra, body)
                 else:
                     await send({"type": "http.response.start", "status": status, "headers": extra})
                     await send({"type": "http.response.body", "body": body})
@@ -217,8 +218,8 @@ async def until_gone(receive: Receive) -> None:
 async def body_of(desk: Desk, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     """The whole JSON body. Errors: RequestError 415, 413 (once it is known to be too large), 408 (too slow), 499."""
     _check_head(headers, desk.max_body_bytes)
-    arrived = getattr(getattr(receive, "__self__", None), "arrived", None)  # `Exchange.arrived`
-    whole: bytes | None = None if arrived is None else arrived()
+    exchange = _exchange(receive)
+    whole = None if exchange is None else exchange.arrived()
     if whole is not None:
         return whole if len(whole) <= desk.max_body_bytes else _refuse(desk.max_body_bytes)
     task, is_late = asyncio.current_task(), False
@@ -242,6 +243,12 @@ async def body_of(desk: Desk, headers: Mapping[bytes, bytes], receive: Receive) 
         raise
     finally:
         handle.cancel()
+
+
+def _exchange(call: Receive | Send) -> Exchange | None:
+    """The connection's own end of a request, whose method `call` is; None on another server, or where something stands between."""
+    owner = getattr(call, "__self__", None)
+    return owner if isinstance(owner, Exchange) else None
 
 
 def _check_head(headers: Mapping[bytes, bytes], limit: int) -> None:

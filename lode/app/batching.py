@@ -178,15 +178,16 @@ class Batcher:
     def _work(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
         """In the worker thread: this batch, and those that wait when it is done."""
         while jobs:
-            # Not the loop's clock, which has whole milliseconds: this is what a request is charged and costed by.
-            started, following = time.perf_counter(), list[_Job]()
             results: list[Answer | RequestError] = [RequestError(500, "internal", "the model call was broken off.") for _ in jobs]
+            # Not the loop's clock, which has whole milliseconds: this is what a request is charged and costed by.
+            started, ended, following = time.perf_counter(), 0.0, list[_Job]()
             try:
                 results = self._run([job.cells for job in jobs])
+                ended = time.perf_counter()  # before the queue is waited for: that is no part of the call
                 following, _ = self._take(loop.time())
             finally:
                 # Whatever happens, those who wait are answered and the next batch starts.
-                loop.call_soon_threadsafe(self._finish, jobs, results, time.perf_counter() - started, not following)
+                loop.call_soon_threadsafe(self._finish, jobs, results, (ended or time.perf_counter()) - started, not following)
             jobs = following
 
     def _finish(self, jobs: list[_Job], results: list[Answer | RequestError], seconds: float, is_idle: bool) -> None:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from lode.cli.options import add_runs, runs_folder
+from lode.core.errors import SpecError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lode.pipeline.gc import free, garbage
 
+    if args.keep is not None and args.keep < 0:
+        raise SpecError(f"--keep: found {args.keep}, allowed: 0 or more. 0 keeps only what artifacts need.")
     runs = runs_folder(args)
     found = garbage(runs, args.keep)
     agreed = args.yes

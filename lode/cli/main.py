@@ -16,6 +16,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from lode.core.syntax import tree_of
 
 _FOLDER = Path(__file__).resolve().parent
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
+_NO_NUMBER = re.compile(r"argument (.+): invalid (int|float) value: '(.*)'", re.DOTALL)
 _MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE)
 """What the machine refuses is neither a mistake in the file nor one of ours: a plain message, exit 2."""
 
@@ -42,6 +44,9 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting, so that --json holds for wrong command lines too."""
 
     def error(self, message: str) -> NoReturn:
+        if found := _NO_NUMBER.fullmatch(message):
+            kind = "a whole number" if found[2] == "int" else "a number"
+            message = f'found "{found[3]}" for {found[1].rpartition("/")[2]}, allowed: {kind}'
         wanted = "the following arguments are required: "
         if message.startswith(wanted):
             chosen = [action for action in self._actions if action.required and action.choices and not action.option_strings]

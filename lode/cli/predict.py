@@ -50,7 +50,8 @@ def _source_options(text: str) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     who = f"{result['model']} version {result['version']}"
-    lines = [f"{result['predicted']:,} of {result['rows']:,} rows predicted with {who}: {result['output']}"]
+    where = f": {result['output']}" if result["output"] else ", so no output was written"
+    lines = [f"{result['predicted']:,} of {result['rows']:,} rows predicted with {who}{where}"]
     if result["rejected"]:
         lines.append(f"{result['rejected']:,} rows rejected, with their reasons: {result['rejected_output']}")
     for name, count in result["unseen"].items():

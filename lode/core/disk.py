@@ -1,13 +1,20 @@
-"""A full disk, whoever runs into it: libraries say it in different ways, a person is told once, with the space that is needed."""
+"""A full disk, whoever runs into it: libraries say it in different ways, a person is told once, with the space that is needed.
+
+And the files below a folder, without those of runs.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from lode.core.errors import DiskFullError
 
+LOCK = ".lock"
+"""The first file in a folder of runs, and what it is known by."""
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = ("no space left on device", "not enough free space", "disk quota exceeded", "database or disk is full")
 """polars, numpy and SQLite give no error number."""
@@ -48,3 +55,12 @@ def size_text(num_bytes: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:,.0f} B" if unit == "B" else f"{size:,.1f} {unit}"
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder from this one down, with the names of its files. Links to folders are not followed: they may lead in a circle. Folders
+    of runs are left out: where lode.yaml stands beside what it reads (`path: .`), what a run writes is not among its own rows.
+    """
+    for parent, inner, names in os.walk(folder, followlinks=False):
+        inner[:] = [name for name in inner if not Path(parent, name, LOCK).exists()]
+        yield parent, names

@@ -53,6 +53,10 @@ def load(path: str | Path, data_folder: str | Path | None = None) -> Spec:
     Errors: one SpecError that holds every problem, a line each, `lode.yaml:inputs.limit.scal (line 12): found ..., allowed: ...`.
     """
     path = Path(path)
+    if data_folder is not None and not Path(data_folder).is_dir():
+        raise SpecError(
+            f"--data: found {data_folder}, which is no folder, allowed: one that is there. Correct it, or leave it out."
+        )
     document = read_yaml(_bytes(path))
     problems = list(document.problems)
     if problems and document.tree is None:

@@ -37,10 +37,27 @@ def empty(column: pl.Series) -> np.ndarray:
 
 
 def rejected(before: pl.Series, after: pl.Series) -> np.ndarray:
-    """int64 positions of the cells that held something before parsing and nothing after it."""
+    """int64 positions of the cells that held something before parsing and nothing after it. A blank text holds nothing, as in a CSV."""
     if after.null_count() == before.null_count():
         return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(after.is_null().to_numpy() & ~empty(before))
+    rows = np.flatnonzero(after.is_null().to_numpy() & ~empty(before))
+    if before.dtype == pl.Object:  # texts beside numbers: what stands beside a blank one does not change what it is
+        return rows[[not (isinstance(cell := before[int(row)], str) and cell.strip(BLANKS) == "") for row in rows]]
+    return rows[~blank(before.gather(rows))] if before.dtype == pl.String else rows
+
+
+def nulled(column: pl.Series) -> pl.Series:
+    """The column with null where a number is NaN or a text is blank; itself where none is."""
+    if column.dtype.is_float() and column.is_nan().any():
+        return column.fill_nan(None)
+    if column.dtype == pl.String and (nothing := blank(column)).any():
+        return column.set(pl.Series(nothing), None)
+    return column
+
+
+def blank(column: pl.Series) -> np.ndarray:
+    """Where a String cell holds blanks only, or nothing but is not null, bool (N,)."""
+    return (column.str.strip_chars(BLANKS) == "").fill_null(False).to_numpy()
 
 
 def numbers(column: pl.Series) -> pl.Series:

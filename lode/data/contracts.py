@@ -27,10 +27,12 @@ class Source(ABC):
 
     notes: sentences for the user about what was guessed or skipped (a separator, files that are no pictures); known after `scan`.
     num_bytes: size of the raw data where it is known.
+    unpacked_bytes: about their size when unpacked, for sources of several files; None where the ending of the one `path` tells.
     """
 
     notes: Sequence[str] = ()
     num_bytes: int = 0
+    unpacked_bytes: int | None = None
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -29,7 +29,8 @@ def parsed_words(column: pl.Series, feature: Feature) -> tuple[pl.Series, np.nda
     if parsed.dtype == pl.String and parsed.equals(words, null_equal=True):
         return column, np.empty(0, dtype=np.int64)
     codes = cells.filled(column.to_physical(), len(words))
-    bad = np.append(parsed.is_null().to_numpy(), False)
+    bad = np.zeros(len(words) + 1, dtype=bool)
+    bad[cells.rejected(words, parsed)] = True
     rejected = np.flatnonzero(bad[codes]) if bad.any() else np.empty(0, dtype=np.int64)
     if parsed.dtype == pl.String:
         return renamed(column, parsed), rejected

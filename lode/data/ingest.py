@@ -18,7 +18,7 @@ import polars as pl
 from lode.core.errors import DataError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.data import borders, folds, snapshot, split
+from lode.data import borders, cells, folds, snapshot, split
 from lode.data.bounds import Bounds
 from lode.data.changes import ChangeLog
 from lode.data.cleaning import Cleaning
@@ -230,8 +230,9 @@ class _Ingest:
             return None
         samples = [_shown(value) for value in table.gather_of(name, before, bad[:_NUM_SAMPLES]).to_list()]
         self.rejected[name] = {"count": len(bad), "samples": samples}
+        found = f"{', '.join(dict.fromkeys(samples))}; first in row {int(bad[0]):,}, counted from 0"
         return (
-            f"inputs.{name}: {len(bad):,} cells are not {feature.expects} ({', '.join(samples)}; first in row {int(bad[0]):,}). "
+            f"inputs.{name}: {len(bad):,} cells are not {feature.expects} ({found}). "
             "Add `{type: types}` to data.clean, mend them, or name another type."
         )
 
@@ -253,9 +254,9 @@ class _Ingest:
             if item.task is not None and cells_of(item.task.type) == "lists":
                 table.set(item.name, joined(table.column(item.name), separator_of(item.task)))
                 continue  # no label is an answer too
-            column = table.column(item.name)
-            if column.dtype.is_float() and column.is_nan().any():
-                column = column.fill_nan(None)
+            given = table.column(item.name)
+            column = cells.nulled(given)
+            if column is not given:
                 table.set(item.name, column)
             if column.dtype == pl.Binary or column.dtype.is_nested():
                 problems.append(f"outputs.{item.name}: holds {column.dtype}, words or numbers are needed. Name another column.")
@@ -286,10 +287,12 @@ class _Ingest:
         if len(bad):
             samples = [_shown(value) for value in table.gather_of(name, before, bad[:_NUM_SAMPLES]).to_list()]
             return (
-                f"outputs.{name}: {len(bad):,} of {num_known:,} cells are no number ({', '.join(samples)}). "
+                f"outputs.{name}: {len(bad):,} of {num_known:,} cells are no number ({', '.join(dict.fromkeys(samples))}). "
                 "Mend them, or name another task."
             )
         values = table.kept_column(name)
+        if values.has_nulls():
+            return f"outputs.{name}: {values.null_count():,} cells hold blanks only. Empty them, or mend them."
         low: Any = values.min()
         if low == values.max():
             return (

@@ -235,8 +235,8 @@ def _row_bytes(source: Source) -> float:
 
 
 def _size(component: Component, source: Source) -> int:
-    packed = str(component.options.get("path", "")).lower().endswith((".gz", ".zst", ".xz", ".zip", ".parquet"))
-    return source.num_bytes * (8 if packed else 1)
+    known = source.unpacked_bytes
+    return watch.unpacked(component.options.get("path", ""), source.num_bytes) if known is None else known
 
 
 def _sources(made: Sequence[_Made]) -> str:

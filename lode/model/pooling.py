@@ -16,6 +16,8 @@ from lode.model.contracts import Task
 _LEAST = 1e-7
 """Probabilities are kept this far from 0 and 1, about the resolution of float32."""
 _STEPS = 50
+_PATIENCE = 10
+"""Steps without a lower loss after which no more are tried: the first model added may only help once it weighs less than a half."""
 _LABELS = ("labels",)
 _CLASSES = ("classes", "tags")
 _NUMBERS = ("number", "quantiles")
@@ -60,22 +62,25 @@ def _closed(task: Task, mean: np.ndarray) -> np.ndarray:
 def greedy(task: Task, scores: Mapping[str, np.ndarray], target: np.ndarray) -> dict[str, float]:
     """Weights by adding, step by step, the model that helps the mean most (Caruana 2004, Ensemble selection from libraries of models).
 
-    Starts from the best one; a model may be added again; ends where nothing helps, after 50 steps at most. What is lowered is the log
+    Starts from the best one; a model may be added again; of at most 50 steps those up to the least loss count. What is lowered is the log
     loss, or the squared error. target: as encoded, known rows only. Returns the share of each model, 0 for those never added.
     """
     names = list(scores)
     opened = [_opened(task, scores[name]) for name in names]
-    counts, total, reached = np.zeros(len(names)), np.zeros_like(opened[0]), np.inf
+    counts, total = np.zeros(len(names)), np.zeros_like(opened[0])
+    kept, reached, reached_at = counts, np.inf, 0
     for step in range(_STEPS):
         losses = [_loss(task, (total + each) / (step + 1), target) for each in opened]
         best = int(np.argmin(losses))
+        counts[best], total = counts[best] + 1, total + opened[best]
         # Nothing that a different draw of rows would undo: a gain below one part in a hundred thousand is none.
-        if not losses[best] < reached * (1.0 - 1e-5):
+        if losses[best] < reached * (1.0 - 1e-5):
+            kept, reached, reached_at = counts.copy(), losses[best], step
+        elif step - reached_at >= _PATIENCE:
             break
-        counts[best], total, reached = counts[best] + 1, total + opened[best], losses[best]
-    if not counts.any():  # no loss is finite: all alike
-        counts[:] = 1.0
-    return {name: float(count / counts.sum()) for name, count in zip(names, counts, strict=True)}
+    if not np.isfinite(reached):  # no loss is finite: all alike
+        kept = np.ones(len(names))
+    return {name: float(count / kept.sum()) for name, count in zip(names, kept, strict=True)}
 
 
 def row_losses(task: Task, scores: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -23,7 +23,8 @@ class Auto:
 
     Args:
         candidates: families that are tried and may be packaged; left open, by the data, and by whether there is a `train.budget`.
-        choose: what is packaged: the "cheapest" candidate whose interval reaches the best one, or the "best".
+        choose: what is packaged: the "cheapest" candidate whose interval reaches the best one, or the "best": the ensemble,
+            unless a single candidate is surely better.
         ensemble: whether the greedy ensemble of the candidates is one of them.
         rounds: candidate -> on how many folds it is fitted, instead of what a budget allows; a run with a budget records what fitted
             (`fitted` in the result of `lode train --json`), and with that here another run repeats it.

@@ -16,6 +16,7 @@ from lode.model.calibrate import conformal_shift, shifted, temperature
 from lode.model.contracts import Cost, Task
 from lode.pipeline import choose
 from lode.pipeline.development import Development, outcomes
+from lode.pipeline.portfolio import ENSEMBLE
 from lode.pipeline.scoring import figures, higher_is_better
 from lode.value.contracts import Outcomes, Policy, money
 from lode.value.curve import points, policy_curve
@@ -148,8 +149,16 @@ def select(
     eligible = _useful(judged, allowed, seed)
     judgements = [choose.Judgement(word, *entry.interval(seed), costs[word]) for word, entry in judged.items()]
     top = choose.best_of(judgements, eligible, first.worth is not None or higher_is_better(first.task.metrics[0]))
+    single = top
+    # Of two that these rows cannot tell apart, the mean of several errs less on others.
+    if best and ENSEMBLE in eligible and single != ENSEMBLE and judged[ENSEMBLE].gain(judged[single], seed)[1] >= 0:
+        top = ENSEMBLE
     differences = {word: entry.gain(judged[top], seed) for word, entry in judged.items() if word != top}
-    return choose.select(judgements, eligible, top, differences, package_best=best)
+    chosen, table = choose.select(judgements, eligible, top, differences, package_best=best)
+    if top != single:
+        row = next(row for row in table if row["candidate"] == top)
+        row["reason"] = f"not surely below {single}, and the mean of several errs less on new rows"
+    return chosen, table
 
 
 def resamples_for(num_rows: int) -> int:

@@ -29,7 +29,7 @@ import polars as pl
 from safetensors import SafetensorError
 
 from lode.core import disk
-from lode.core.errors import BusyError
+from lode.core.errors import ArtifactError, BusyError, reason
 from lode.data.storage import blocks
 from lode.pipeline.state import read_json, write_json
 
@@ -205,10 +205,15 @@ def hardware() -> dict[str, Any]:
 def lock(runs: Path, command: str) -> Iterator[None]:
     """Hold the runs folder for writing. The kernel frees it when the process ends, however it ends.
 
-    Errors: BusyError naming who holds it.
+    Errors: BusyError naming who holds it; ArtifactError where there can be no such folder.
     """
-    runs.mkdir(parents=True, exist_ok=True)
-    with (runs / ".lock").open("a+") as file:
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError, PermissionError) as error:
+        raise ArtifactError(
+            f"{runs}: found no place for a folder of runs ({reason(error)}), allowed: one that can be written. Name it with --runs DIR."
+        ) from error
+    with (runs / disk.LOCK).open("a+") as file:
         if not _take(file):
             file.seek(0)
             holder = file.read().strip() or "another process"
@@ -241,7 +246,7 @@ def lock_in_turn(runs: Path, command: str, say: Callable[[str], None]) -> Iterat
 
 def locked(runs: Path) -> bool:
     """Whether a process holds the runs folder at this moment."""
-    path = runs / ".lock"
+    path = runs / disk.LOCK
     if not path.is_file():
         return False
     with path.open("a+") as file:

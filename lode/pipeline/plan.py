@@ -12,6 +12,7 @@ from lode.core import hardware as devices_table
 from lode.core import spec as specs
 from lode.core.errors import SpecError
 from lode.core.hardware import HERE, Device
+from lode.core.naming import named
 from lode.core.registry import REGISTRIES
 from lode.core.spec import is_language, is_upstream
 from lode.core.types import Component
@@ -66,13 +67,14 @@ def plan(
     devices = devices or (said if isinstance(said, int) else 1)
     folder = Path(runs) if runs is not None else spec.path.parent / "runs"
     place = None if data is None else Path(data)
-    if is_language(spec.model):
-        from lode.pipeline import plan_language
+    with named(spec.path):
+        if is_language(spec.model):
+            from lode.pipeline import plan_language
 
-        return plan_language.plan(spec, chosen, devices, trial, folder, place)
-    from lode.pipeline import plan_rows
+            return plan_language.plan(spec, chosen, devices, trial, folder, place)
+        from lode.pipeline import plan_rows
 
-    return plan_rows.plan(spec, chosen, devices, trial, folder, place, progress, say)
+        return plan_rows.plan(spec, chosen, devices, trial, folder, place, progress, say)
 
 
 def of_budget(text: str, device: Device, devices: int) -> dict[str, Any]:

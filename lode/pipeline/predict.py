@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import polars as pl
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
+from lode.data.access import watch
 from lode.data.contracts import ROW
 from lode.data.place import Place
 from lode.model.contracts import Progress, no_progress
@@ -48,11 +49,13 @@ def predict_file(
     keep: the input columns (but files and lists) go into the output beside the answers. Rows are numbered by their position in the
         source (`__row__`).
     Rejected rows: `<output>.rejected.<suffix>` with row, column, found, allowed.
-    Returns {"rows", "predicted", "rejected", "output", "rejected_output", "unseen"}.
+    Returns {"rows", "predicted", "rejected", "output", "rejected_output", "unseen"}; the outputs are None where no row went there.
+    Errors: DataError; also where the answers would be written over the rows.
     """
     suffix = _suffix(output)
     frames = REGISTRIES["source"].create(source, place).scan().drop(ROW, strict=False).with_row_index(ROW).cast({ROW: pl.UInt64})
     rejected_path = output.with_name(f"{output.name.removesuffix(suffix)}.rejected{suffix}")
+    _not_over_rows((output, rejected_path), source, place)
     made_by = {"lode.model": model.name, "lode.version": str(model.version), "lode.hash": model.hash}
     counts, unseen = {"rows": 0, "predicted": 0, "rejected": 0}, dict[str, int]()
     with _Writer(output, suffix, made_by) as good, _Writer(rejected_path, suffix, made_by) as bad:
@@ -72,8 +75,11 @@ def predict_file(
             progress("predict", counts["rows"], 0, {})
         if not counts["rows"]:
             raise DataError(f"{source.options.get('path', source.type)}: no rows. Nothing was predicted.")
-    rejected_output = str(rejected_path) if counts["rejected"] else None
-    return {**counts, "output": str(output), "rejected_output": rejected_output, "unseen": {k: n for k, n in unseen.items() if n}}
+    written = {
+        "output": str(output) if counts["predicted"] else None,
+        "rejected_output": str(rejected_path) if counts["rejected"] else None,
+    }
+    return {**counts, **written, "unseen": {k: n for k, n in unseen.items() if n}}
 
 
 def _beside(frame: pl.DataFrame, model: Loaded, keep: bool) -> pl.DataFrame:
@@ -94,7 +100,7 @@ def _chunks(frames: pl.LazyFrame, model: Loaded) -> Iterator[pl.DataFrame]:
     wanted = [column.name for column in model.columns]
     missing = [name for name in wanted if name not in have]
     if missing:
-        hints = "".join(near_miss(name, have) for name in missing[:1])
+        hints = "".join(near_miss(name, [other for other in have if other not in wanted]) for name in missing[:1])
         raise DataError(f"columns: found {listed(have)}, needed {listed(missing)} too.{hints} Add the columns, or rename them.")
     beside = [PATH] if PATH in have and PATH not in wanted else []
     yield from frames.select(ROW, *beside, *wanted).collect_batches(chunk_size=CHUNK_ROWS)
@@ -121,6 +127,13 @@ def _divide(chunk: pl.DataFrame, problems: list[Any]) -> tuple[pl.DataFrame, pl.
         return chunk, pl.DataFrame(schema=schema)
     good = [index for index in range(chunk.height) if index not in wrong]
     return chunk[good], pl.DataFrame(lines, schema=schema)
+
+
+def _not_over_rows(outputs: Sequence[Path], source: Component, place: Place) -> None:
+    read = {path.resolve() for path in watch.files_of(source, place)}
+    for output in outputs:
+        if output.resolve() in read:
+            raise DataError(f"{output}: found the file of the rows, allowed: another one. Name another output.")
 
 
 def _suffix(output: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lode.core import spec as specs
 from lode.core.errors import SpecError
+from lode.core.naming import named
 from lode.core.spec import Spec, is_language, is_upstream
 from lode.model.contracts import Progress, no_progress
 from lode.pipeline.manifest import lock, lock_in_turn
@@ -46,7 +47,7 @@ def run(
     """
     spec = specs.load(Path(path), None if data is None else Path(data))
     folder = Path(runs) if runs is not None else spec.path.parent / "runs"
-    with lock(folder, f"lode run {spec.path}"):
+    with named(spec.path), lock(folder, f"lode run {spec.path}"):
         return work_of(spec)(spec, folder, None if data is None else Path(data), progress, say).until(until)
 
 
@@ -71,7 +72,8 @@ def begin(path: Path, data: Path | None, runs: Path, progress: Progress, say: Ca
     if is_language(spec.model) or is_upstream(spec.model):
         what = "a language model" if is_language(spec.model) else "somebody else's model"
         raise SpecError(f"{path}:model: found {what}, allowed: a model of rows. Compare runs of changed files instead.")
-    work = RowsWork(spec, runs, data, progress, say)
-    with lock_in_turn(runs, f"lode tune {path}", say):
-        work.until("data")
+    with named(path):
+        work = RowsWork(spec, runs, data, progress, say)
+        with lock_in_turn(runs, f"lode tune {path}", say):
+            work.until("data")
     return work

@@ -115,6 +115,7 @@ class _Lanes:
         self._seconds: dict[str, float] = {}
         self._change = threading.Condition()
         self._running, self._failed = 0, False
+        self._weighed: tuple[list[str], list[Trial]] = ([], [])  # first folds that were compared, and the order that came of it
         for trial in trials.values():
             for number in range(_in_a_row(trial, num_rounds)):
                 self._taken.add((trial.name, number))
@@ -191,11 +192,15 @@ class _Lanes:
         ready = [trial for trial in self._trials.values() if trial.is_done(0) and trial.name != "constant"]
         if self._members:
             return [trial for trial in ready if trial.name in self._members]
-        if not ready:
-            return []
-        development = ready[0].development
-        if not can_blend(development.tasks):
+        if not ready or not can_blend(ready[0].development.tasks):
             return ready
+        names = [trial.name for trial in ready]
+        if self._weighed[0] != names:
+            self._weighed = names, self._by_weight(ready)
+        return self._weighed[1]
+
+    def _by_weight(self, ready: Sequence[Trial]) -> list[Trial]:
+        development = ready[0].development
         name, task = development.first, development.tasks[development.first]
         scores = {trial.name: trial.scores(1)[name] for trial in ready}
         rows = development.plan.judged[: len(next(iter(scores.values())))]

@@ -19,6 +19,7 @@ from lode.core.errors import DataError
 from lode.core.spec import InputSpec, OutputSpec, Spec
 from lode.core.types import Component
 from lode.data import snapshot as snapshots
+from lode.data.bounds import Bounds
 from lode.data.ingest import ingest
 from lode.data.place import Place
 from lode.data.quality import verdict as quality
@@ -222,7 +223,8 @@ class Work(ABC):
     def _look(self, folder: Path) -> list[dict[str, Any]]:
         """Profile the snapshot, ask every finding, write quality.html."""
         begin_s = time.monotonic()
-        found = profile(folder, self.resolved["data"]["split"], self.progress)
+        memory = Bounds(**self.spec.data.bounds).memory
+        found = profile(folder, self.resolved["data"]["split"], self.progress, memory)
         found = without_cells(found) if snapshots.is_sealed(folder) else found
         findings = quality.look(found)
         page = render_quality(found, findings, folder, self.spec.name)

@@ -73,7 +73,7 @@ def _done(here: Verb, verb: str, path: Path) -> Any:
 
 
 BAD = {
-    "missing file": (None, {}, ["rows.csv"]),
+    "missing file": (None, {}, ["rows.csv: no such file"]),
     "empty file": (b"", {}, ["rows.csv", "empty"]),
     "header only": (b"a,b,y\n", {}, ["rows.csv", "no rows"]),
     "wrong delimiter": (
@@ -82,12 +82,20 @@ BAD = {
         ["separator", ";"],
     ),
     "one column too few": (_table(_drop_cell), {}, ["rows.csv", "43"]),
-    "mixed types in a number column": (_table(_each_tenth), {}, ["a", "n.v.", "types"]),
-    "infinity in a number column": (_table(_set(3, 0, "inf")), {}, ["a", "inf", "types"]),
-    "all labels equal": (_table(_column(2, lambda row: "yes")), {}, ["y", "yes"]),
+    "mixed types in a number column": (
+        _table(_each_tenth),
+        {},
+        ["lode.yaml:inputs.a (line 7): 4 cells", "'n.v.'; first in row 0,", "types"],
+    ),
+    "infinity in a number column": (
+        _table(_set(3, 0, "inf")),
+        {},
+        ["lode.yaml:inputs.a (line 7): 1 cell", "'inf'; first in row 3,", "types"],
+    ),
+    "all labels equal": (_table(_column(2, lambda row: "yes")), {}, ["lode.yaml:outputs.y (line ", '"yes"', "nothing to learn"]),
     "positive never occurs": (_table(), {"outputs": {"y": {"type": "binary", "positive": "ja"}}}, ["ja", "yes", "no"]),
     "invalid UTF-8": (_table().replace(b"red", b"r\xe9d"), {}, ["UTF-8", "encoding"]),
-    "duplicate column names": (_table(header="a,a,y"), {}, ["a", "twice"]),
+    "duplicate column names": (_table(header="a,a,y"), {}, ['rows.csv: the header names "a" twice']),
     "no such column": (_table(header="a,bb,y"), {}, ['"b"', '"bb"']),
 }
 
@@ -176,6 +184,22 @@ def test_bad_images_are_rejected_by_name_and_the_rest_is_used(tmp_path: Path, he
     notes = " ".join(result["notes"])
     for name in ("cut.png", "empty.png", "bomb.png"):
         assert name in notes, notes
+
+
+def test_pictures_beside_the_file_are_read_without_what_runs_write(tmp_path: Path, here: Verb) -> None:
+    for color, word in enumerate(("dark", "light")):
+        (tmp_path / word).mkdir()
+        for number in range(60):
+            (tmp_path / word / f"{number}.png").write_bytes(_picture(color * 2))
+    spec = {
+        "name": "beside", "data": {"source": {"type": "images", "path": "."}},
+        "inputs": {"image": "image"}, "outputs": {"label": {"type": "binary", "positive": "light"}}, "model": {"type": "linear"},
+    }  # fmt: skip
+    path = write_spec(tmp_path, spec)
+    first = _done(here, "data", path)["data"]
+    assert sum(first["result"]["rows"].values()) == 120
+    again = _done(here, "data", path)["data"]
+    assert again["cached"] and again["key"] == first["key"]
 
 
 def test_an_archive_that_points_outside_is_not_followed(tmp_path: Path, here: Verb) -> None:

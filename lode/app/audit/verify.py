@@ -99,8 +99,7 @@ def _head(session: Session, findings: Findings, last: int, at_us: int, previous:
     if isinstance(sequence, int) and sequence > last:
         findings.add("journal", last + 1, f"the journal ends at entry {last}, the books say {sequence}: its tail was removed")
     elif (sequence, time, hash) != (last, at_us, previous):
-        findings.add(
-            "head", last, f"says entry {sequence} with the hash {str(hash)[:12]}, the journal ends at {last} with {previous[:12]}"
-        )
+        ends = f"the journal ends with {last} at {at_us}, hash {previous[:12]}"
+        findings.add("head", last, f"says entry {sequence} at {time} (microseconds), hash {str(hash)[:12]}; {ends}")
     elif replay is not None and changes != replay.changes:
         findings.add("head", last, f"says {changes} entries with documents, the journal has {replay.changes}")

@@ -15,6 +15,7 @@ import polars as pl
 from lode.core.errors import DataError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
+from lode.data.access import watch
 from lode.data.contracts import Source
 from lode.data.place import Place
 
@@ -52,6 +53,11 @@ class Pieces:
     @property
     def num_bytes(self) -> int:
         return sum(source.num_bytes for source in self.sources)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """As `Source.unpacked_bytes`."""
+        return sum(watch.unpacked(piece.path.name, source.num_bytes) for piece, source in self._pairs())
 
     def scan(self) -> pl.LazyFrame:
         """As `Source.scan`."""

@@ -6,7 +6,6 @@ Read lode/data/access/fetch.py next: it brings the bytes onto this machine.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 from obstore.exceptions import BaseError, NotFoundError, NotSupportedError, PermissionDeniedError, UnauthenticatedError
 from obstore.fsspec import FsspecStore
 
+from lode.core import disk
 from lode.core.errors import DataError
 from lode.data.access.credentials import Credentials, check_url
 from lode.data.access.http_files import HttpFiles
@@ -197,8 +197,8 @@ def _prefixes(path: str) -> Iterator[str]:
 
 
 def _local_entries(base: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Files under a folder of this machine. Links to folders are not followed: they may lead in circles."""
-    below = (Path(folder, name) for folder, _, names in os.walk(base, followlinks=False) for name in names)
+    """Files under a folder of this machine."""
+    below = (Path(folder, name) for folder, names in disk.walk(base) for name in names)
     paths = [base] if base.is_file() else list(below)
     _check_number(str(base), len(paths))
     for path in paths:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lode.core import disk
 from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.signature import OptionType
@@ -19,6 +20,9 @@ from lode.data.place import Place
 Stamp = tuple[int, int, int]
 """Bytes, time of the last change (ns), and the file's number; of a folder: sum, latest, and how many files."""
 
+_PACKED = (".gz", ".zst", ".xz", ".zip", ".parquet")
+_UNPACKED = 8
+"""Packed files are about so many times as large when they are unpacked."""
 _NAMES = ("path", "name", "url", "dataset", "id")
 _WITHIN = ("table", "collection")
 
@@ -29,6 +33,11 @@ def label(component: Component) -> str:
     first = next((str(options[name]) for name in _NAMES if isinstance(options.get(name), str)), component.type)
     within = next((f" {options[name]}" for name in _WITHIN if isinstance(options.get(name), str)), "")
     return first + within
+
+
+def unpacked(name: object, num_bytes: int) -> int:
+    """About how many bytes a file of this name and size has when it is unpacked."""
+    return num_bytes * (_UNPACKED if str(name).lower().endswith(_PACKED) else 1)
 
 
 def files_of(component: Component, place: Place) -> list[Path]:
@@ -55,8 +64,7 @@ def stamp(path: Path) -> Stamp | None:
 
 def _folder_stamp(folder: Path) -> Stamp:
     num_bytes = latest_ns = num_files = 0
-    # Links to folders are not followed: they may lead in a circle.
-    for parent, _, names in os.walk(folder):
+    for parent, names in disk.walk(folder):
         for name in names:
             facts = os.lstat(Path(parent, name))
             num_bytes, latest_ns, num_files = num_bytes + facts.st_size, max(latest_ns, facts.st_mtime_ns), num_files + 1

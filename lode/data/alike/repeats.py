@@ -14,7 +14,9 @@ import polars as pl
 from lode.data.contracts import ROW
 
 _SEEDS = (11, 29)
-_MARKS = np.uint64(1 << 20)
+_MARKS = 1 << 20
+"""A power of two."""
+_LOOK_ROWS = 1 << 18
 _PART_ROWS = 1 << 22
 """Hashes are compared part by part (a part: equal leading bits), so that sorting never needs a second copy of all."""
 
@@ -43,9 +45,10 @@ def find_repeats(rows: pl.LazyFrame, columns: Sequence[str], filled: Sequence[st
     table = _hashed(rows, columns, filled)
     num_parts = 1 << max(0, (len(table.first) // _PART_ROWS).bit_length())
     shift = np.uint64(64 - num_parts.bit_length() + 1)
+    leading = _leading(table.first, shift) if num_parts > 1 else None
     found = []
     for part in range(num_parts):
-        inside = np.arange(len(table.first)) if num_parts == 1 else np.flatnonzero((table.first >> shift) == part)
+        inside = np.arange(len(table.first)) if leading is None else np.flatnonzero(leading == part)
         found.append(_repeats_among(table, _suspects(table.first, inside)))
     dropped, kept = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     order = np.argsort(dropped, kind="stable")
@@ -109,6 +112,14 @@ def _append(array: np.ndarray, more: np.ndarray) -> None:
     array[size:] = more
 
 
+def _leading(hashes: np.ndarray, shift: np.uint64) -> np.ndarray:
+    """uint16 (N,): the part of each hash. A few at a time: shifted all at once they would be held twice."""
+    leading = np.empty(len(hashes), np.uint16)
+    for start in range(0, len(hashes), _LOOK_ROWS):
+        leading[start : start + _LOOK_ROWS] = hashes[start : start + _LOOK_ROWS] >> shift
+    return leading
+
+
 def _suspects(hashes: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Those of the positions `inside` whose first hash occurs there more than once, ascending."""
     own = hashes[inside]
@@ -117,8 +128,9 @@ def _suspects(hashes: np.ndarray, inside: np.ndarray) -> np.ndarray:
     if not len(twice):
         return inside[:0]
     marked = np.zeros(_MARKS, dtype=bool)
-    marked[twice % _MARKS] = True
-    likely = np.flatnonzero(marked[own % _MARKS])  # a look into a small table spares most rows the search
+    last_bits = np.uint64(_MARKS - 1)
+    marked[twice & last_bits] = True
+    likely = np.flatnonzero(marked[own & last_bits])  # a look into a small table spares most rows the search
     place = np.minimum(np.searchsorted(twice, own[likely]), len(twice) - 1)
     return inside[likely[twice[place] == own[likely]]]
 

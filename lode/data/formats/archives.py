@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import stat
 import tarfile
 import tempfile
@@ -131,7 +130,7 @@ class _Folder(Archive):
     def __init__(self, path: Path, wanted: Wanted) -> None:
         super().__init__(path, wanted)
         entries = []
-        for root, _, names in os.walk(path, followlinks=False):
+        for root, names in disk.walk(path):
             for name in names:
                 found = Path(root, name)
                 relative = found.relative_to(path).as_posix()

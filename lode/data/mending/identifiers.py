@@ -11,6 +11,7 @@ import re
 import string
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import cache
 from typing import NamedTuple
 
 from lode.data.mending.names import CHINESE, LATIN
@@ -201,22 +202,26 @@ MASK = r"\[[A-Z]{2,8}(?::[0-9a-f]{16})?\]"
 _MASK = re.compile(MASK)
 
 
+_compiled = cache(re.compile)
+"""When a text is looked at for the first time: most runs never do, and a dozen long patterns take as long as a large import."""
+
+
 class Rule(NamedTuple):
     """pattern: where a kind may stand. holds: whether the hit, blanks and marks taken out where `bare`, is one."""
 
     kind: str
-    pattern: re.Pattern[str]
+    pattern: str
     holds: Callable[[str], bool]
     bare: bool = True
     country: str | None = None
 
 
 def _rule(kind: str, pattern: str, holds: Callable[[str], bool], bare: bool = True, country: str | None = None) -> Rule:
-    return Rule(kind, re.compile(_START + pattern + _END), holds, bare, country)
+    return Rule(kind, _START + pattern + _END, holds, bare, country)
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("email", re.compile(rf"(?<![{_LATIN}_]){EMAIL}(?![{_LATIN}_])"), _email, bare=False),
+    Rule("email", rf"(?<![{_LATIN}_]){EMAIL}(?![{_LATIN}_])", _email, bare=False),
     _rule("iban", r"[A-Z]{2}[0-9]{2}(?:[ \-]?[0-9A-Z]{4}){2,7}(?:[ \-]?[0-9A-Z]{1,3})?", iban),
     _rule("ip", r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}", ip_address, bare=False),
     _rule("ip", r"[0-9A-Fa-f]{3,4}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}", ip_address, bare=False),
@@ -233,9 +238,9 @@ RULES: tuple[Rule, ...] = (
     _rule("card", r"[0-9]{13,19}", card),
     _rule("card", r"[0-9]{4}([ \-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{1,3})?", card),
     _rule("card", r"3[0-9]{3}([ \-])[0-9]{6}\1[0-9]{4,5}", card),
-    Rule("phone", re.compile(rf"(?<![0-9A-Za-z_+])(?:\+|00)[1-9](?:{_GAP}?\(?[0-9]\)?){{6,14}}{_END}"), _phone),
+    Rule("phone", rf"(?<![0-9A-Za-z_+])(?:\+|00)[1-9](?:{_GAP}?\(?[0-9]\)?){{6,14}}{_END}", _phone),
     _rule("phone", rf"(?:1{_GAP})?(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}{_GAP})[2-9][0-9]{{2}}{_GAP}[0-9]{{4}}", _phone),
-    Rule("phone", re.compile(rf"(?<![0-9A-Za-z_])\([2-9][0-9]{{2}}\) ?[2-9][0-9]{{2}}{_GAP}?[0-9]{{4}}{_END}"), _phone),
+    Rule("phone", rf"(?<![0-9A-Za-z_])\([2-9][0-9]{{2}}\) ?[2-9][0-9]{{2}}{_GAP}?[0-9]{{4}}{_END}", _phone),
     _rule("phone", rf"(?:86{_GAP}?)?1[3-9][0-9](?:{_GAP}?[0-9]{{4}}){{2}}", _phone),
     _rule("phone", r"0[1-9][0-9]{1,2}-[0-9]{7,8}", _phone),
     _rule("phone", r"\(?0[1-9][0-9]{1,4}\)?[ /\-][0-9]{3,8}(?:[ \-][0-9]{2,6}){0,2}", lambda text: 9 <= len(_bare(text)) <= 12),
@@ -246,8 +251,8 @@ RULES: tuple[Rule, ...] = (
     _rule("national", r"[0-9]{11}", pl_pesel, country="pl"),
     _rule("national", r"[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}", de_tax_id, country="de"),
     _rule("national", r"[0-9]{9}", nl_bsn, country="nl"),
-    Rule("name", re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f]){LATIN}(?![0-9A-Za-z_\u00c0-\u024f])"), _always, bare=False),
-    Rule("name", re.compile(rf"(?<![\u4e00-\u9fff]){CHINESE}(?![\u4e00-\u9fff])"), _always, bare=False),
+    Rule("name", rf"(?<![0-9A-Za-z_\u00c0-\u024f]){LATIN}(?![0-9A-Za-z_\u00c0-\u024f])", _always, bare=False),
+    Rule("name", rf"(?<![\u4e00-\u9fff]){CHINESE}(?![\u4e00-\u9fff])", _always, bare=False),
 )  # fmt: skip
 """In the order in which they claim their places: what a stricter rule has taken, a later one leaves alone."""
 
@@ -272,15 +277,16 @@ def find(text: str, kinds: frozenset[str], countries: frozenset[str]) -> list[Fo
 
 def _hits(text: str, rule: Rule) -> Iterator[Found]:
     """Places where a rule holds. After one where only the form fits, the search goes on at its next character."""
-    match = rule.pattern.search(text)
+    pattern = _compiled(rule.pattern)
+    match = pattern.search(text)
     while match is not None:
         start, end = match.span()
         end = _cut(text, start, end, rule)
         if rule.holds(_bare(text[start:end]) if rule.bare else text[start:end]):
             yield Found(start, end, rule.kind)
-            match = rule.pattern.search(text, end)
+            match = pattern.search(text, end)
         else:
-            match = rule.pattern.search(text, start + 1)
+            match = pattern.search(text, start + 1)
 
 
 def _cut(text: str, start: int, end: int, rule: Rule) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -23,51 +24,76 @@ _HALF_ROW = 0.5
 """Added to every bin, so that an empty one does not give an infinite index."""
 
 
-def parted(sample: pl.DataFrame, columns: Sequence[Column]) -> list[pl.DataFrame]:
-    """The sample's rows of each part, every column as it is compared: words as an Enum, of others what is long or short about them."""
-    words = [column.name for column in columns if column.kind == "word"]
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A column's cells of one part. known: ascending measures, float64; of words the rows of each word, int64. empty: rows."""
+
+    known: np.ndarray
+    empty: int
+    are_words: bool
+
+    @property
+    def rows(self) -> int:
+        """Empty cells included."""
+        return (int(self.known.sum()) if self.are_words else len(self.known)) + self.empty
+
+
+def parted(sample: pl.DataFrame, columns: Sequence[Column]) -> list[dict[str, Cells]]:
+    """The sample's cells of each part, every column as it is compared: words counted, of others what is long or short about them."""
     cells = sample.select(
         PART, *(column.value if column.kind == "word" else column.measure.alias(column.name) for column in columns)
     )
-    cells = cells.with_columns(_as_enum(cells[name]) for name in words)
-    return [cells.filter(pl.col(PART) == code) for code in range(len(PARTS))]
+    words = {column.name: as_enum(cells[column.name]) for column in columns if column.kind == "word"}
+    num_words = {name: len(enum.dtype.categories) for name, enum in words.items() if isinstance(enum.dtype, pl.Enum)}
+    # The code after all words stands for empty cells.
+    cells = cells.with_columns(
+        enum.to_physical().cast(pl.UInt32).fill_null(num_words[name]).alias(name) for name, enum in words.items()
+    )
+    parts = (cells.filter(pl.col(PART) == code) for code in range(len(PARTS)))
+    return [{column.name: _cells(part[column.name], num_words.get(column.name)) for column in columns} for part in parts]
 
 
-def between(train: pl.Series, other: pl.Series) -> dict[str, float] | None:
+def _cells(column: pl.Series, num_words: int | None) -> Cells:
+    if num_words is not None:
+        counts = np.bincount(column.to_numpy(), minlength=num_words + 1)
+        return Cells(counts[:-1], int(counts[-1]), True)
+    empty = column.null_count()
+    return Cells(np.sort(column.to_numpy())[: len(column) - empty], empty, False)  # empty cells are NaN, and so the last
+
+
+def between(train: Cells, other: Cells) -> dict[str, float] | None:
     """`psi`, what chance alone would give (`chance`), how likely it is (`p`), `distance` (KS for measures, total variation for words).
 
-    train, other: the same column of two of the frames that `parted` gave.
+    train, other: the same column of two of the parts that `parted` gave.
     """
-    if not len(train) or not len(other):
+    if not train.rows or not other.rows:
         return None
-    if isinstance(train.dtype, pl.Enum):
+    if train.are_words:
         counts = _word_counts(train, other)
         distance = _variation(*counts)
     else:
-        known = [np.sort(cells.drop_nulls().to_numpy()) for cells in (train, other)]
-        counts = _measure_counts(known[0], known[1], (train.null_count(), other.null_count()))
-        distance = _kolmogorov(*known)
+        counts = _measure_counts(train.known, other.known, (train.empty, other.empty))
+        distance = _kolmogorov(train.known, other.known)
     psi, chance = _stability(*counts)
     freedom = max(len(counts[0]) - 1, 1)
-    scale = 1 / len(train) + 1 / len(other)
+    scale = 1 / train.rows + 1 / other.rows
     return {"psi": psi, "chance": chance, "p": _chi_squared_tail(psi / scale, freedom), "distance": distance}
 
 
-def _as_enum(cells: pl.Series) -> pl.Series:
+def as_enum(cells: pl.Series) -> pl.Series:
+    """Words as an Enum of those that there are, in their order."""
     if isinstance(cells.dtype, pl.Enum):
         return cells
     words = cells.cast(pl.String)
     return words.cast(pl.Enum(words.unique().drop_nulls().sort()))
 
 
-def _word_counts(train: pl.Series, other: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def _word_counts(train: Cells, other: Cells) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the most frequent words of both parts (training's own would look too frequent there), of all others, of empty cells."""
-    num_words = len(train.dtype.categories) if isinstance(train.dtype, pl.Enum) else 0
-    counts = [np.bincount(cells.drop_nulls().to_physical().to_numpy(), minlength=num_words) for cells in (train, other)]
-    most = np.argsort(-(counts[0] + counts[1]), kind="stable")[:_MAX_WORDS]
+    most = np.argsort(-(train.known + other.known), kind="stable")[:_MAX_WORDS]
     found = [
-        np.array([*own[most], own.sum() - own[most].sum(), cells.null_count()], dtype=np.float64)
-        for own, cells in zip(counts, (train, other), strict=True)
+        np.array([*part.known[most], part.known.sum() - part.known[most].sum(), part.empty], dtype=np.float64)
+        for part in (train, other)
     ]
     return _seen(*found)
 

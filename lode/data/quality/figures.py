@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import polars as pl
 from lode.data.contracts import ROW
 from lode.data.folds import FOLD
 from lode.data.quality.counting import PART, columns_at_once, counted
-from lode.data.split import PARTS
+from lode.data.split import PARTS, TRAIN
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 MAX_TOP = 50
@@ -98,31 +98,39 @@ def basics(
     columns: Sequence[Column],
     num_rows: int,
     sample: pl.DataFrame,
-    done: Callable[[int], None] = lambda count: None,
 ) -> dict[str, dict[str, Any]]:
-    """Column -> figures that need one pass and little memory.
-
-    sample: some rows; what they rule out is not looked for. done: called with the number of columns that are through.
-    """
+    """Column -> figures that need one pass and little memory. sample: some rows; what they rule out is not looked for."""
     found: dict[str, dict[str, Any]] = {}
     at_once = columns_at_once(num_rows)
     for start in range(0, len(columns), at_once):
-        done(start)
         some = columns[start : start + at_once]
         words = {column.name: column for column in some if _is_coded(column)}
         tables = counted(scan, {name: (pl.col(name).to_physical(), _num_words(column)) for name, column in words.items()})
         found |= {name: _word_record(words[name], table, num_rows) for name, table in tables.items()}
         some = [column for column in some if column.name not in words]
-        asked = [
-            expression.alias(f"{place}/{key}")
-            for place, column in enumerate(some)
-            for key, expression in _asked(column, num_rows, _may_be_whole(column, sample))
-        ]
-        row = scan.select(asked).collect(engine="streaming").row(0, named=True) if asked else {}
-        for place, column in enumerate(some):
-            own = {key.split("/", 1)[1]: value for key, value in row.items() if key.split("/", 1)[0] == str(place)}
-            found[column.name] = _basic_record(column, own, num_rows)
+        found |= _plain(scan, some, num_rows, {column.name: _may_be_whole(column, sample) for column in some})
     return found
+
+
+def _plain(scan: pl.LazyFrame, columns: Sequence[Column], num_rows: int, may_be_whole: Mapping[str, bool]) -> dict[str, Any]:
+    """Column -> the figures of `_asked`, in one pass."""
+    cells, asked = [], []
+    for place, column in enumerate(columns):
+        # Every cell is made comparable once, not once for every figure.
+        cells.append(column.value.alias(f"{place}/value"))
+        if column.kind in ("text", "bytes", "date"):
+            cells.append(column.measure.alias(f"{place}/measure"))
+        of = f"{place}/{'measure' if column.kind in ('text', 'bytes', 'date') else 'value'}"
+        figures = _asked(column, pl.col(f"{place}/value"), pl.col(of), num_rows, may_be_whole[column.name])
+        asked += [expression.alias(f"{place}/{key}") for key, expression in figures]
+    if not asked:
+        return {}
+    row = scan.select(pl.col(PART), *cells).select(asked).collect(engine="streaming").row(0, named=True)
+    found: list[dict[str, Any]] = [{} for _ in columns]
+    for name, figure in row.items():
+        number, key = name.split("/", 1)
+        found[int(number)][key] = figure
+    return {column.name: _basic_record(column, own, num_rows) for column, own in zip(columns, found, strict=True)}
 
 
 def _may_be_whole(column: Column, sample: pl.DataFrame) -> bool:
@@ -132,20 +140,20 @@ def _may_be_whole(column: Column, sample: pl.DataFrame) -> bool:
     return bool(sample.select((column.measure == column.measure.floor()).all()).item())
 
 
-def _asked(column: Column, num_rows: int, may_be_whole: bool) -> list[tuple[str, pl.Expr]]:
-    blank, part = empty(column), pl.col(PART)
+def _asked(column: Column, value: pl.Expr, measure: pl.Expr, num_rows: int, may_be_whole: bool) -> list[tuple[str, pl.Expr]]:
+    """Name and expression of every plain figure. value, measure: those of the column."""
+    blank, part = value.is_null(), pl.col(PART)
     asked = [(f"missing_{name}", (blank & (part == code)).sum()) for code, name in enumerate(PARTS)]
     if column.kind == "other":
         return asked
     if column.kind != "bytes":
-        cells = column.value.drop_nulls()
+        cells = value.drop_nulls()
         asked.append(("distinct", cells.n_unique() if num_rows <= _EXACT_ROWS else cells.approx_n_unique()))
     if column.kind == "word":
         return asked
-    measure = column.measure
     asked += [("low", measure.min()), ("high", measure.max()), ("mean", measure.mean()), ("std", measure.std())]
     if column.kind == "date":
-        sides = ((name, pl.when(part == code).then(column.value)) for code, name in enumerate(PARTS))
+        sides = ((name, pl.when(part == code).then(value)) for code, name in enumerate(PARTS))
         asked += [(f"{side}_{name}", getattr(cells, side)()) for name, cells in sides for side in ("min", "max")]
     if column.kind == "number":
         asked.append(("zeros", (measure == 0).sum()))
@@ -186,8 +194,8 @@ def _word_record(column: Column, table: np.ndarray, num_rows: int) -> dict[str, 
     missing = {f"missing_{name}": rows for name, rows in zip(PARTS, table[:, -1], strict=True)}
     record = _basic_record(column, {**missing, "distinct": np.count_nonzero(table[:, :-1].any(axis=0))}, num_rows)
     if record["missing"]["rows"] < num_rows and isinstance(column.dtype, pl.Enum):
-        counts = pl.DataFrame({"value": column.dtype.categories, **{str(code): rows for code, rows in enumerate(table[:, :-1])}})
-        _take_counts(counts.filter(pl.any_horizontal(pl.exclude("value") > 0)), record)
+        seen = table[:, :-1].any(axis=0)
+        _take_counts(column.dtype.categories.filter(pl.Series(seen)), table[:, :-1].T[seen], record)
     return record
 
 
@@ -196,7 +204,7 @@ def _finite(value: Any) -> float | None:
 
 
 def complete(scan: pl.LazyFrame, column: Column, record: dict[str, Any], sample: pl.Series | None) -> dict[str, Any]:
-    """Add quantiles, distribution and most frequent values to what `basics` found. sample: cells of the sample, None for bytes."""
+    """Add the most frequent values to what `basics` found. sample: cells of the sample, None for bytes."""
     if column.kind == "other" or record["missing"]["rows"] == record["rows"]:
         return record
     known = record["rows"] - record["missing"]["rows"]
@@ -206,16 +214,18 @@ def complete(scan: pl.LazyFrame, column: Column, record: dict[str, Any], sample:
             record["distinct"] = {"values": _distinct(scan, column, record["rows"]), "exact": True}
     if column.kind not in ("text", "bytes", "date") and record["distinct"]["values"] <= _COUNTED_VALUES:
         if "top" not in record:
-            _take_counts(_value_counts(scan, column), record)
+            _take_counts(*_value_counts(scan, column), record)
     elif sample is not None:
         _count_sample(column, sample, record)
-    if column.kind != "word":
-        measured = None if sample is None else sample.to_frame().select(column.measure).to_series().drop_nulls()
-        if measured is not None and len(measured):
-            found = np.quantile(measured.to_numpy(), QUANTILES)
-            record["quantiles"] = {str(q): float(value) for q, value in zip(QUANTILES, found, strict=True)}
-            record["quantiles_exact"] = len(sample) == record["rows"] if sample is not None else False
     return record
+
+
+def add_quantiles(record: dict[str, Any], measured: np.ndarray, num_sample: int) -> None:
+    """Add `quantiles` of the sample. measured: its measures, float64, empty cells left out; num_sample: its rows."""
+    if len(measured):
+        found = np.quantile(measured, QUANTILES)
+        record["quantiles"] = {str(q): float(value) for q, value in zip(QUANTILES, found, strict=True)}
+        record["quantiles_exact"] = num_sample == record["rows"]
 
 
 def _distinct(scan: pl.LazyFrame, column: Column, num_rows: int) -> int:
@@ -230,34 +240,33 @@ def _distinct(scan: pl.LazyFrame, column: Column, num_rows: int) -> int:
     return found
 
 
-def _value_counts(scan: pl.LazyFrame, column: Column) -> pl.DataFrame:
-    """Every different value, counted in every part: `value`, and a column of the code of each part."""
-    found = scan.select(PART, column.value.alias("value")).drop_nulls("value").group_by(PART, "value").len()
-    wide = found.collect(engine="streaming").pivot(PART, index="value", values="len", sort_columns=True)
-    for code in range(len(PARTS)):
-        if str(code) not in wide.columns:
-            wide = wide.with_columns(pl.lit(0, pl.UInt32).alias(str(code)))
-    return wide.with_columns(pl.exclude("value").fill_null(0))
+def _value_counts(scan: pl.LazyFrame, column: Column) -> tuple[pl.Series, np.ndarray]:
+    """Every different value, and its rows in every part, int64 (values, parts)."""
+    codes = [str(code) for code in range(len(PARTS))]
+    cells = scan.select(PART, column.value.alias("value")).drop_nulls("value")
+    found = cells.group_by("value").agg((pl.col(PART) == code).sum().alias(str(code)) for code in range(len(PARTS)))
+    wide = found.collect(engine="streaming")
+    # Of 0 and -0, which are one value, whichever came first would give the name: -0 + 0 is 0.
+    values = pl.Series(wide["value"].to_numpy() + 0.0) if column.kind == "number" else wide["value"]
+    return values, wide.select(codes).to_numpy().astype(np.int64)
 
 
-def _take_counts(wide: pl.DataFrame, record: dict[str, Any]) -> None:
-    """Add what the counts of every different value say."""
-    wide = wide.with_columns(total=pl.sum_horizontal(str(code) for code in range(len(PARTS)))).with_columns(
-        pl.col("value").cast(pl.String).alias("word")
-    )
-    ordered = wide.sort(["total", "word"], descending=[True, False])
-    record["distinct"] = {"values": wide.height, "exact": True}
+def _take_counts(values: pl.Series, counts: np.ndarray, record: dict[str, Any]) -> None:
+    """Add what the counts of every different value say. counts: int64 (values, parts)."""
+    totals = counts.sum(axis=1)
+    least = np.sort(totals)[-min(MAX_TOP, len(totals))]
+    often = np.flatnonzero(totals >= least).tolist()
+    words = dict(zip(often, values[often].cast(pl.String).to_list(), strict=True))
+    ordered = sorted(often, key=lambda place: (-int(totals[place]), words[place]))[:MAX_TOP]
+    record["distinct"] = {"values": len(values), "exact": True}
     record["top"] = [
-        {"value": shown(row["value"]), "rows": {name: row[str(code)] for code, name in enumerate(PARTS)}}
-        for row in ordered.head(MAX_TOP).iter_rows(named=True)
+        {"value": shown(values[place]), "rows": dict(zip(PARTS, counts[place].tolist(), strict=True))} for place in ordered
     ]
     record["top_exact"] = True
-    record["once"] = int((wide["total"] == 1).sum())
-    known = (wide["0"] > 0).to_numpy()
+    record["once"] = int((totals == 1).sum())
+    unknown = counts[:, TRAIN] == 0
     record["new"] = {
-        name: float(wide[str(code)].filter(pl.Series(~known)).sum() / max(int(wide[str(code)].sum()), 1))
-        for code, name in enumerate(PARTS)
-        if code
+        name: int(counts[unknown, code].sum()) / max(int(counts[:, code].sum()), 1) for code, name in enumerate(PARTS) if code
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lode.data.quality.counting import columns_at_once, counted
+from lode.data.quality.counting import PART, columns_at_once, counted
 from lode.data.quality.figures import Column
 from lode.data.split import PARTS
 
@@ -43,7 +43,8 @@ def add_histograms(scan: pl.LazyFrame, columns: Sequence[Column], records: Mappi
     chosen, at_once = list(bins), columns_at_once(num_rows)
     for start in range(0, len(chosen), at_once):
         some = chosen[start : start + at_once]
-        tables = counted(scan, {column.name: (bins[column].code(column.measure), bins[column].num + 2) for column in some})
+        cells = scan.select(PART, *(column.measure.alias(column.name) for column in some))
+        tables = counted(cells, {column.name: (bins[column].code(pl.col(column.name)), bins[column].num + 2) for column in some})
         for column in some:
             records[column.name]["histogram"] = _histogram(bins[column], tables[column.name])
 
@@ -62,7 +63,8 @@ def _bins(record: Mapping[str, Any]) -> _Bins | None:
         low, high = math.floor(low) - 0.5, math.floor(high) + 0.5
         num_bins = max(1, round(high - low))
     if high <= low:
-        low, high = low - 0.5, high + 0.5
+        half = max(0.5, math.ulp(low))  # from 2**53 on a half is less than a number can tell
+        low, high = low - half, high + half
     return _Bins(low, high, num_bins)
 
 

@@ -17,7 +17,8 @@ draws the page.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,11 @@ _PICTURES = 300
 _PERSONAL_CELLS = 2_000
 
 
-def profile(folder: Path, split: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def profile(folder: Path, split: Mapping[str, Any], progress: Progress, memory: int = 2_000_000_000) -> dict[str, Any]:
     """The profile of the snapshot in `folder` (train, validation and test.parquet, schema.json, report.json).
 
     split: options of `data.split`. Figures of a sample are marked: `exact` false, or under `sample`. Same snapshot, same profile.
+    memory: bytes that it may take, as `data.memory`; nothing found depends on it.
     """
     schema, report = _read(folder / "schema.json")["columns"], _read(folder / "report.json")
     rows = {part: int(snapshot.scan(folder, part).select(pl.len()).collect().item()) for part in PARTS}
@@ -75,7 +77,9 @@ def profile(folder: Path, split: Mapping[str, Any], progress: Progress) -> dict[
         "ignored": {name: entry["why"] for name, entry in schema.items() if entry["role"] == "ignored"},
         "not_looked_at": [column.name for column in every[MAX_COLUMNS:]],
         "lookalikes": lookalike.pairs(scan, sample, inputs),
-        "crossing": crossing.crossing(scan, inputs, [column.name for column in columns if column.role == "output"], records, rows),
+        "crossing": crossing.crossing(
+            scan, inputs, [column.name for column in columns if column.role == "output"], records, rows, memory
+        ),
         "near": {column.name: crossing.near_texts(sample, column) for column in inputs if column.kind == "text"},
         "missing_map": _missing_map(sample, [column for column in columns if records[column.name]["missing"]["rows"]]),
         "cleaning": report.get("cleaning", []),
@@ -92,32 +96,59 @@ def _records(
     rows: Mapping[str, int],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Column -> its figures, drift, personal data, and what it tells of the outputs."""
-    total = 2 * len(columns) + 2
-    known = figures.basics(scan, columns, sum(rows.values()), sample, lambda done: progress("profile", done, total, {}))
-    train = sample.filter(pl.col(PART) == TRAIN)
-    judges = [relation.Judge(train, column, schema[column.name]) for column in columns if column.role == "output"]
-    parted = drift.parted(sample, [column for column in columns if column.name in sample.columns])
+    """Column -> its figures, drift, personal data, and what it tells of the outputs.
+
+    All rows are counted while the sample is looked at: the one is work for the threads of polars, the other for this one.
+    """
+    num_rows = sum(rows.values())
+    with ThreadPoolExecutor(1) as beside:
+        counting = beside.submit(figures.basics, scan, columns, num_rows, sample)
+        parted = drift.parted(sample, [column for column in columns if column.name in sample.columns])
+        looked = _looked(scan, sample, columns, schema, rows, parted, progress)
+        known = counting.result()
+    progress("profile", len(columns), 2 * len(columns) + 2, {})
     cells = {name: sample[name] for name in sample.columns}
     records = {column.name: figures.complete(scan, column, known[column.name], cells.get(column.name)) for column in columns}
-    histograms.add_histograms(scan, columns, records, sum(rows.values()))
-    for done, column in enumerate(columns, start=len(columns)):
-        progress("profile", done, total, {})
+    for column in columns:
+        if column.name in cells and column.kind != "word":
+            measured = np.concatenate([part[column.name].known for part in parted])
+            figures.add_quantiles(records[column.name], measured, sample.height)
+    histograms.add_histograms(scan, columns, records, num_rows)
+    for column in columns:
         record = records[column.name]
         if column.kind == "bytes" and column.word != "audio":
-            record["pictures"] = figures.picture_sizes(scan, column, sum(rows.values()), _PICTURES)
-        if column.name not in cells:
-            continue
-        record["drift"] = {
-            part: drift.between(parted[TRAIN][column.name], parted[code][column.name])
-            for code, part in enumerate(PARTS)
-            if code != TRAIN and rows[part]
-        }
-        if column.role == "input":
-            record["personal"] = _personal(cells[column.name])
-            record["relation"] = judges[0].relation(column) if judges else None
-            record["tells"] = {judge.target.name: how for judge in judges if (how := judge.tells(column, scan))}
+            record["pictures"] = figures.picture_sizes(scan, column, num_rows, _PICTURES)
+        record |= looked.get(column.name, {})
     return records
+
+
+def _looked(
+    scan: pl.LazyFrame,
+    sample: pl.DataFrame,
+    columns: Sequence[Column],
+    schema: Mapping[str, Any],
+    rows: Mapping[str, int],
+    parted: Sequence[Mapping[str, drift.Cells]],
+    progress: Progress,
+) -> dict[str, dict[str, Any]]:
+    """Column of the sample -> `drift`, and of an input `personal`, `relation` and `tells`."""
+    train = sample.filter(pl.col(PART) == TRAIN)
+    judges = [relation.Judge(train, column, schema[column.name]) for column in columns if column.role == "output"]
+    others = [(code, part) for code, part in enumerate(PARTS) if code != TRAIN and rows[part]]
+    looked: dict[str, dict[str, Any]] = {}
+    for done, column in enumerate(columns):
+        progress("profile", done, 2 * len(columns) + 2, {})
+        name = column.name
+        if name not in sample.columns:
+            continue
+        looked[name] = {"drift": {part: drift.between(parted[TRAIN][name], parted[code][name]) for code, part in others}}
+        if column.role == "input":
+            looked[name] |= {
+                "personal": _personal(sample[name]),
+                "relation": judges[0].relation(column) if judges else None,
+                "tells": {judge.target.name: how for judge in judges if (how := judge.tells(column, scan))},
+            }
+    return looked
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ follow from the counts alone, exactly, ties counted half. An id that never repea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from lode.data import cells
+from lode.data.quality.drift import as_enum
 from lode.data.quality.figures import Column, shown
 from lode.data.targets import cells_of
 
@@ -66,8 +67,10 @@ class Judge:
         if not self.can_judge:
             return None
         measured = self.rows.select(column.measure if column.kind == "text" else column.value).to_series()
-        bins, labels = _binned(measured, column.kind, _NUM_BINS)
-        few, few_labels = (bins, labels) if column.kind == "word" else _binned(measured, column.kind, _SHOWN_BINS)
+        if column.kind == "word":
+            few, few_labels = bins, labels = _word_bins(measured)
+        else:
+            (bins, labels), (few, few_labels) = _number_bins(measured, column.kind, (_NUM_BINS, _SHOWN_BINS))
         record: dict[str, Any] = {"measure": "r2" if self.is_number else "auc", "rows": self.rows.height}
         if self.is_number:
             record |= {"power": self._r2(bins, len(labels)), "bins": self._means(few, few_labels)}
@@ -156,35 +159,38 @@ def _area(scores: np.ndarray, positives: np.ndarray, rows: np.ndarray) -> float:
     return float((good * (below + bad / 2)).sum() / (good.sum() * bad.sum()))
 
 
-def _binned(column: pl.Series, kind: str, num_bins: int) -> tuple[np.ndarray, list[str | None]]:
-    """Bin of every cell, and what each bin is called; the last one (None) holds empty cells."""
-    if kind == "word":
-        return _word_bins(column)
+def _number_bins(column: pl.Series, kind: str, sizes: Sequence[int]) -> list[tuple[np.ndarray, list[str | None]]]:
+    """For each number of bins: the bin of every cell, and what each bin is called; the last one (None) holds empty cells."""
     known = column.is_not_null().to_numpy()
     numbers = column.cast(pl.Float64).fill_null(0.0).to_numpy()
     ordered = np.sort(numbers[known])
     values = ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
-    if len(values) <= num_bins:
-        edges, labels = values[1:], [_named(value, kind) for value in values]
-    else:
-        places = np.ceil(np.linspace(0, 1, num_bins + 1)[1:-1] * (len(ordered) - 1)).astype(np.int64)
-        edges = np.unique(ordered[places])
-        bounds = [values[0], *edges, values[-1]]
-        labels = [f"{_named(low, kind)} to {_named(high, kind)}" for low, high in pairwise(bounds)]
-    bins = np.searchsorted(edges, numbers, side="right")
-    bins[~known] = len(labels)
-    return bins, [*labels, None]
+    found = []
+    for num_bins in sizes:
+        labels: list[str | None]
+        if len(values) <= num_bins:
+            edges, labels = values[1:], [_named(value, kind) for value in values]
+        else:
+            places = np.ceil(np.linspace(0, 1, num_bins + 1)[1:-1] * (len(ordered) - 1)).astype(np.int64)
+            edges = np.unique(ordered[places])
+            bounds = [values[0], *edges, values[-1]]
+            labels = [f"{_named(low, kind)} to {_named(high, kind)}" for low, high in pairwise(bounds)]
+        bins = np.searchsorted(edges, numbers, side="right")
+        bins[~known] = len(labels)
+        found.append((bins, [*labels, None]))
+    return found
 
 
 def _word_bins(column: pl.Series) -> tuple[np.ndarray, list[str | None]]:
-    counts = column.drop_nulls().value_counts(name="rows").with_columns(pl.col(column.name).cast(pl.String).alias("word"))
-    counts = counts.sort(["rows", "word"], descending=[True, False]).head(_MAX_WORDS)
-    labels: list[str | None] = [shown(word) for word in counts["word"].to_list()]
-    codes = column.cast(pl.String).replace_strict(
-        counts["word"], pl.Series(range(len(labels)), dtype=pl.Int64), default=len(labels)
-    )
-    codes = codes.zip_with(column.is_not_null(), pl.Series([len(labels) + 1], dtype=pl.Int64).new_from_index(0, len(codes)))
-    return codes.to_numpy(), [*labels, "(others)", None]
+    """As `_number_bins`: a bin for each of the most frequent words, one for all others, one for empty cells."""
+    enum = column if isinstance(column.dtype, pl.Enum) else as_enum(column.cast(pl.String))
+    words = enum.dtype.categories.to_list() if isinstance(enum.dtype, pl.Enum) else []
+    codes = enum.to_physical().cast(pl.UInt32).fill_null(len(words)).to_numpy()
+    least = (-np.bincount(codes, minlength=len(words) + 1)[:-1]).tolist()
+    most = sorted((code for code in range(len(words)) if least[code]), key=lambda code: (least[code], words[code]))[:_MAX_WORDS]
+    bins = np.full(len(words) + 1, len(most), dtype=np.int64)
+    bins[most], bins[-1] = np.arange(len(most)), len(most) + 1
+    return bins[codes], [*(shown(words[code]) for code in most), "(others)", None]
 
 
 def _named(value: float, kind: str) -> str:

@@ -18,11 +18,12 @@ SEVERITIES = ("error", "warning", "info")
 def look(profile: Mapping[str, Any], components: Sequence[Component] | None = None) -> list[dict[str, Any]]:
     """Observations of these findings (all of them with their defaults, if None): `finding`, `title`, and what an Observation has."""
     registry = REGISTRIES["finding"]
-    asked = [Component(word) for word in registry.names()] if components is None else components
-    found = []
-    for component in asked:
-        finding: Finding = registry.create(component)
-        found += [{"finding": component.type, "title": finding.title, **asdict(item)} for item in finding.look(profile)]
+    asked: list[tuple[str, Finding]]
+    if components is None:
+        asked = [(word, registry.get(word)()) for word in registry.names()]  # no option to check
+    else:
+        asked = [(component.type, registry.create(component)) for component in components]
+    found = [{"finding": word, "title": finding.title, **asdict(item)} for word, finding in asked for item in finding.look(profile)]
     return sorted(found, key=lambda item: SEVERITIES.index(item["severity"]))
 
 

@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundEr
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ByteSize, ColumnName, FilePath, Range
+from lode.data.access import watch
 from lode.data.access.credentials import read_credentials
 from lode.data.access.fetch import Fetcher, Limits, folder_for
 from lode.data.access.remote import Access, Remote, open_remote
@@ -106,7 +107,9 @@ class Delta(Source):
                 have = table.schema.names()
                 raise DataError(f'{self.name}: columns names "{name}", found {listed(have)}.{near_miss(name, have)}')
         paths = {name: self._file(table, name) for name in sorted(table.parts)}
-        self.num_bytes = sum(path.stat().st_size for path in paths.values())
+        sizes = {path: path.stat().st_size for path in paths.values()}
+        self.num_bytes = sum(sizes.values())
+        self.unpacked_bytes = sum(watch.unpacked(path.name, size) for path, size in sizes.items())
         frames = [self._part(table, path, table.parts[name]) for name, path in paths.items()]
         return (frames[0] if len(frames) == 1 else pl.concat(frames)).select(names)
 

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from lode.core import disk
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ByteSize, ColumnName, Component, FilePath
 from lode.data.access import hub_files
@@ -109,6 +110,10 @@ class Huggingface(Source):
     @property
     def num_bytes(self) -> int:  # type: ignore[override]
         return 0 if self._pieces is None else self._pieces.num_bytes
+
+    @property
+    def unpacked_bytes(self) -> int | None:  # type: ignore[override]
+        return None if self._pieces is None else self._pieces.unpacked_bytes
 
     def fingerprint(self) -> str:
         found = self._located()
@@ -268,5 +273,5 @@ def _json_kind(path: Path) -> str:
 
 def _names(folder: Path) -> list[str]:
     """Every file below a folder, relative; links to folders are not followed."""
-    found = [Path(base, name) for base, _, names in os.walk(folder, followlinks=False) for name in names]
+    found = [Path(base, name) for base, names in disk.walk(folder) for name in names]
     return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())

@@ -11,6 +11,7 @@ import polars as pl
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import ColumnName, SourceSpec
+from lode.data.access import watch
 from lode.data.alike import matching
 from lode.data.alike.matching import Keys, Match
 from lode.data.contracts import Source
@@ -58,6 +59,7 @@ class Join(Source):
         create = REGISTRIES["source"].create
         self.left: Source = create(left, place)
         self.right: Source = create(right, place)
+        self._paths = [str(side.options.get("path", "")) for side in (left, right)]
         self.on = _both(on, left_on, right_on)
         self.how, self.suffix, self.key_type, self.expect = how, suffix, key_type, expect
         self.name = f"join on {listed(self.on[0])}"
@@ -71,6 +73,12 @@ class Join(Source):
     @property
     def num_bytes(self) -> int:  # type: ignore[override]
         return self.left.num_bytes + self.right.num_bytes
+
+    @property
+    def unpacked_bytes(self) -> int:  # type: ignore[override]
+        sides = ((self._paths[0], self.left), (self._paths[1], self.right))
+        known = [(path, side.num_bytes, side.unpacked_bytes) for path, side in sides]
+        return sum(watch.unpacked(path, size) if whole is None else whole for path, size, whole in known)
 
     def fingerprint(self) -> str:
         both = self.left.fingerprint() + self.right.fingerprint()

@@ -76,6 +76,10 @@ class Object(Source):
     def num_bytes(self) -> int:  # type: ignore[override]
         return 0 if self._found is None else sum(file.num_bytes for file in self._found)
 
+    @property
+    def unpacked_bytes(self) -> int | None:  # type: ignore[override]
+        return None if self._pieces is None else self._pieces.unpacked_bytes
+
     def fingerprint(self) -> str:
         return digest_of(self._fetched())
 

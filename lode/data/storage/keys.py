@@ -64,10 +64,26 @@ def key_of(folder: Path) -> Key:
             "data.store."
         ) from None
     where = f"snapshot {folder.name}"
+    place = _moved(folder, key_id, place)
     secret = _from_environment(place["key_env"], where) if "key_env" in place else _from_file(Path(place["key_file"]), where)
     key = Key(secret, place)
     check(key, key_id, where)
     return key
+
+
+def _moved(folder: Path, key_id: str, place: dict[str, str]) -> dict[str, str]:
+    """Where a key file lies: its place, or where a snapshot beside this one has the same key since, if it is there no more."""
+    if "key_file" not in place or Path(place["key_file"]).is_file():
+        return place
+    for path in sorted(folder.parent.glob(f"*/{RECORD}")):
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            other = str(record["key_file"]) if record["key_id"] == key_id else ""
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # told where that snapshot itself is read
+        if other and Path(other).is_file():
+            return {"key_file": other}
+    return place
 
 
 def note(key: Key, folder: Path) -> None:

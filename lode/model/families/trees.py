@@ -35,6 +35,8 @@ _MOST_IN_GROUP = 10_000
 """Rows that LightGBM ranks against each other; larger groups are fitted row by row."""
 _MOST_CELLS = 3e9
 """About ten seconds of one core."""
+_STORED = 10
+"""Cells of a dense matrix that take a round as long as a stored cell of a sparse one (20 to 36 ns, docs/experiments.md)."""
 _Place = tuple[str, int]
 """An output and the number of its part."""
 _TOLD = ("num_leaves", "min_data_in_leaf", "feature_fraction", "num_threads")
@@ -135,8 +137,8 @@ class Trees(Family):
         found = np.empty((examples.num_rows, task.num_scores), dtype=np.float32)
         if examples.num_rows == 0:
             return found
-        threads = 1 if examples.num_rows < _SMALL_BATCH else _threads(examples.num_rows * len(self._flat.names))
         matrix_NF, start = _matrix(examples.flat), 0
+        threads = 1 if examples.num_rows < _SMALL_BATCH else _threads(matrix_NF)
         for number, part in enumerate(task.parts()):
             raw = self._boosters[name, number].predict(matrix_NF, raw_score=True, num_threads=threads)
             raw_NK, offset_K = np.asarray(raw).reshape(examples.num_rows, part.num_scores), self._offsets.get((name, number))
@@ -207,12 +209,17 @@ class Trees(Family):
         return booster, max(1, booster.best_iteration)
 
     def _search(self, params: dict[str, Any], part: Part, train: _Rows, most: int, seed: int) -> int:
-        """The best number of rounds on held-out rows (groups, where they are ranked): five folds of few rows, one seventh of many."""
+        """The best number of rounds on held-out rows (groups, where they are ranked): five folds of few rows, one seventh of many.
+
+        Texts are many where they cannot afford all rounds: five folds of them would take five times as long as the model.
+        """
         num_rows = len(train.target)
         num_units = num_rows if train.sizes is None else len(train.sizes)
-        part_N = np.random.default_rng(seed).permutation(num_units) % (5 if num_rows < _FOLD_ROWS else 7)
+        is_dear = sparse.issparse(train.matrix) and _affordable(_num_cells(train.matrix), part) < _MOST_ROUNDS
+        few = num_rows < _FOLD_ROWS and not is_dear
+        part_N = np.random.default_rng(seed).permutation(num_units) % (5 if few else 7)
         part_N = part_N if train.sizes is None else np.repeat(part_N, train.sizes)
-        parts = range(5) if num_rows < _FOLD_ROWS else range(1)
+        parts = range(5) if few else range(1)
         folds = [(np.flatnonzero(part_N != part), np.flatnonzero(part_N == part)) for part in parts]
         if any(len(held) == 0 for _, held in folds):
             return min(most, 20)
@@ -259,7 +266,7 @@ class Trees(Family):
             "seed": seed % 2**31,
             "deterministic": True,
             "force_row_wise": True,
-            "num_threads": _threads(num_rows * num_columns),
+            "num_threads": _threads(rows.matrix),
             "verbosity": -1,
             **({"extra_trees": True, "extra_seed": seed % 2**31} if self._random_splits else {}),
         }
@@ -307,12 +314,13 @@ def _objective(part: Part, gains: np.ndarray | None) -> dict[str, Any]:
 
 
 def _affordable(num_cells: int, part: Part) -> float:
-    """Rounds that look at so many cells as a baseline may: a tree for each class looks at every (stored) cell once."""
+    """Rounds that look at so many cells as a baseline may: a tree for each class looks at every cell once. num_cells: see `_num_cells`."""
     return min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, _MOST_CELLS / max(1, num_cells * part.num_scores)))
 
 
 def _num_cells(matrix_NF: Any) -> int:
-    return int(matrix_NF.nnz if sparse.issparse(matrix_NF) else matrix_NF.size)
+    """Cells of a dense matrix of which a round takes as long as of this one."""
+    return int(matrix_NF.nnz * _STORED if sparse.issparse(matrix_NF) else matrix_NF.size)
 
 
 def _column_share(num_columns: int, has_terms: bool) -> float:
@@ -323,8 +331,13 @@ def _column_share(num_columns: int, has_terms: bool) -> float:
     return 0.6 if num_columns <= 16 else 0.45
 
 
-def _threads(num_cells: int) -> int:
-    """Threads that pay for so many cells; their number changes nothing but the time."""
+def _threads(matrix_NF: Any) -> int:
+    """Threads that pay for so many cells; their number changes nothing but the time.
+
+    A round over stored cells is hundreds of short pieces of work after each of which threads wait for one another: on a busy machine two
+    of them took forty times as long as one, so only texts of ten times as many cells get more.
+    """
+    num_cells = int(matrix_NF.nnz // _STORED if sparse.issparse(matrix_NF) else matrix_NF.size)
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(available, _MOST_THREADS, num_cells // _CELLS_A_THREAD))
 

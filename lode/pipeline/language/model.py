@@ -42,8 +42,6 @@ Weights = Literal["fp32", "bf16", "int8"]
 _PARITY_TOKENS = 2048
 _CACHE_BYTES = 256 << 20
 _PARITY = "parity.safetensors"
-_MAX_RISE = 0.01
-"""By how much perplexity may rise with narrower weights, where nothing is said."""
 
 
 def shapes_of(vocabulary: int) -> Shapes:
@@ -120,7 +118,7 @@ class LanguageModel:
         device: Device = "auto",
         weights: Weights = "fp32",
         adapters: Mapping[str, Path] | None = None,
-        max_rise: float = _MAX_RISE,
+        max_rise: float = 0.0,
     ) -> Engine:
         """A generation engine over the model's weights, or over narrower ones that are made of them. It takes them with it, so that they
         are in memory once: the model itself answers nothing from then on.

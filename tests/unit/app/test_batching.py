@@ -4,11 +4,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import uvloop
 
+from lode.app import batching
 from lode.app.batching import Batcher
 from lode.app.contracts import Answer, Cells, RequestError
 
@@ -268,3 +270,24 @@ def test_what_a_call_took_is_measured_finer_than_the_loops_clock() -> None:
     took_us = uvloop.run(main())
     assert min(took_us) >= 300
     assert any(each % 1000 for each in took_us)
+
+
+def test_looking_for_the_next_batch_is_no_part_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop may hold the queue just then: nobody is charged for that."""
+    clock = SimpleNamespace(now_s=1.0)
+    monkeypatch.setattr(batching, "time", SimpleNamespace(perf_counter=lambda: clock.now_s))
+    take = Batcher._take
+
+    def slow(batcher: Batcher, now: float) -> Any:
+        clock.now_s += 7.0
+        return take(batcher, now)
+
+    monkeypatch.setattr(Batcher, "_take", slow)
+
+    class Two(Model):
+        def run(self, batch: Sequence[Cells]) -> list[Answer | RequestError]:
+            clock.now_s += 2.0
+            return super().run(batch)
+
+    answer = play(Two(), lambda batcher: batcher.submit(cells(1), never))
+    assert answer.compute_us == 2_000_000

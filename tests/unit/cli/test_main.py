@@ -133,7 +133,7 @@ def test_an_interruption_is_exit_130_with_a_plain_message(verb: types.ModuleType
     [
         (["chekc"], 'found the verb "chekc", allowed: fake, check. Did you mean "check"?'),
         (["fake", "--widht", "3"], 'found "--widht", which it does not take. Did you mean "--width"?'),
-        (["fake", "--width", "x"], "invalid int value"),
+        (["fake", "--width", "x"], 'found "x" for --width, allowed: a whole number. See `lode fake --help`.'),
         (["--nope"], 'found "--nope", allowed: a verb first'),
     ],
 )

@@ -338,6 +338,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def test_the_data_folder_is_kept(load_text: Load) -> None:
     load_text(SMALL)
+    Path("elsewhere").mkdir()
     assert load("lode.yaml", "elsewhere").data_folder == Path("elsewhere")
 
 
@@ -345,3 +346,11 @@ def test_loading_imports_no_extension(load_text: Load, catalog: Path) -> None:
     for path in catalog.rglob("*.py"):
         path.write_text(path.read_text() + "\nraise SystemError('imported')\n")
     load_text(FULL).resolved()
+
+
+def test_a_folder_of_data_that_is_not_there_is_not_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "lode.yaml"
+    path.write_text("name: x\n", "utf-8")
+    for found in (tmp_path / "nothere", path):
+        with pytest.raises(SpecError, match=rf"^--data: found {found}, which is no folder, allowed: one that is there\."):
+            load(path, found)

@@ -109,3 +109,12 @@ def test_rows_of_each_value_are_the_same_however_words_are_kept(name: str) -> No
         assert dict(zip(found["value"].to_list(), found["rows"].to_list(), strict=True)) == counts, dtype
         assert found["value"].dtype == pl.String and cells.ranked_words(texts.cast(dtype), 1, 2) == ["b", "a"]
     assert cells.value_rows(pl.Series(name, [None], dtype=pl.Enum([]))).height == 0
+
+
+def test_a_blank_text_is_an_empty_cell() -> None:
+    before = pl.Series("x", ["1", "", "  ", None, "a"])
+    assert cells.rejected(before, cells.numbers(before)).tolist() == [4]
+    assert not len(cells.rejected(before, cells.words(before)))
+    mixed = pl.Series("x", ["", 5, None, "a", " ", True, "\u3000"], dtype=pl.Object)
+    assert cells.rejected(mixed, cells.numbers(mixed)).tolist() == [3, 5]
+    assert not len(cells.rejected(mixed, cells.words(mixed)))

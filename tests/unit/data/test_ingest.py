@@ -215,7 +215,7 @@ def test_cells_that_are_not_of_the_named_type_are_counted_with_samples(tmp_path:
     table(tmp_path, age=["31"] * 97 + ["five", "inf", "1,000"])
     message = fails(tmp_path, inputs={"age": "number", "city": None})
     assert message == (
-        "inputs.age: 3 cells are not a number ('five', 'inf', '1,000'; first in row 97). "
+        "inputs.age: 3 cells are not a number ('five', 'inf', '1,000'; first in row 97, counted from 0). "
         "Add `{type: types}` to data.clean, mend them, or name another type."
     )
 
@@ -364,3 +364,24 @@ def test_a_request_is_read_as_the_data_were(tmp_path: Path) -> None:
     asked = pl.DataFrame({"age": ["6%", "6"], "city": ["a", "a"]})
     arrays = Preprocessor.from_state(preprocessor.state()).arrays(asked)
     assert np.array_equal(arrays["age"][0], arrays["age"][1])
+
+
+@pytest.mark.parametrize("kind", ["number", "category", "binary", "date"])
+def test_blank_texts_of_typed_sources_are_missing_as_in_a_csv(tmp_path: Path, kind: str) -> None:
+    """JSON, Parquet and databases tell "" apart from null."""
+    cell = {"number": "1.5", "category": "a", "binary": "yes", "date": "2024-01-31"}[kind]
+    other = {"number": "2", "category": "b", "binary": "no", "date": "2024-02-01"}[kind]
+    labels = ["yes", "no"] * 49 + ["", " "]
+    frame = pl.DataFrame({"x": [cell, other, "", "  "] * 25, "z": [float(n % 7) for n in range(100)], "y": labels})
+    frame.write_parquet(tmp_path / "rows.parquet")
+    done = run(tmp_path, inputs={"x": kind, "z": "number"}, source={"type": "parquet", "path": "rows.parquet"})
+    rows = whole(tmp_path)
+    assert rows["x"].null_count() == 48 and len(rows) == 98
+    assert "outputs: 2 rows without a label (y) were dropped." in done.notes
+
+
+def test_blank_labels_are_no_numbers_to_learn(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [float(n % 7) for n in range(100)], "y": [*(str(n) for n in range(98)), "", " "]})
+    frame.write_parquet(tmp_path / "rows.parquet")
+    run(tmp_path, inputs={"x": "number"}, outputs={"y": "number"}, source={"type": "parquet", "path": "rows.parquet"})
+    assert whole(tmp_path)["y"].to_list() == [float(n) for n in range(98)]

@@ -89,7 +89,6 @@ def test_problems_name_row_cell_and_what_is_allowed(fitted: Preprocessor) -> Non
     assert found == [
         (1, "limit", "'" + "x" * 56 + "...", "a number"),
         (3, "limit", "'inf'", "a number"),
-        (4, "limit", "''", "a number"),
         (5, "since", "'soon'", "a date such as 2024-01-31 or 2024-01-31T12:30:00Z"),
     ]
 

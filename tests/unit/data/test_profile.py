@@ -17,6 +17,7 @@ from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.contracts import ROW
 from lode.data.folds import FOLD
+from lode.data.mending import personal
 from lode.data.quality import crossing, drift, figures, relation
 from lode.data.quality import verdict as quality
 from lode.data.quality.counting import PART
@@ -254,7 +255,7 @@ def test_rows_on_both_sides_are_found_with_their_places() -> None:
     )
     columns = figures.columns_of(rows.schema, {name: {"role": "input", "type": "category"} for name in "xwt"})
     known = figures.basics(rows.lazy(), columns, 7, rows)
-    found = crossing.crossing(rows.lazy(), columns, [], known, {"train": 4, "validation": 0, "test": 3})
+    found = crossing.crossing(rows.lazy(), columns, [], known, {"train": 4, "validation": 0, "test": 3}, 10**9)
     assert found["rows"] == {"validation": 0, "test": 2}
     assert sorted(found["samples"]) == [[4, 2], [6, 3]]
 
@@ -284,6 +285,42 @@ def test_every_finding_is_asked_and_the_worst_comes_first(mixed: tuple[pl.DataFr
     assert {item["finding"] for item in found} <= set(REGISTRIES["finding"].names())
 
 
+def test_the_same_finding_may_be_asked_twice(mixed: tuple[pl.DataFrame, dict[str, Any]]) -> None:
+    asked = [Component("missing", {"share": share}) for share in (0.01, 0.02)]
+    assert len(quality.look(mixed[1], asked)) == 2
+
+
+def test_the_most_frequent_values_stand_in_the_order_of_their_words(tmp_path: Path) -> None:
+    values = [*range(100, 0, -1), *range(100, 0, -1), 7, None]
+    found = profile_of(pl.DataFrame({"x": values}, schema={"x": NUMBER}), {"x": ("input", "number")}, tmp_path)["columns"]["x"]
+    ties = sorted(f"{value:.1f}" for value in range(1, 101) if value != 7)[: figures.MAX_TOP - 1]
+    assert [entry["value"] for entry in found["top"]] == ["7", *(word.removesuffix(".0") for word in ties)]
+    assert found["distinct"]["values"] == 100 and found["once"] == 0
+
+
+def test_zero_is_called_zero_whatever_its_sign(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [-0.0, 0.0, 1.5] * 40})
+    found = profile_of(frame, {"x": ("input", "number")}, tmp_path)["columns"]["x"]
+    assert [entry["value"] for entry in found["top"]] == ["0", "1.5"]
+    all_negative = snapshot_of(parts_of(frame.filter(pl.col("x") == 0) * -1.0), {"x": ("input", "number")}, tmp_path)
+    assert [entry["value"] for entry in all_negative["columns"]["x"]["top"]] == ["0"]
+
+
+@pytest.mark.parametrize("number", [2**61, -(2**61), 2.0**53, 1e300])
+def test_one_large_number_in_every_row_is_drawn(number: float, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [number] * 40})
+    found = profile_of(frame, {"x": ("input", "number")}, tmp_path)["columns"]["x"]["histogram"]
+    assert sum(sum(found["rows"][part]) for part in PARTS) == 40
+
+
+@pytest.mark.parametrize("number", [4111111111111111, 2.0**40, float("inf"), -(10.0**8)])
+def test_columns_of_short_numbers_are_told_from_those_that_are_looked_at(number: float) -> None:
+    short = pl.Series([1.0, None, -99_999_999.0, 99_999_999.5])
+    assert personal._are_short(short) and personal._are_short(short[1:2])
+    assert not personal._are_short(pl.Series([1.0, number], dtype=NUMBER))
+    assert personal.find_pii(pl.Series([1, 4111111111111111])) == {"card": 1}
+
+
 def test_copies_under_new_ids_are_copies(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({"id": [f"i{n}" for n in range(300)], "x": [*rng.normal(size=270), *([0.5] * 30)]})
@@ -293,7 +330,7 @@ def test_copies_under_new_ids_are_copies(tmp_path: Path) -> None:
 
 
 def test_rows_that_meet_by_chance_are_no_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lode.data.quality.crossing._ROWS_AT_ONCE", 150)
+    monkeypatch.setattr(crossing, "_HASH_BYTES", 10**7)  # four rounds
     rng = np.random.default_rng(0)
     x = np.append(rng.normal(size=500), np.repeat(rng.normal(size=50), 2))
     frame = pl.DataFrame({"x": x, "y": rng.choice(["a", "b"], 600)})
@@ -305,3 +342,34 @@ def test_rows_that_meet_by_chance_are_no_copies(tmp_path: Path, monkeypatch: pyt
     found = snapshot_of(parts, columns, tmp_path)
     assert [item.severity for item in finding.look(found)] == ["error"]
     assert found["crossing"]["rows"]["test"] == found["crossing"]["agree"]["test"] == 50
+
+
+@pytest.mark.parametrize("values", [3, 10])
+def test_few_rows_are_held_at_a_time_however_many_meet(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of columns with few values every row meets another; nothing that is found depends on how much memory there is."""
+    rng = np.random.default_rng(0)
+    batches = [pl.DataFrame({name: rng.integers(0, values, 500) for name in "abcdef"}) for _ in range(24)]
+    marked = [
+        batch.with_columns(
+            pl.lit(place // 20, pl.UInt8).alias(PART), pl.Series(ROW, range(place * 500, place * 500 + 500), dtype=pl.UInt64)
+        )
+        for place, batch in enumerate(batches)
+    ]
+    rows = pl.concat(marked)
+    columns = figures.columns_of(rows.schema, {name: {"role": "input", "type": "category"} for name in "abcdef"})
+    known = figures.basics(rows.lazy(), columns, rows.height, rows)
+    counts = {"train": 10_000, "validation": 2_000, "test": 0}
+    monkeypatch.setattr(crossing, "_LEAST_MEMORY", 1)
+    whole = crossing.crossing(rows.lazy(), columns, ["f"], known, counts, 10**9)
+    batched, held = pl.LazyFrame.collect_batches, list[int]()
+    monkeypatch.setattr(pl.LazyFrame, "collect_batches", lambda self, **options: batched(self, chunk_size=500, **options))
+    unique = pl.DataFrame.unique
+
+    def noted(self: pl.DataFrame, *options: Any, **more: Any) -> pl.DataFrame:
+        held.append(self.height)
+        return unique(self, *options, **more)
+
+    monkeypatch.setattr(pl.DataFrame, "unique", noted)
+    found = crossing.crossing(rows.lazy(), columns, ["f"], known, counts, 1_000 * crossing._ROW_BYTES)
+    assert found == whole and found["rows"]["validation"] > 0
+    assert held and max(held) <= 1_000 + 500 + min(values**6, 1_500)

@@ -190,3 +190,16 @@ def test_pieces_of_any_kind_can_be_written() -> None:
     assert sealing.write(memoryview(b"abc")) == 3 and sealing.write(bytearray(b"de")) == 2
     sealing.finish()
     assert len(file.getvalue()) == 49 + 5 + 16
+
+
+def test_a_key_file_that_moved_is_found_where_a_later_snapshot_has_it(tmp_path: Path) -> None:
+    old, new, other = (tmp_path / name for name in ("old", "new", "other"))
+    for folder in (old, new, other):
+        folder.mkdir()
+    keys.note(keys.new_key(tmp_path / "other.key"), other)
+    keys.note(keys.new_key(tmp_path / "a.key"), old)
+    (tmp_path / "a.key").rename(tmp_path / "b.key")
+    with pytest.raises(DataError, match=r"a\.key is missing"):
+        keys.key_of(old)
+    keys.note(keys.file_key(tmp_path / "b.key", "test"), new)
+    assert keys.key_of(old).secret == keys.key_of(new).secret

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
+import polars as pl
 import pytest
 from obstore.store import S3Store
 
@@ -412,3 +413,17 @@ def test_s3_as_moto_speaks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     finally:
         process.terminate()
         process.wait()
+
+
+def test_packed_files_count_as_large_as_they_unpack_wherever_they_come_from(tmp_path: Path) -> None:
+    """The bound of memory asks how large the rows are, not how small their files."""
+    pl.DataFrame({"k": list(range(10)), "x": list("abcdefghij")}).write_parquet(tmp_path / "rows.parquet")
+    size = (tmp_path / "rows.parquet").stat().st_size
+    parquet = {"type": "parquet", "path": str(tmp_path / "rows.parquet")}
+    fetched = {"type": "object", "url": (tmp_path / "rows.parquet").as_uri(), "format": Component("parquet", {})}
+    sides = {"left": Component("parquet", {"path": parquet["path"]}), "right": Component("parquet", {"path": parquet["path"]})}
+    for options, expected in ((fetched, 8 * size), ({"type": "join", **sides, "on": "k"}, 16 * size)):
+        word = str(options.pop("type"))
+        source = REGISTRIES["source"].create(Component(word, options), Place(tmp_path, landing=tmp_path / "landing"))
+        source.scan()
+        assert source.unpacked_bytes == expected

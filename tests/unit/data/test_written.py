@@ -164,7 +164,29 @@ def test_the_short_way_and_the_long_way_read_the_same() -> None:
         "",
         None,
         "7,000.",
+        "$1991,300",
+        "1,2,3",
+        ",5",
+        "5,",
+        "$5,",
+        "1,234,567,890,123,456",
+        "12,34.5",
+        "12 %",
     ]
     texts = pl.Series("x", [*cells, *(f"${n:,}" for n in range(0, 2_000_000, 99_991))])
     style = written_numbers.NumberStyle()
     assert written_numbers.mended(texts, style).to_list() == written_numbers._mended(texts, style).to_list()
+
+
+def test_groups_that_are_none_are_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str | None]] = []
+    long_way = written_numbers._mended
+
+    def noted(texts: pl.Series, style: written_numbers.NumberStyle) -> pl.Series:
+        seen.append(texts.to_list())
+        return long_way(texts, style)
+
+    monkeypatch.setattr(written_numbers, "_mended", noted)
+    texts = pl.Series("x", ["$1991,300", "7,000", "12 %", None])
+    assert written_numbers.mended(texts, written_numbers.NumberStyle()).to_list() == [None, "7000", "0.12", None]
+    assert seen == [["12 %"]]

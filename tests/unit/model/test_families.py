@@ -206,6 +206,43 @@ def test_trees_do_exactly_the_rounds_asked_for_and_find_them_on_stop_rows() -> N
     assert fitted.history and set(fitted.history[0]) == {"round", "loss"}
 
 
+def test_trees_afford_a_tenth_of_the_rounds_where_cells_are_stored_with_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "_MOST_CELLS", 1.2e6)
+    flat, target = numbers()
+    totals = []
+    for matrix, spec in ((flat, shapes(0, 0, 0)), (sparse.csr_matrix(flat), shapes(-1, -1, -1))):
+        context = Context(progress=lambda what, done, total, figures: totals.append(total))
+        Trees(spec, {"y": task_of([0, 1])}, patience=1).fit(rows(matrix, target), rows(matrix, target), context)
+    assert (totals[0], totals[-1]) == (1000, 100)
+
+
+def test_trees_of_texts_have_one_thread_until_they_store_ten_times_what_pays_in_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    monkeypatch.setattr(trees, "_CELLS_A_THREAD", 600)
+    flat, target = numbers()
+    told = []
+    for matrix, spec in ((flat, shapes(0, 0, 0)), (sparse.csr_matrix(flat), shapes(-1, -1, -1))):
+        fitted = Trees(spec, {"y": task_of([0, 1])}).fit(rows(matrix, target), None, Context(rounds=2))
+        told.append(fitted.choices["num_threads.y"])
+    assert told == [2, 1]
+
+
+def test_trees_search_their_rounds_on_one_part_of_texts_that_cannot_afford_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat, target = numbers()
+    searched: list[int] = []
+
+    def cv(params: Any, data: Any, most: int, *, folds: list[Any], callbacks: Any) -> dict[str, list[float]]:
+        searched.append(len(folds))
+        return {"valid binary_logloss-mean": [0.5]}
+
+    monkeypatch.setattr(trees.lightgbm, "cv", cv)
+    for most_cells in (1e9, 1.2e6):
+        monkeypatch.setattr(trees, "_MOST_CELLS", most_cells)
+        for matrix, spec in ((flat, shapes(0, 0, 0)), (sparse.csr_matrix(flat), shapes(-1, -1, -1))):
+            Trees(spec, {"y": task_of([0, 1])}).fit(rows(matrix, target), None, Context())
+    assert searched == [5, 5, 5, 1]
+
+
 def test_trees_of_classes_have_one_tree_a_class_and_round() -> None:
     flat, _ = numbers()
     target = np.digitize(flat[:, 0], [0, 5]).astype(np.int64)
@@ -219,7 +256,7 @@ def test_trees_do_not_depend_on_the_number_of_threads(tmp_path: Path, monkeypatc
     flat, target = numbers(2000)
     saved = []
     for threads in (1, 2):
-        monkeypatch.setattr(trees, "_threads", lambda num_cells, threads=threads: threads)
+        monkeypatch.setattr(trees, "_threads", lambda matrix, threads=threads: threads)
         family = Trees(shapes(0, 0, 0), {"y": task_of([0, 1])})
         assert family.fit(rows(flat, target), None, Context(rounds=20)).choices["num_threads.y"] == threads
         family.save(tmp_path / str(threads))

@@ -62,3 +62,17 @@ def test_one_model_alone_has_the_whole_weight() -> None:
 
 def test_what_can_be_averaged() -> None:
     assert can_pool(_binary()) and can_pool(Number()) and can_pool(_multiclass())
+
+
+def test_greedy_finds_a_model_that_helps_only_with_a_small_share() -> None:
+    """Half of it does harm, a fifth helps: where adding stops at the first step without a gain, the best model stands alone."""
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(20_000, 1))
+    scores = {
+        name: (truth + size * rng.normal(size=truth.shape)).astype(np.float32) for name, size in (("good", 0.5), ("poor", 1.0))
+    }
+    shares = greedy(Number(), scores, truth[:, 0])
+    # Of independent errors the best shares are inverse to their squares: 0.8 and 0.2.
+    assert shares["poor"] == pytest.approx(0.2, abs=0.03)
+    half = pooled(Number(), list(scores.values()), [0.5, 0.5])
+    assert row_losses(Number(), half, truth[:, 0]).mean() > row_losses(Number(), scores["good"], truth[:, 0]).mean()

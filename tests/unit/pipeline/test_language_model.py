@@ -95,7 +95,7 @@ def test_what_narrower_weights_cost_is_measured_on_the_kept_tokens_and_told(
 def test_weights_that_cost_more_than_is_allowed_are_not_served(packaged: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Int8Linear, "forward", lambda self, x: x.new_full((*x.shape[:-1], self.out_features), float("nan")))
     with pytest.raises(ModelError, match=r"serve\.weights: found int8, with which the perplexity of 63 .* allowed is \+1\.00%"):
-        packaged.engine(weights="int8")
+        packaged.engine(weights="int8", max_rise=0.01)
 
 
 def test_served_weights_are_in_memory_once(packaged: LanguageModel) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lode.core.errors import BusyError
+from lode.core.errors import ArtifactError, BusyError
 from lode.pipeline.manifest import anonymous_memory_bytes, lock, locked, perform, read_manifest
 
 
@@ -120,3 +120,12 @@ def test_a_result_keeps_its_order_whether_it_was_made_or_read(tmp_path: Path) ->
     made = perform(tmp_path, "data", {}, {}, 0, work)[1]
     read = perform(tmp_path, "data", {}, {}, 0, work)[1]
     assert list(made.result["inputs"]) == list(read.result["inputs"]) == ["zeta", "alpha"]
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_where_runs_should_lie_is_told(tmp_path: Path, below: str) -> None:
+    (tmp_path / "rows.csv").write_text("a,b\n")
+    told = r"rows\.csv.*: found no place for a folder of runs .* Name it with --runs DIR\."
+    with pytest.raises(ArtifactError, match=told), lock(tmp_path / "rows.csv" / below, "lode run"):
+        pass
+    assert (tmp_path / "rows.csv").read_text() == "a,b\n"

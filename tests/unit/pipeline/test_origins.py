@@ -75,7 +75,9 @@ def test_a_file_that_grows_while_it_is_read_is_an_error_and_nothing_is_kept(
         return read(*positional, **named)
 
     monkeypatch.setattr(work, "ingest", read_while_it_grows)
-    with pytest.raises(DataError, match=r"data: cards\.csv changed while it was read \(1\.7 kB -> 9\.7 kB\)\. Nothing was kept"):
+    with pytest.raises(
+        DataError, match=r"data \(line 1\): cards\.csv changed while it was read \(1\.7 kB -> 9\.7 kB\)\. Nothing was kept"
+    ):
         pipeline.run(path, until="data")
     assert not list((tmp_path / "runs" / "data").glob("*/manifest.json"))
     monkeypatch.undo()

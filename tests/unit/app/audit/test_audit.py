@@ -69,6 +69,12 @@ def test_the_first_bad_entry_is_named_and_what_to_do(runs: Path, capsys: pytest.
     assert "Entries before 77 agree" in told and "lode restore TARGET" in told
 
 
+def test_a_head_of_another_time_is_told_with_both(runs: Path) -> None:
+    change(runs, "UPDATE head SET at_us = at_us + 7")
+    with pytest.raises(AuditError, match=r"says entry (\d+) at (\d+)7 .*, hash (\w+); the journal ends with \1 at \2\d, hash \3"):
+        command.check(runs, None, [], None)
+
+
 def test_a_projection_alone_is_compared_too(runs: Path) -> None:
     change(runs, "UPDATE balances SET amount = '1' WHERE account = 'cash/EUR'")
     with pytest.raises(AuditError, match=r"cash/EUR: found 1, the journal says 1000000000000000"):
