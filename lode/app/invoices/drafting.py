@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
+from lode.app.books import journal
 from lode.app.books.contracts import Session
 from lode.app.invoices import categories, customers, returned, terms
-from lode.app.invoices.documents import Line
+from lode.app.invoices.documents import INVOICE, Line, lines_of
 from lode.app.invoices.selection import Part
 from lode.app.invoices.terms import Cut, Group, PriceLine
 from lode.app.prices.contracts import LineKind
@@ -40,18 +41,20 @@ When = Literal["advance", "arrears"]
 class Draft:
     """A document in the making. parts: whose new entries it takes. counters: what its act adds to `billed|` and `net|`.
 
-    packs: prepaid credit that it sells: (cut, charge's name, line's amount).
+    packs: prepaid credit that it sells: (cut, charge's name, line's amount). capped: what the cap of a (contract, period) is put on, by
+    tax category.
     """
 
     lines: list[Line] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     packs: list[tuple[Cut, str, int]] = field(default_factory=list)
+    capped: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
 
     def add(self, line: Line, cut: Cut | None, name: str = "") -> None:
         """A line of a cut. name: of the counter that remembers its exact amount, "" for usage."""
         self.lines.append(line if cut is None else replace(line, category=cut.tax_of(line.charge)))
-        if name:
+        if name and line.exact:
             self.counters[name] = self.counters.get(name, 0) + line.exact
         if cut is not None and line.kind != "prepaid":
             net = f"net|{cut.name}|"
@@ -102,11 +105,24 @@ def drafted(session: Session, scope: Scope, parts: Sequence[Part]) -> Draft:
                 _used(draft, scope, cut, part, is_late)
             if is_closing:
                 _due(draft, scope, cut, terms.arrears(cut, part), billed, "arrears", is_late)
+                draft.capped[cut.subscription.id, cut.period.label] = terms.under_cap(cut, part)
     _coupons(session, draft, scope, billed)
-    spread = categories.spread(draft.lines, scope.currency)
+    spread = categories.spread(draft.lines, scope.currency, draft.capped, _earlier(session, scope, draft))
     draft.lines = returned.taken_off(session, scope.organisation, spread) if spread else []
     draft.lines.sort(key=lambda line: (DUE[line.kind], line.start, line.charge))
     return draft
+
+
+def _earlier(session: Session, scope: Scope, draft: Draft) -> list[Line]:
+    """Lines of earlier documents, where coupons or caps are divided by tax category. Without what is no new charge: replacements, and
+    what takes off what notes gave back.
+    """
+    plans = (plan for group in scope.groups for cut in group.cuts for plan in (cut.plan, *cut.replaced))
+    if not any(categories.is_whole(line) and line.charge for line in draft.lines) or not any(plan.taxes for plan in plans):
+        return []
+    found = (item.body for item in journal.documents(session, INVOICE, scope.organisation))
+    lines = (line for body in found if not body.get("replaces") for line in lines_of(body))
+    return [line for line in lines if line.kind != categories.RETURNED]
 
 
 def _names(scope: Scope, known: Mapping[str, Part]) -> list[str]:
@@ -130,7 +146,8 @@ def _due(
         wanted = {**{name: line for name, line in vanished.items() if billed.get(name)}, **wanted}
     for name, line in wanted.items():
         exact = terms.whole(line.amount) - billed.get(name, 0)
-        if not exact:
+        # A cap stays what it is, and its parts change: late usage of one tax category, less of another.
+        if not exact and (line.kind != "cap" or f"net|{cut.name}|" not in draft.counters):
             continue
         is_again = is_late or bool(cut.replaced and billed.get(name))
         after = ", price corrected" if cut.replaced else ", after late usage"
@@ -206,7 +223,7 @@ def _coupons(session: Session, draft: Draft, scope: Scope, billed: Mapping[str, 
     """What coupons take off each period's bill so far, less what they took."""
     for group in scope.groups:
         nets = [f"net|{cut.name}|" for cut in group.cuts]
-        if not any(draft.counters.get(name) for name in nets):
+        if not any(name in draft.counters for name in nets):
             continue
         last = group.cuts[-1]
         total = sum(billed.get(name, 0) + draft.counters.get(name, 0) for name in nets)
@@ -214,9 +231,10 @@ def _coupons(session: Session, draft: Draft, scope: Scope, billed: Mapping[str, 
             # a later cut has the same coupon: what all cuts of the period hold of it counts
             names = [f"billed|{cut.name}|coupon.{code}" for cut in group.cuts]
             exact = -money.coins(taken, scope.currency) - sum(billed.get(name, 0) for name in names)
-            if exact:
+            if exact or taken:  # where it is 0, its parts by tax category may change
                 line = _line(last, "coupon", f"coupon {code}", exact, scope.currency, group.start_us, group.end_us)
                 draft.lines.append(replace(line, charge=code))
+            if exact:
                 draft.counters[names[-1]] = draft.counters.get(names[-1], 0) + exact
 
 

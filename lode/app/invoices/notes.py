@@ -13,6 +13,7 @@ from typing import Any, Literal
 from lode.app.books import accounts
 from lode.app.books.contracts import Act, Document, Session, Store, Transfer
 from lode.app.invoices import customers, numbers, packs, returned, tax, wallet
+from lode.app.invoices.categories import is_whole
 from lode.app.invoices.documents import CREDIT_NOTE, Line, amount_of, issued, lines_of, moved, seal
 from lode.app.invoices.returned import Charged
 from lode.app.invoices.seller import Seller
@@ -151,6 +152,11 @@ def _check_remainder(invoice: Document, lines: Sequence[Line], item: Item, befor
             f"line: found {item.line}, invoice {invoice.id} has lines 1 to {len(lines)}. See `lode bill --show {invoice.id}`."
         )
     line, currency = lines[item.line - 1], invoice.body["currency"]
+    if is_whole(line):
+        raise BillingError(
+            f"line: found {item.line}, a {line.charge or line.kind} on {invoice.id}, allowed: a line of something that was sold. "
+            "What a coupon or cap takes off follows from the other lines: credit one of them."
+        )
     if item.amount != money.coins(item.amount, currency):
         raise BillingError(f"amount: found {money.plain(item.amount)}, wanted whole coins of {currency}. Round it.")
     of_line = line.amount - before.lines.get(item.line, 0)

@@ -44,14 +44,14 @@ class Thing(NamedTuple):
 class Charged:
     """All documents of a customer, by thing, 10^-12 in what lines hold. charged: by invoices; given: by credit notes, as far as no
     invoice has taken it off since. parts: what is left of it by tax category. taken: what lines of kind `returned` took off, and no
-    invoice that was written anew has left out since. givers: documents that gave back. notes: of each invoice. times: when a thing
-    begins and ends, microseconds.
+    invoice that was written anew has left out since, by tax category. givers: documents that gave back. notes: of each invoice.
+    times: when a thing begins and ends, microseconds.
     """
 
     charged: dict[Thing, int] = field(default_factory=lambda: defaultdict(int))
     given: dict[Thing, int] = field(default_factory=lambda: defaultdict(int))
     parts: dict[tuple[Thing, str], int] = field(default_factory=lambda: defaultdict(int))
-    taken: dict[Thing, int] = field(default_factory=lambda: defaultdict(int))
+    taken: dict[Thing, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     givers: dict[Thing, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     notes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     times: dict[Thing, tuple[int, int]] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Charged:
         thing = Thing.of(line)
         if line.kind == RETURNED or (anew and line.amount * thing.sign > 0):
             self.given[thing] -= line.amount
-            self.taken[thing] += line.amount
+            self.taken[thing][line.category] += line.amount
         else:
             self.charged[thing] += line.amount
         self.parts[thing, line.category] += line.amount
@@ -121,7 +121,7 @@ class Charged:
         thing = Thing.of(line)
         if line.amount * thing.sign > 0:
             self.given[thing] += line.amount
-            self.taken[thing] -= line.amount if anew or line.kind == RETURNED else 0
+            self.taken[thing][line.category] -= line.amount if anew or line.kind == RETURNED else 0
         else:  # what an invoice gave back is charged again
             self.charged[thing] -= line.amount
         self.parts[thing, line.category] -= line.amount
@@ -146,13 +146,17 @@ def read(session: Session, organisation: str) -> Charged:
 
 def written_anew(session: Session, organisation: str, lines: Sequence[Line]) -> list[Line]:
     """Lines that a void took back, as they are charged again: less what invoices took off since, because the void had given it back."""
-    found, made = read(session, organisation), list[Line]()
-    for line in (one for one in lines if one.kind != RETURNED):
-        thing = Thing.of(line)
-        less = thing.sign * max(min(thing.sign * found.taken[thing], thing.sign * line.amount), 0)
-        found.taken[thing] -= less
-        amount = line.amount - less
-        made.append(replace(line, exact=amount, amount=amount, quantity="", unit="", unit_price="") if less else line)
+    taken, made = read(session, organisation).taken, [one for one in lines if one.kind != RETURNED]
+    for is_own in (True, False):  # of a discount: what was taken off in the tax category of a line first
+        for place, line in enumerate(made):
+            thing = Thing.of(line)
+            of = taken[thing]
+            most = (line.amount, sum(of.values()), of[line.category] if is_own else line.amount)
+            less = thing.sign * max(min(thing.sign * amount for amount in most), 0)
+            of[line.category] -= less
+            amount = line.amount - less
+            if less:
+                made[place] = replace(line, exact=amount, amount=amount, quantity="", unit="", unit_price="")
     return taken_off(session, organisation, made)
 
 

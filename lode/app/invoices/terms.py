@@ -109,12 +109,25 @@ def advance(cut: Cut) -> list[PriceLine]:
 
 def arrears(cut: Cut, part: Part | None) -> list[PriceLine]:
     """Due when a cut has ended, usage left out: fees, flat first tiers, true-ups, the plan's cap."""
+    return [line for line in _closing(cut, part) if line.kind != "usage"]
+
+
+def under_cap(cut: Cut, part: Part | None) -> dict[str, int]:
+    """What the plan's cap is put on when a cut has ended, by tax category; what earlier documents hold of it, too."""
+    found: dict[str, int] = {}
+    for line in _closing(cut, part) if cut.plan.cap is not None else ():
+        if line.kind != "cap":
+            category = cut.tax_of(line.name)
+            found[category] = found.get(category, 0) + whole(line.amount)
+    return {category: amount for category, amount in found.items() if amount > 0}
+
+
+def _closing(cut: Cut, part: Part | None) -> list[PriceLine]:
     counters: dict[str, int] = {}
     if part is not None:
         for word, known in (("amount", part.whole.charges), ("quantity", part.whole.quantities)):
             counters |= {counter(word, part.subscription, part.period, name): value for name, value in known.items()}
-    found = lines.closing(cut.plan, cut.subscription, cut.period, counters)
-    return [line for line in found if line.kind != "usage"]
+    return lines.closing(cut.plan, cut.subscription, cut.period, counters)
 
 
 def whole(amount: Fraction) -> int:

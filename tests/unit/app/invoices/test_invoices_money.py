@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lode.app.access import organisations
-from lode.app.invoices import closing, notes, overview, payments, replacing, seller, wallet
+from lode.app.invoices import closing, notes, overview, payments, replacing, rerating, seller, wallet
 from lode.app.invoices.documents import is_sealed, issued
 from lode.app.prices import subscriptions
 from lode.core import money
@@ -360,6 +360,95 @@ def test_a_coupon_and_a_trial_take_off_each_category_what_is_its(tmp_path: Path)
         ("VAT 19 %", "0.5", "0.1"),
     ]
     assert [line["amount"] for line in body["lines"] if line["kind"] == "coupon"] == ["-1.5", "-0.5"]
+
+
+def test_a_cap_takes_off_each_category_what_the_whole_period_has_of_it(tmp_path: Path) -> None:
+    """Also what interim invoices hold: 40 at 19 % and 60 at 7 %, of which at most 40 are due, and 40 they remain."""
+    world = made(tmp_path, BOOKS.replace('anchor = "1"', 'anchor = "1"\ncap = "40"'))
+    world.sells(CATEGORIES)
+    world.use(units={"requests": 4000, "rows": 2000})
+    bills: list[dict[str, Any]] = []
+    for day, interim in (("2026-11-20", True), ("2026-12-02", False)):
+        world.turn(day)
+        bills += closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock, interim=interim)["issued"]
+    assert [line["amount"] for line in bills[1]["lines"]] == ["-24", "-36"]
+    assert sorted((row["name"], row["amount"]) for row in bills[1]["taxes"]) == [("VAT 19 %", "-4.56"), ("VAT 7 %", "-2.52")]
+    left = sum(money.parse(body["tax"], "tax", least=None) for body in bills)
+    assert left == money.parse("4.72", "tax")  # 16 at 19 %, 24 at 7 %
+
+
+def test_a_cap_takes_nothing_off_a_fee_in_advance_which_it_is_no_cap_of(tmp_path: Path) -> None:
+    world = made(tmp_path, PLAN + 'cap = "25"\n' + FEE + 'tax = "reduced"\n' + STANDARD)
+    world.sells(CATEGORIES)
+    world.use(units={"requests": 10_000})
+    world.turn("2026-12-02")
+    (body,) = closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+    assert [(line["amount"], line["tax"]) for line in body["lines"] if line["kind"] == "cap"] == [("-75", "VAT 19 %")]
+
+
+def nets(bills: list[dict[str, Any]]) -> dict[str, str]:
+    """What documents come to together, by tax category."""
+    found: dict[str, int] = {}
+    for line in (line for body in bills for line in body["lines"]):
+        name = line.get("category", "")
+        found[name] = found.get(name, 0) + money.parse(line["amount"], "amount", least=None)
+    return {name: money.plain(amount) for name, amount in found.items()}
+
+
+@pytest.mark.parametrize("terms", [{"percent": "50"}, {"amount": "20", "currency": "EUR"}])
+def test_a_coupon_of_an_interim_invoice_is_divided_anew_when_a_cap_takes_off_too(tmp_path: Path, terms: dict[str, str]) -> None:
+    """40 at 19 %, half of it off; then 60 at 7 %, at most 40 together: 16 and 24, half of each is off."""
+    world = made(tmp_path, BOOKS.replace('anchor = "1"', 'anchor = "1"\ncap = "40"'), has="")
+    world.sells(CATEGORIES)
+    world.coupon("HALF", **terms)
+    subscriptions.subscribe(world.store, "cli", "acme", "team", coupon="HALF", now_us=world.clock)
+    bills: list[dict[str, Any]] = []
+    for day, units, interim in (("2026-11-20", {"requests": 4000}, True), ("2026-12-02", {"rows": 2000}, False)):
+        world.use(units=units)
+        world.turn(day)
+        bills += closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock, interim=interim)["issued"]
+    assert [(line["kind"], line["amount"]) for line in bills[1]["lines"]] == [
+        ("usage", "60"), ("cap", "-24"), ("cap", "-36"), ("coupon", "12"), ("coupon", "-12"),
+    ]  # fmt: skip
+    assert nets(bills) == {"": "8", "reduced": "12"} and world.sum() == 0
+    # Nothing was sold there: what a note gave back of it no later document would take off again.
+    with pytest.raises(BillingError, match=r"line: found 4, a HALF on .*, allowed: a line of something that was sold"):
+        notes.note(world.store, "cli", world.seller, bills[1]["number"], 4, "1", "goodwill", now_us=world.clock)
+
+
+def test_late_usage_divides_a_cap_anew(tmp_path: Path) -> None:
+    """100 at 19 %, at most 40; 60 at 7 % come late: 25 and 15 are due, and a coupon of a fifth takes off each its part."""
+    world = made(tmp_path, BOOKS.replace('anchor = "1"', 'anchor = "1"\ncap = "40"'), has="")
+    world.sells(CATEGORIES)
+    world.coupon("FIFTH", percent="20")
+    subscriptions.subscribe(world.store, "cli", "acme", "team", coupon="FIFTH", now_us=world.clock)
+    world.use(units={"requests": 10_000})
+    bills: list[dict[str, Any]] = []
+    for day in ("2026-12-02", "2027-01-02"):
+        world.turn(day)
+        bills += closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+        if len(bills) == 1:
+            world.use(units={"rows": 2000}, at="2026-11-29")
+    assert nets(bills) == {"": "20", "reduced": "12"} and bills[1]["net"] == "0"
+    late = [(line["charge"], line["amount"]) for line in bills[1]["lines"]]
+    assert late == [("books", "60"), ("cap", "-15"), ("cap", "-45"), ("FIFTH", "3"), ("FIFTH", "-3")]
+
+
+def test_corrected_prices_divide_a_cap_anew_that_stays_what_it_is(tmp_path: Path) -> None:
+    """40 at 19 % and 60 at 7 %, at most 40; corrected to 60 and 40: 24 and 16 are due."""
+    plan = BOOKS.replace('anchor = "1"', 'anchor = "1"\ncap = "40"')
+    world = made(tmp_path, plan)
+    world.plan(plan.replace("version = 1", "version = 2").replace('"0.01"', '"0.015"').replace('"0.03"', '"0.02"'))
+    world.sells(CATEGORIES)
+    world.use(units={"requests": 4000, "rows": 2000})
+    bills: list[dict[str, Any]] = []
+    for day in ("2026-12-02", "2027-01-02"):
+        world.turn(day)
+        bills += closing.bill(world.store, "cli", "acme", world.seller, now_us=world.clock)["issued"]
+        if len(bills) == 1:
+            rerating.correct(world.store, "cli", "team@1", "team@2", "", "a typo", now_us=world.clock)
+    assert [nets(bills[:number]) for number in (1, 2)] == [{"": "16", "reduced": "24"}, {"": "24", "reduced": "16"}]
+    assert (bills[1]["net"], bills[1]["tax"]) == ("0", "0.96") and world.sum() == 0  # 8 at 19 % in place of 7 %
 
 
 def test_a_part_of_a_country_has_its_own_rate_and_the_others_the_countrys(tmp_path: Path) -> None:

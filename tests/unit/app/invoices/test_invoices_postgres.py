@@ -60,5 +60,5 @@ def test_two_processes_on_postgresql(tmp_path: Path, server: Server) -> None:
     location = new_database(server)
     world = shop(tmp_path, 6, location)
     both = [started(world, location) for _ in range(2)]
-    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    assert [process.wait(timeout=240) for process in both] == [0, 0]
     check(world, 6)

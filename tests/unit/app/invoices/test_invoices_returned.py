@@ -27,10 +27,11 @@ FEES = ("30", "12.50", "20", "0.01")
 
 
 def plan(version: int, name: str = "team", cap: str = "") -> str:
-    """A version with a price and a fee of its own."""
+    """A version with prices, of two tax categories, and a fee of its own."""
     head = PLAN.replace('"team"', f'"{name}"').replace("version = 1", f"version = {version}") + cap
     fee = f'[[fees]]\nname = "base"\namount = "{FEES[version - 1]}"\ntax = "reduced"\n'
-    return head + fee + f'[[charges]]\nname = "requests"\ntype = "standard"\nprice = "{PRICES[version - 1]}"\n'
+    books = f'[[charges]]\nname = "books"\ntype = "standard"\nunit = "rows"\nprice = "{PRICES[-version]}"\ntax = "reduced"\n'
+    return head + fee + f'[[charges]]\nname = "requests"\ntype = "standard"\nprice = "{PRICES[version - 1]}"\n' + books
 
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -262,6 +263,34 @@ def test_money_that_another_customer_paid_is_not_paid_out(tmp_path: Path) -> Non
         assert [returned.cash(session, name, "EUR") for name in ("acme", "rich")] == [(40 * UNIT, 40 * UNIT), (1000 * UNIT, 0)]
 
 
+def test_an_interim_invoice_takes_off_at_once_what_a_correction_would_give_back_again(tmp_path: Path) -> None:
+    """Until then who pays in advance may use it: what an invoice does not say is not booked."""
+    world = business(tmp_path)
+    body = first(world)
+    note(world, body["number"], place(body), "90")
+    correct(world)
+    (late,) = bill(world, interim=True, grace_days=0)
+    assert [(line["charge"], line["amount"]) for line in late["lines"] if line["kind"] == "returned"] == [("requests", "70")]
+    check(world)
+
+
+def test_what_a_coupon_takes_off_a_replacement_is_of_the_category_it_was_taken_off_since(tmp_path: Path) -> None:
+    """It takes off everything, of a fee at 7 % and of requests: prices that are corrected lower both, and nothing is charged."""
+    world = business(tmp_path, coupon="100")
+    world.use(40)
+    (body,) = bill(world, interim=True, grace_days=0)
+    assert [line["amount"] for line in body["lines"]] == ["30", "4", "-30", "-4"]
+    void(world, body["number"])
+    correct(world)
+    world.turn("2026-12-02")
+    (late,) = bill(world)
+    back = sorted((line["charge"], line["amount"]) for line in late["lines"] if line["kind"] == "returned")
+    assert back == [("SAVE", "-17.5"), ("SAVE", "-3.2"), ("base", "17.5"), ("requests", "3.2")]
+    again = replacing.replace(world.store, "cli", world.seller, body["number"], now_us=world.clock)
+    assert [line["amount"] for line in again["lines"]] == ["12.5", "0.8", "-12.5", "-0.8"] and again["total"] == "0"
+    check(world)
+
+
 def capped(folder: Path) -> tuple[World, str]:
     """At most 40 a month; 60 used, invoiced before its end and paid."""
     world = made(folder, PLAN + 'cap = "40"\n' + STANDARD)
@@ -338,7 +367,7 @@ def act(world: World, what: str, which: int, size: int, to_cash: bool) -> None:
         invoices = journal.documents(session, "invoice", "acme")
     store, now, to = world.store, world.clock, "cash" if to_cash else "balance"
     simple: dict[str, Callable[[], Any]] = {
-        "use": lambda: world.use(size % 7 + 1, units={"requests": size}),
+        "use": lambda: world.use(size % 7 + 1, units={"requests": size, "rows": size * which}),
         "interim": lambda: bill(world, interim=True, grace_days=0),
         "refund": lambda: wallet.refund(store, "cli", "acme", str(size), "why", now_us=now),
         "pay_out": lambda: payments.pay_out(store, "cli", "acme", str(size), "why", now_us=now),
