@@ -40,8 +40,9 @@ def test_every_observation_is_named_and_the_page_is_there(tmp_path: Path) -> Non
     path = write_spec(tmp_path, spec("leakage", {"type": "missing", "share": 0.2}, "imbalance"))
     done = lode("data", path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "data.require.leakage: note: it is the target under another name (paid)." in done.stderr
-    assert "data.require.missing: city: 100 of 400 cells are empty (25.0%)." in done.stderr
+    line = 1 + next(number for number, text in enumerate(path.read_text("utf-8").splitlines()) if "require" in text)
+    assert f"{path}:data.require.leakage (line {line}): note: it is the target under another name (paid)." in done.stderr
+    assert f"{path}:data.require.missing (line {line}): city: 100 of 400 cells are empty (25.0%)." in done.stderr
     assert "imbalance" not in done.stderr
     page = next(word for word in done.stderr.split() if word.endswith("quality.html."))
     assert "it is the target under another name" in Path(page.rstrip(".")).read_text("utf-8")
