@@ -14,7 +14,9 @@ from pathlib import Path
 from lode.core.errors import DiskFullError
 
 LOCK = ".lock"
-"""The first file in a folder of runs, and what it is known by."""
+"""The first file in a folder of runs."""
+HELD_BY = "process "
+"""What stands first in it: by both a folder of runs is known."""
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = ("no space left on device", "not enough free space", "disk quota exceeded", "database or disk is full")
 """polars, numpy and SQLite give no error number."""
@@ -62,5 +64,14 @@ def walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
     of runs are left out: where lode.yaml stands beside what it reads (`path: .`), what a run writes is not among its own rows.
     """
     for parent, inner, names in os.walk(folder, followlinks=False):
-        inner[:] = [name for name in inner if not Path(parent, name, LOCK).exists()]
+        inner[:] = [name for name in inner if not _holds_runs(Path(parent, name))]
         yield parent, names
+
+
+def _holds_runs(folder: Path) -> bool:
+    """A file of the same name that others wrote says nothing: whoever has rows beside it keeps them."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            return file.read(len(HELD_BY)) == HELD_BY.encode()
+    except OSError:
+        return False

@@ -222,7 +222,9 @@ def lock(runs: Path, command: str) -> Iterator[None]:
             )
         file.seek(0)
         file.truncate()
-        file.write(f"process {os.getpid()} on {platform.node()} ({command}), since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
+        file.write(
+            f"{disk.HELD_BY}{os.getpid()} on {platform.node()} ({command}), since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+        )
         file.flush()
         yield
 
