@@ -19,7 +19,7 @@ thousand of two columns that says "$1991,300": no number to us, who fill it as m
 What neither peer does: a type guessed for each column (they are told which two are written for people), which earlier row a repeated one
 repeats, bounded memory, and in the profile leaks, drift, rows on both sides of the split and personal data. What we do not: our parts
 hold the mended cells, and fills and clips are logged and done again for each reader; the peers' parts hold them filled and clipped.
-The peers do it in memory, with the bound that the machine sets (10,000,000 rows: about 9 GB); ours is given `memory: 2GB`.
+The peers do it in memory, with the bound that the machine sets (10,000,000 rows: 7 GB); ours is given `memory: 2GB`.
 (b) The profile alone, of the same rows as Parquet, 1,000,000 of them (30,000 with --quick), against ydata-profiling with `minimal=True`.
 
 Time is that of the whole process; processor seconds are those of all its threads; memory is the highest RssAnon (mapped files apart),
