@@ -85,11 +85,13 @@ def select(
     differences: Mapping[str, tuple[float, float]],
     *,
     package_best: bool = False,
+    above: str | None = None,
 ) -> tuple[str, list[dict[str, Any]]]:
     """The word to package, and the table of reasons.
 
     differences: per word, the paired 95 % interval of (candidate - best), better counted positive. package_best: the file says
-    `choose: best`; the table still marks the cheapest that reaches it as recommended.
+    `choose: best`; the table still marks the cheapest that reaches it as recommended. above: a single candidate with a higher score than
+    `best`, which is an ensemble and not surely below it.
     """
     table = []
     for entry in judgements:
@@ -105,6 +107,8 @@ def select(
     for row in table:
         row["chosen"], row["recommended"] = row is chosen, row is cheapest
         row["reason"] = _reason(row, best, str(cheapest["candidate"]), len(allowed) == 1)
+        if above is not None and row["chosen"]:
+            row["reason"] = f"not surely below {above}, and the mean of several errs less on new rows"
     return str(chosen["candidate"]), table
 
 

@@ -154,11 +154,7 @@ def select(
     if best and ENSEMBLE in eligible and single != ENSEMBLE and judged[ENSEMBLE].gain(judged[single], seed)[1] >= 0:
         top = ENSEMBLE
     differences = {word: entry.gain(judged[top], seed) for word, entry in judged.items() if word != top}
-    chosen, table = choose.select(judgements, eligible, top, differences, package_best=best)
-    if top != single:
-        row = next(row for row in table if row["candidate"] == top)
-        row["reason"] = f"not surely below {single}, and the mean of several errs less on new rows"
-    return chosen, table
+    return choose.select(judgements, eligible, top, differences, package_best=best, above=single if single != top else None)
 
 
 def resamples_for(num_rows: int) -> int:
