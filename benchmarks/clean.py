@@ -23,7 +23,7 @@ The peers do it in memory, with the bound that the machine sets (10,000,000 rows
 (b) The profile alone, of the same rows as Parquet, 1,000,000 of them (30,000 with --quick), against ydata-profiling with `minimal=True`.
 
 Time is that of the whole process; processor seconds are those of all its threads; memory is the highest RssAnon (mapped files apart),
-polled every 5 ms. Peers live in environments of their own under ~/.cache/lode-bench.
+polled every 20 ms. Peers live in environments of their own under ~/.cache/lode-bench.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ WRITTEN = ("gain", "LIMIT_BAL")
 MEMORY_BYTES = 2_000_000_000
 CHUNK_ROWS = 250_000
 SMALL_ROWS = 20_000
+POLL_S = 0.02
 
 OURS = r"""
 import sys
@@ -183,13 +184,13 @@ def alternate(
     warm: the same on something small, run once and not counted: all sides have their bytecode cached, as installed packages have.
     """
     for side, command in warm.items():
-        measured([part.replace("{out}", str(_fresh(folder / side))) for part in command], folder / "bytecode")
+        measured([part.replace("{out}", str(_fresh(folder / side))) for part in command], folder / "bytecode", POLL_S)
     found: dict[str, list[Figures]] = {side: [] for side in sides}
     reports: dict[str, dict[str, Any]] = {}
     for _ in range(repeats):
         for side, command in sides.items():
             out = _fresh(folder / side)
-            found[side].append(measured([part.replace("{out}", str(out)) for part in command], folder / "bytecode"))
+            found[side].append(measured([part.replace("{out}", str(out)) for part in command], folder / "bytecode", POLL_S))
             print(f"{side}: {found[side][-1]}", file=sys.stderr)
             report = out / "report.json"
             if report.is_file():

@@ -197,6 +197,16 @@ def filled(physical: pl.Series, code: int) -> np.ndarray:
     return roomy.fill_null(code).to_numpy()
 
 
+def code_counts(codes: np.ndarray, num_codes: int) -> np.ndarray:
+    """How often each code below `num_codes` occurs, int64 (num_codes,). codes: unsigned (N,)."""
+    if num_codes > _COUNT_ROWS:
+        return np.bincount(codes, minlength=num_codes)
+    counts = np.zeros(num_codes, dtype=np.int64)
+    for start in range(0, len(codes), _COUNT_ROWS):
+        counts += np.bincount(codes[start : start + _COUNT_ROWS], minlength=num_codes)
+    return counts
+
+
 def value_rows(column: pl.Series) -> pl.DataFrame:
     """The different values (words of an Enum or Categorical as strings), and the "rows" that hold each; in any order, without null."""
     dtype = column.dtype
@@ -204,9 +214,7 @@ def value_rows(column: pl.Series) -> pl.DataFrame:
         counts = column.rename("value").drop_nulls().value_counts(name="rows")
         return counts.cast({"value": pl.String}) if isinstance(dtype, pl.Categorical) else counts
     words = dtype.categories
-    codes, rows = filled(column.to_physical(), len(words)), np.zeros(len(words) + 1, dtype=np.int64)
-    for start in range(0, len(codes), _COUNT_ROWS):
-        rows += np.bincount(codes[start : start + _COUNT_ROWS], minlength=len(rows))
+    rows = code_counts(filled(column.to_physical(), len(words)), len(words) + 1)
     return pl.DataFrame([words.rename("value"), pl.Series("rows", rows[:-1])]).filter(pl.col("rows") > 0)
 
 

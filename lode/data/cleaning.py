@@ -168,10 +168,11 @@ class Cleaning:
             self.log.add(step.name, part, changed, step.hides)
 
     def _mend_words(self, table: Table, name: str, step: _Step) -> None:
-        before = table.column(name)
+        as_it_was = table.one(name)
         mask = table.change_words(name, lambda words: step.cleaner.apply(words.to_frame(name)).to_series())
         if mask is None:
             return
+        before = as_it_was.collect().to_series()
         after, rows = table.column(name), np.flatnonzero(mask & table.keep)
         for start in range(0, len(rows), _LOG_ROWS):
             some = rows[start : start + _LOG_ROWS]

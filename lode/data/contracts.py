@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -28,11 +29,14 @@ class Source(ABC):
     notes: sentences for the user about what was guessed or skipped (a separator, files that are no pictures); known after `scan`.
     num_bytes: size of the raw data where it is known.
     unpacked_bytes: about their size when unpacked, for sources of several files; None where the ending of the one `path` tells.
+    within: for a source made of others, which ("right") -> {"name", "sha256", "bytes"}, so that a message can name the one that changed;
+        known after `fingerprint`.
     """
 
     notes: Sequence[str] = ()
     num_bytes: int = 0
     unpacked_bytes: int | None = None
+    within: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -72,6 +76,10 @@ class Source(ABC):
         Errors: as `scan`.
         """
         return False
+
+    def look_ahead(self) -> None:
+        """Called in another thread while the rows are read: what `check` will ask for may be found meanwhile."""
+        return
 
     def clean_words(self, words: pl.Series) -> pl.Series:
         """What `scan` would have given for words of a Categorical column of `scan_as`: one cell per word, null for "missing"."""

@@ -17,17 +17,21 @@ _LOOK_ROWS = 1 << 16
 """Words are looked for in so many rows at a time, until all have occurred: most often in the first ones."""
 
 
-def words_of(column: pl.Series) -> pl.Series:
-    """The words of an Enum column (K,)."""
-    return pl.Series(column.name, column.dtype.categories if isinstance(column.dtype, pl.Enum) else [], dtype=pl.String)
+def words_of(name: str, dtype: pl.DataType) -> pl.Series:
+    """The words of a column of this type (K,); none where it is no Enum."""
+    return pl.Series(name, dtype.categories if isinstance(dtype, pl.Enum) else [], dtype=pl.String)
 
 
-def parsed_words(column: pl.Series, feature: Feature) -> tuple[pl.Series, np.ndarray]:
-    """An Enum column parsed, each different word once; and the positions of rejected cells."""
-    words = words_of(column)
+def parsed_words(name: str, dtype: pl.DataType, feature: Feature) -> pl.Series | None:
+    """The words of an Enum column parsed (K,); None where they are spelt as they should be."""
+    words = words_of(name, dtype)
     parsed = feature.parse(words)
-    if parsed.dtype == pl.String and parsed.equals(words, null_equal=True):
-        return column, np.empty(0, dtype=np.int64)
+    return None if parsed.dtype == pl.String and parsed.equals(words, null_equal=True) else parsed
+
+
+def reworded(column: pl.Series, parsed: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """An Enum column with its words (K,) parsed, and the positions of rejected cells."""
+    words = words_of(column.name, column.dtype)
     codes = cells.filled(column.to_physical(), len(words))
     bad = np.zeros(len(words) + 1, dtype=bool)
     bad[cells.rejected(words, parsed)] = True

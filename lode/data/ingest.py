@@ -6,7 +6,7 @@ model (lode/data/preprocess.py) are only reported here: the snapshot keeps the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,19 +24,17 @@ from lode.data.changes import ChangeLog
 from lode.data.cleaning import Cleaning
 from lode.data.columns import Columns, check_names, resolve_inputs, resolve_outputs
 from lode.data.contracts import Feature, State
-from lode.data.place import Place
+from lode.data.place import Place, Progress, no_progress
 from lode.data.reading import Raw, Wanted, read
 from lode.data.split import PARTS, Split
 from lode.data.storage.shelf import Shelf
 from lode.data.table import Table
 from lode.data.targets import cells_of, joined, separator_of
+from lode.data.threads import side_by_side
 
 if TYPE_CHECKING:
     from lode.core.spec import DataSpec, InputSpec, OutputSpec
 
-Progress = Callable[[str, int, int, dict[str, float]], None]
-
-_DROPPED = split.DROPPED
 _NO_FOLD = 2**32 - 1
 _NUM_SAMPLES = 5
 _WORDS = ("category", "binary")
@@ -45,10 +43,6 @@ _PATH = "path"
 """Column of the sources of pictures, sounds and texts; says which file was rejected."""
 _WHOLE = {"binary": "file", "list": "list"}
 """Kinds of features whose cells are files or lists: no cleaner of cells sees them, and rows with one that cannot be read are dropped."""
-
-
-def no_progress(what: str, done: int, total: int, figures: dict[str, float]) -> None:
-    """Says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +201,7 @@ class _Ingest:
         apart |= {name for name in (self.split.fold_column,) if name is not None}
         resolve_inputs(table, names, self.inputs, apart, self.cleaning.repair(), self.columns)
         self.cleaning.raw(table, self._cell_types, [name for name in self._carried if name in names])
-        problems = [problem for name, item in self.columns.inputs.items() if (problem := self._parse(table, name, item, names))]
+        problems = self._parse(table, names)
         self._empty_labels(table, problems)
         if problems:
             raise DataError("\n".join(problems))
@@ -217,24 +211,30 @@ class _Ingest:
             raise DataError("\n".join(problems))
         self.notes += self.columns.notes()
 
-    def _parse(self, table: Table, name: str, component: Component, names: Sequence[str]) -> str | None:
-        """Type one input. Returns what is wrong with its cells; rows with broken files or lists are dropped instead."""
-        feature = REGISTRIES["feature"].create(component)
-        before, dtype = table.typed.get(name), table.dtype(name)
-        bad = table.type_as(name, feature, component.type in _WORDS)
-        # Of texts only blank ones become nothing: JSON tells "" apart from null, other sources do not
-        if not len(bad) or (component.type == "text" and dtype == pl.String):
-            return None
-        if feature.kind in _WHOLE:
-            self._drop_broken(table, name, feature, bad, names)
-            return None
-        samples = [_shown(value) for value in table.gather_of(name, before, bad[:_NUM_SAMPLES]).to_list()]
-        self.rejected[name] = {"count": len(bad), "samples": samples}
-        found = f"{', '.join(dict.fromkeys(samples))}; first in row {int(bad[0]):,}, counted from 0"
-        return (
-            f"inputs.{name}: {len(bad):,} cells are not {feature.expects} ({found}). "
-            "Add `{type: types}` to data.clean, mend them, or name another type."
-        )
+    def _parse(self, table: Table, names: Sequence[str]) -> list[str]:
+        """Type the inputs. Returns what is wrong with their cells; rows with broken files or lists are dropped instead."""
+        features = {name: REGISTRIES["feature"].create(component) for name, component in self.columns.inputs.items()}
+        before = {name: (table.typed.get(name), table.dtype(name)) for name in features}
+        # Files are large: one column of them at a time.
+        num_rows = 0 if any(feature.kind in _WHOLE for feature in features.values()) else table.num_rows
+        types = {name: component.type for name, component in self.columns.inputs.items()}
+        found = side_by_side(lambda name: table.type_as(name, features[name], types[name] in _WORDS), features, num_rows)
+        problems = []
+        for (name, feature), bad in zip(features.items(), found, strict=True):
+            # Of texts only blank ones become nothing: JSON tells "" apart from null, other sources do not
+            if not len(bad) or (types[name] == "text" and before[name][1] == pl.String):
+                continue
+            if feature.kind in _WHOLE:
+                self._drop_broken(table, name, feature, bad, names)
+                continue
+            samples = [_shown(value) for value in table.gather_of(name, before[name][0], bad[:_NUM_SAMPLES]).to_list()]
+            self.rejected[name] = {"count": len(bad), "samples": samples}
+            said = f"{', '.join(dict.fromkeys(samples))}; first in row {int(bad[0]):,}, counted from 0"
+            problems.append(
+                f"inputs.{name}: {len(bad):,} cells are not {feature.expects} ({said}). "
+                "Add `{type: types}` to data.clean, mend them, or name another type."
+            )
+        return problems
 
     def _drop_broken(self, table: Table, name: str, feature: Feature, bad: np.ndarray, names: Sequence[str]) -> None:
         table.keep[bad] = False
@@ -301,12 +301,12 @@ class _Ingest:
         return None
 
     def _divide(self, table: Table) -> np.ndarray:
-        """uint8 (N,): the part of each row, _DROPPED for rows that are gone."""
+        """uint8 (N,): the part of each row, split.DROPPED for rows that are gone."""
         targets = {name: component.type for name, component in self.columns.outputs.items()}
         first = next(iter(targets or self.columns.inputs))  # documents have no outputs
         needed = dict.fromkeys([*self._split_columns, first])
         frame = pl.DataFrame([table.kept_column(name).rename(name) for name in needed])
-        codes = np.full(table.num_rows, _DROPPED, dtype=np.uint8)
+        codes = np.full(table.num_rows, split.DROPPED, dtype=np.uint8)
         was_kept = table.keep.copy()
         if table.parts is None:
             codes[table.keep] = split.assign_codes(frame, self.split, targets, self.notes)
@@ -314,7 +314,7 @@ class _Ingest:
             codes[table.keep] = split.complete(table.parts[table.keep], frame, self.split, targets, self.notes)
         self._close_gaps(table, codes)
         kept = codes[table.keep]
-        frame = frame if len(kept) == frame.height else frame.filter(pl.Series(codes[was_kept] != _DROPPED))
+        frame = frame if len(kept) == frame.height else frame.filter(pl.Series(codes[was_kept] != split.DROPPED))
         self._warn_of_new_labels(frame, kept, targets)
         if folds.asked(self.split):
             self._assign_folds(table, frame, kept, targets)
@@ -322,9 +322,9 @@ class _Ingest:
 
     def _close_gaps(self, table: Table, codes: np.ndarray) -> None:
         """Rows in the gap between two parts are gone."""
-        num_gone = int(np.count_nonzero(table.keep & (codes == _DROPPED)))
+        num_gone = int(np.count_nonzero(table.keep & (codes == split.DROPPED)))
         if num_gone:
-            table.keep &= codes != _DROPPED
+            table.keep &= codes != split.DROPPED
             self.dropped["in a gap of the split"] = num_gone
             self.notes.append(f"split: {num_gone:,} rows lie within {self.split.gap} before a later part and were dropped.")
 

@@ -90,7 +90,7 @@ def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wante
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Hashing releases the interpreter's lock: it runs beside the parsing.
         hashes = [pool.submit(source.fingerprint) for _, _, source in made]
-        frame, names = _materialised(made, wanted, shelf)
+        frame, names = _materialised(made, wanted, shelf, pool)
         raw = [_record(component, source, done.result()) for (_, component, source), done in zip(made, hashes, strict=True)]
     words = _words(frame, [source for _, _, source in made], shelf)
     if words is None:
@@ -99,7 +99,7 @@ def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wante
     origins = frame.select(_ORIGIN).lazy().collect().to_series().to_numpy()
     part_of = np.array([PARTS.index(part) if part in PARTS else 0 for part, _, _ in made], np.uint8)
     parts = None if "all" in sources else part_of[origins]
-    raw = [{**entry, "rows": int(rows)} for entry, rows in zip(raw, np.bincount(origins, minlength=len(made)), strict=True)]
+    raw = [{**entry, "rows": int(rows)} for entry, rows in zip(raw, cells.code_counts(origins, len(made)), strict=True)]
     notes = [note for _, _, source in made for note in source.notes]
     available = tuple(made[0][2].scan_as({}).collect_schema().names())
     return Raw(frame.drop(_ORIGIN), names, available, words, len(origins), parts, raw, notes)
@@ -109,8 +109,10 @@ def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]
     return {"path": watch.label(component), "sha256": sha256, "bytes": source.num_bytes}
 
 
-def _materialised(made: Sequence[_Made], wanted: Wanted, shelf: Shelf) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
-    """All rows, read in the fastest way that loses nothing."""
+def _materialised(
+    made: Sequence[_Made], wanted: Wanted, shelf: Shelf, pool: ThreadPoolExecutor
+) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
+    """All rows, read in the fastest way that loses nothing. pool: for what can be done beside reading."""
     sources = [source for _, _, source in made]
     frames = [source.scan_as({}) for source in sources]
     names = _common_columns(frames, made, wanted)
@@ -118,6 +120,8 @@ def _materialised(made: Sequence[_Made], wanted: Wanted, shelf: Shelf) -> tuple[
     if not shelf.fits(num_bytes):
         shelf.use_disk(_row_bytes(sources[0]))
     hints = _hints(frames, sources[0], names, wanted)  # the last look at the first rows: it says where words mean "missing"
+    for source in sources:
+        pool.submit(source.look_ahead)
     found = _hinted(hints, names, made, shelf)
     if found is not None:
         return found, names

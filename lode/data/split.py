@@ -154,7 +154,7 @@ def strata(frame: pl.DataFrame, split: Split, targets: Mapping[str, str], notes:
         notes.append(f'split: stratified by the output "{first}", so that its classes are equally frequent in every part.')
         name = first
     codes, words = dense_codes(frame[_named(frame, name, "stratify")])
-    alone = [words[code] for code in np.flatnonzero(np.bincount(codes) == 1)]
+    alone = [words[code] for code in np.flatnonzero(cells.code_counts(codes, len(words)) == 1)]
     if len(alone) > 0.5 * len(codes):
         raise DataError(f'data.split.stratify: "{name}" has another value in almost every row. Name a column with few values.')
     if alone:
@@ -185,7 +185,7 @@ def _at_random(strata: np.ndarray, split: Split) -> np.ndarray:
     # Four bytes per row: `permutation` would give the same order in eight.
     order = np.arange(len(strata), dtype=np.uint32 if len(strata) < 2**32 else np.uint64)
     np.random.default_rng(split.seed).shuffle(order)
-    sizes = np.bincount(strata)
+    sizes = cells.code_counts(strata, int(strata.max()) + 1 if len(strata) else 0)
     codes = np.full(len(strata), TRAIN, dtype=np.uint8)
     num_test = _quotas(sizes, split.test, sizes - 1)
     num_validation = _quotas(sizes, split.validation, sizes - 1 - num_test)

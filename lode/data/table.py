@@ -16,7 +16,7 @@ from polars.io.plugins import register_io_source
 from lode.data import cells
 from lode.data.changes import Difference, Why, compare, lines, no_reason, reasoned
 from lode.data.contracts import ROW, Feature
-from lode.data.enums import are_few, enumerated, parsed_words, plain_words, renamed, words_of
+from lode.data.enums import are_few, enumerated, parsed_words, plain_words, renamed, reworded, words_of
 from lode.data.storage.shelf import Shelf, Stored, series
 from lode.data.threads import in_turn, side_by_side
 
@@ -70,7 +70,7 @@ class Table:
         """The first cells of a column."""
         if num_rows >= self.num_rows:
             return self.column(name)
-        return self._one(name).slice(0, num_rows).collect().to_series()
+        return self.one(name).slice(0, num_rows).collect().to_series()
 
     def gather(self, name: str, rows: np.ndarray) -> pl.Series:
         """The cells of some rows (int64, ascending)."""
@@ -109,7 +109,7 @@ class Table:
         if not self.shelf.on_disk:
             yield self.column(name)
             return
-        for batch in self._one(name).collect_batches(chunk_size=self._batch_rows, maintain_order=True):
+        for batch in self.one(name).collect_batches(chunk_size=self._batch_rows, maintain_order=True):
             yield batch.to_series()
 
     def batches(self, names: Sequence[str], rows: np.ndarray, *, plain: bool = True) -> Iterator[pl.DataFrame]:
@@ -146,7 +146,7 @@ class Table:
 
     def lazy(self, names: Sequence[str], rows: np.ndarray, *, plain: bool = False) -> pl.LazyFrame:
         """These columns of the rows in `rows` (bool (N,)) with `__row__`, all of them. plain: words of an Enum as strings."""
-        frames = [self._one(name) for name in names if name in self.typed]
+        frames = [self.one(name) for name in names if name in self.typed]
         rest = [name for name in names if name not in self.typed]
         frames += [self.raw.lazy().select(rest)] if rest else []
         joined = pl.concat([pl.DataFrame([pl.Series(_KEEP, rows)]).lazy(), *frames], how="horizontal").with_row_index(ROW)
@@ -193,12 +193,12 @@ class Table:
 
     def change_words(self, name: str, change: Callable[[pl.Series], pl.Series]) -> np.ndarray | None:
         """Put each different word of an Enum column through `change` once; bool (N,): which cells changed, None where none did."""
-        column = self.column(name)
-        words = words_of(column)
+        words = words_of(name, self.dtype(name))
         new = change(words)
         other = words.ne_missing(new).to_numpy()
         if not other.any():
             return None
+        column = self.column(name)
         self.set(name, renamed(column, new))
         return np.append(other, False)[cells.filled(column.to_physical(), len(words))]
 
@@ -209,9 +209,12 @@ class Table:
             return self._type_bytes(name, feature)
         if self.shelf.on_disk and dtype != pl.Enum:
             return self._type_slices(name, feature, as_words)
+        words = parsed_words(name, dtype, feature) if dtype == pl.Enum else None
+        if dtype == pl.Enum and words is None:
+            return np.empty(0, dtype=np.int64)
         column = self.column(name)
-        if dtype == pl.Enum:
-            parsed, bad = parsed_words(column, feature)
+        if words is not None:
+            parsed, bad = reworded(column, words)
         else:
             parsed = feature.parse(column)
             bad = cells.rejected(column, parsed)
@@ -229,7 +232,7 @@ class Table:
     def _batch_rows(self) -> int:
         return self.shelf.batch_rows
 
-    def _one(self, name: str) -> pl.LazyFrame:
+    def one(self, name: str) -> pl.LazyFrame:
         """One column, lazily."""
         stored = self.typed.get(name)
         if stored is None:

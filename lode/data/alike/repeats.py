@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from lode.data.contracts import ROW
+from lode.data.threads import in_turn, side_by_side
 
 _SEEDS = (11, 29)
 _MARKS = 1 << 20
@@ -46,10 +47,12 @@ def find_repeats(rows: pl.LazyFrame, columns: Sequence[str], filled: Sequence[st
     num_parts = 1 << max(0, (len(table.first) // _PART_ROWS).bit_length())
     shift = np.uint64(64 - num_parts.bit_length() + 1)
     leading = _leading(table.first, shift) if num_parts > 1 else None
-    found = []
-    for part in range(num_parts):
+
+    def repeats_of(part: int) -> tuple[np.ndarray, np.ndarray]:
         inside = np.arange(len(table.first)) if leading is None else np.flatnonzero(leading == part)
-        found.append(_repeats_among(table, _suspects(table.first, inside)))
+        return _repeats_among(table, _suspects(table.first, inside))
+
+    found = side_by_side(repeats_of, range(num_parts), len(table.first))
     dropped, kept = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     order = np.argsort(dropped, kind="stable")
     return Repeats(dropped[order], kept[order])
@@ -92,16 +95,21 @@ class _Hashes:
 def _hashed(rows: pl.LazyFrame, columns: Sequence[str], filled: Sequence[str]) -> _Hashes:
     table = _Hashes(np.empty(0, np.uint64), np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, np.uint32))
     wanted = list(dict.fromkeys([ROW, *columns, *filled]))
-    for batch in rows.select(wanted).collect_batches(maintain_order=True):
-        if not batch.height:
-            continue
-        table.add_numbers(batch[ROW].to_numpy())
+
+    def hashed(batch: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         cells = batch.select(columns)
-        _append(table.first, cells.hash_rows(_SEEDS[0]).to_numpy())
-        _append(table.second, cells.hash_rows(_SEEDS[1]).to_numpy() >> np.uint64(32))
+        first, second = (cells.hash_rows(seed).to_numpy() for seed in _SEEDS)
+        holes = batch.select(pl.sum_horizontal(pl.col(name).is_null() for name in filled)).to_series() if filled else None
+        return batch[ROW].to_numpy(), first, second >> np.uint64(32), table.holes if holes is None else holes.to_numpy()
+
+    for numbers, first, second, holes in in_turn(hashed, rows.select(wanted).collect_batches(maintain_order=True)):
+        if not len(numbers):
+            continue
+        table.add_numbers(numbers)
+        _append(table.first, first)
+        _append(table.second, second)
         if filled:
-            holes = batch.select(pl.sum_horizontal(pl.col(name).is_null() for name in filled)).to_series()
-            _append(table.holes, holes.to_numpy())
+            _append(table.holes, holes)
     return table
 
 

@@ -13,9 +13,12 @@ import polars as pl
 
 from lode.core.errors import DataError, SpecError, listed, near_miss
 from lode.core.types import ColumnName, Range
+from lode.data import cells
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.mending.fitting import known_numbers, quantiles, random_rows
+from lode.data.mending.fitting import count_rows, known_numbers, random_rows
 from lode.data.mending.guesses import Curve, Encoding, Linear, Nearest, as_numbers
+from lode.data.mending.selection import column_quantiles
+from lode.data.threads import side_by_side
 
 _NUMBERS = ("keep", "mean", "median", "mode", "zero", "constant", "interpolate", "nearest", "model")
 _WORDS = ("keep", "mode", "word", "nearest", "model")
@@ -87,13 +90,14 @@ class Missing(Cleaner):
         """Errors: DataError where a named column is not there, or cannot be filled like that."""
         schema = rows.collect_schema()
         self._columns = [name for name in schema.names() if name in types and name != ROW]
-        self._fill, self._curves, self._nearest, self._models, self.flags = {}, {}, None, {}, ()
+        self._curves, self._nearest, self._models, self.flags = {}, None, {}, ()
         kinds = {name: kind for name in self._columns if (kind := _kind(types[name], schema[name]))}
         self._methods = self._chosen(kinds, types) if self.scope == "cells" else {}
-        for name, method in self._methods.items():
-            value = self._constant(rows, name, kinds[name], method)
-            if value is not None:
-                self._fill[name] = value
+        asked = [(name, kinds[name], method) for name, method in self._methods.items()]
+        # A mean holds all numbers of a column: one column at a time.
+        num_rows = count_rows(rows) if asked and "mean" not in self._methods.values() else 0
+        values = side_by_side(lambda item: self._constant(rows, *item), asked, num_rows)
+        self._fill = {name: value for (name, _, _), value in zip(asked, values, strict=True) if value is not None}
         self._learn(rows, kinds, types, schema)
         self.own_column = self.scope == "cells" and all(self._fits(name, schema[name]) for name in self._fill)
         if self.indicator and self._methods:
@@ -126,10 +130,11 @@ class Missing(Cleaner):
             return fixed[method]
         if kind == "word" or method == "mode":
             return _most_frequent(rows, name)
-        values = known_numbers(rows, name)
-        if not len(values):
-            return None
-        return float(values.mean()) if method == "mean" else quantiles(values, (0.5,))[0]
+        if method == "mean":
+            values = known_numbers(rows, name)
+            return float(values.mean()) if len(values) else None
+        found = column_quantiles(rows, name, (0.5,))
+        return found[0] if found else None
 
     def _learn(self, rows: pl.LazyFrame, kinds: Mapping[str, str], types: Mapping[str, str], schema: pl.Schema) -> None:
         wanted = {method: [name for name, chosen in self._methods.items() if chosen == method] for method in _LEARNED}
@@ -260,7 +265,7 @@ def _most_frequent(rows: pl.LazyFrame, name: str) -> Any:
     if isinstance(dtype, pl.Enum):
         counts = np.zeros(len(dtype.categories), dtype=np.int64)
         for batch in rows.select(pl.col(name).to_physical().drop_nulls()).collect_batches(maintain_order=False):
-            counts += np.bincount(batch.to_series().to_numpy(), minlength=len(counts))
+            counts += cells.code_counts(batch.to_series().to_numpy(), len(counts))
         return dtype.categories.filter(pl.Series(counts == counts.max())).min() if counts.any() else None
     found = rows.select(pl.col(name).alias("value")).drop_nulls().group_by("value").agg(pl.len().alias("rows"))
     return found.filter(pl.col("rows") == pl.col("rows").max()).select("value").collect(engine="streaming").to_series().min()

@@ -11,11 +11,15 @@ import polars as pl
 from lode.core.errors import DataError, SpecError, listed, near_miss
 from lode.core.types import ColumnName, Range
 from lode.data.contracts import ROW, Cleaner, State
-from lode.data.mending.fitting import known_numbers, quantiles, random_rows
+from lode.data.mending.fitting import count_rows, known_numbers, quantiles, random_rows
+from lode.data.mending.selection import column_quantiles
+from lode.data.threads import side_by_side
 
 _LIMITS = {"iqr": 3.0, "z": 4.0, "mad": 5.0, "isolation_forest": 0.01}
 _MAD_TO_DEVIATION = 1.4826
 """1 / the third quartile of a standard normal variable: makes MAD estimate the deviation of normal data."""
+_NOWHERE = (np.nan, np.nan)
+"""The edges of a column without a known cell."""
 _FOREST_ROWS = 100_000
 _NUM_TREES, _ROWS_PER_TREE = 100, 256
 """Liu, Ting and Zhou, Isolation Forest, ICDM 2008."""
@@ -75,8 +79,10 @@ class Outliers(Cleaner):
         if self.method == "isolation_forest":
             self._forest = _Forest(rows, names, self.limit, self.seed) if names else None
             return
-        for name in names:
-            bounds = self._edges(known_numbers(rows, name))
+        # The other methods hold all numbers of a column: one column at a time.
+        num_rows = count_rows(rows) if self.method == "iqr" else 0
+        found = side_by_side(lambda name: self._edges(rows, name), names, num_rows)
+        for name, bounds in zip(names, found, strict=True):
             if bounds is not None:
                 self._bounds[name] = bounds
             else:
@@ -96,11 +102,9 @@ class Outliers(Cleaner):
                 )
         return numbers if self.columns is None else list(self.columns)
 
-    def _edges(self, values: np.ndarray) -> tuple[float, float] | None:
-        """The smallest and the largest number that is not far; None where the values have no scale. Reorders `values`."""
-        if not len(values):
-            return None
-        low, high = _EDGES[self.method](values, self.limit)
+    def _edges(self, rows: pl.LazyFrame, name: str) -> tuple[float, float] | None:
+        """The smallest and the largest number that is not far; None where the column has no scale."""
+        low, high = _EDGES[self.method](rows, name, self.limit)
         return (low, high) if -np.inf < low < high < np.inf else None
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -148,13 +152,16 @@ def _far(column: pl.Series, low: float, high: float) -> pl.Series:
     return ((column < low) | (column > high)).fill_null(False)
 
 
-def _quartile_edges(values: np.ndarray, limit: float) -> tuple[float, float]:
+def _quartile_edges(rows: pl.LazyFrame, name: str, limit: float) -> tuple[float, float]:
     """Tukey's fences (Exploratory Data Analysis, 1977)."""
-    low, high = quantiles(values, (0.25, 0.75))
+    low, high = column_quantiles(rows, name, (0.25, 0.75)) or _NOWHERE
     return low - limit * (high - low), high + limit * (high - low)
 
 
-def _deviation_edges(values: np.ndarray, limit: float) -> tuple[float, float]:
+def _deviation_edges(rows: pl.LazyFrame, name: str, limit: float) -> tuple[float, float]:
+    values = known_numbers(rows, name)
+    if not len(values):
+        return _NOWHERE
     size = float(max(abs(values.min()), abs(values.max()))) or 1.0
     values /= size  # so that the squares of numbers near the largest float do not overflow
     mean, deviation = float(values.mean()), float(values.std())
@@ -163,15 +170,18 @@ def _deviation_edges(values: np.ndarray, limit: float) -> tuple[float, float]:
     return (mean - limit * deviation) * size, (mean + limit * deviation) * size
 
 
-def _robust_edges(values: np.ndarray, limit: float) -> tuple[float, float]:
+def _robust_edges(rows: pl.LazyFrame, name: str, limit: float) -> tuple[float, float]:
     """Median and its absolute deviation (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
+    values = known_numbers(rows, name)
+    if not len(values):
+        return _NOWHERE
     median = quantiles(values, (0.5,))[0]
     np.abs(np.subtract(values, median, out=values), out=values)
     deviation = quantiles(values, (0.5,))[0] * _MAD_TO_DEVIATION
     return median - limit * deviation, median + limit * deviation
 
 
-_EDGES: dict[str, Callable[[np.ndarray, float], tuple[float, float]]] = {
+_EDGES: dict[str, Callable[[pl.LazyFrame, str, float], tuple[float, float]]] = {
     "iqr": _quartile_edges,
     "z": _deviation_edges,
     "mad": _robust_edges,

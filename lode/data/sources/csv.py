@@ -5,6 +5,7 @@ every line.
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -82,6 +83,10 @@ class Csv(Source):
         """_is_plain: no quote stands in the file, so that it may be cut at the end of any line."""
         self._with_missing: frozenset[str] | None = None
         """Columns with words that mean "missing" in the first rows; None for any column."""
+        self._ends_empty = False
+        """Whether the last cell of one of the first rows is empty: then `check` will be asked."""
+        self._num_separators: int | None = None
+        self._counting = threading.Lock()
         self._fingerprint: str | None = None
 
     def fingerprint(self) -> str:
@@ -102,11 +107,22 @@ class Csv(Source):
         table = self._opened()
         if num_rows is not None and not self._is_checked:
             lines = num_rows + int(self.header)
-            self._is_checked = delimited.separators(self._chunks(table.path), table.dialect) == lines * (len(table.names) - 1) > 0
+            self._is_checked = self._separators(table) == lines * (len(table.names) - 1) > 0
         if not self._is_checked:
             self._table = self._surveyed(table)
             self._is_checked = True
         return self._table is not table
+
+    def look_ahead(self) -> None:
+        if self._ends_empty and not self._is_checked:
+            self._separators(self._opened())
+
+    def _separators(self, table: _Table) -> int:
+        """How many separators stand outside of quotes; counted once."""
+        with self._counting:
+            if self._num_separators is None:
+                self._num_separators = delimited.separators(self._chunks(table.path), table.dialect)
+            return self._num_separators
 
     def read_missing(self) -> bool:
         was_known, self._with_missing = self._with_missing is not None, None
@@ -305,6 +321,7 @@ class Csv(Source):
         rows = raw.select(self._cell(name, dtype) for name, dtype in schema.items())
         # Cells that are empty are missing to the parser too.
         self._with_missing = frozenset(name for name in schema if rows[name].null_count() > raw[name].null_count())
+        self._ends_empty = rows[:, -1].has_nulls()
         return rows
 
     def clean_words(self, words: pl.Series) -> pl.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,28 @@ def test_separators_between_quotes_are_not_counted_wherever_the_bytes_are_cut() 
         chunks = [text[start : start + size] for start in range(0, len(text), size)]
         outside = b"".join(text.split(b'"')[::2])
         assert delimited.separators(chunks, delimited.Dialect(",", '"')) == outside.count(b",")
+
+
+def test_separators_are_counted_beside_reading_and_once_where_last_cells_are_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    count = delimited.separators
+
+    def counted(chunks: Iterable[bytes], dialect: delimited.Dialect) -> int:
+        looks.append(dialect.separator)
+        return count(chunks, dialect)
+
+    monkeypatch.setattr(delimited, "separators", counted)
+    full, holes = source(tmp_path, "a,b\n1,x\n2,y\n"), source(tmp_path, "a,b\n1,x\n2,\n", "holes.csv")
+    for made in (full, holes):
+        made.head(10)
+        made.look_ahead()
+    assert looks == [","], "a file whose last cells are all there needs no count"
+    assert not holes.check(2)
+    assert looks == [","]
+    short = source(tmp_path, "a,b\n1,\n2\n", "short.csv")
+    short.head(10)
+    short.look_ahead()
+    with pytest.raises(DataError, match="line 3 has 1 column"):
+        short.check(2)
