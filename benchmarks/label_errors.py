@@ -6,7 +6,8 @@ In real sets, 5 % of the labels are changed to another class at random (seeded).
 both sides get as the same array: lode's `label_quality`, and cleanlab's `get_label_quality_scores` as it comes (self-confidence).
 Figure: the area under the precision-recall curve (average precision) of the rankings, where the changed labels are what is to be found.
 The labels as they came have errors too, which count against both. The sets: UCI Adult and sklearn's digits (trees), SMS Spam and
-BANKING77 (TF-IDF, linear) are the four by which the ranking was made; Reuters R8, SST-2 and Telco churn were looked at only afterwards.
+BANKING77 (TF-IDF, linear) are the four by which the ranking was made; Reuters R8 showed where it must not be used; SST-2 and Telco churn
+were looked at only afterwards.
 All but digits lie under LODE_DATA. Beside the rankings, the rows that each side calls wrong: precision, recall and F1 against cleanlab's
 `find_label_issues`. cleanlab lives in an environment of its own under ~/.cache/lode-bench.
 """

@@ -35,7 +35,7 @@ KINDS: Mapping[str, tuple[str, str, str]] = {
     "augment": (
         "augment",
         "Augmentation",
-        "Random change of training pictures: `inputs: {NAME: {type: image, augment: [...]}}`.",
+        "Random change of training batches (pictures, texts, recordings, series, numbers): `inputs: {NAME: {..., augment: [...]}}`.",
     ),
     "pretrain": ("pretrain", "Pretraining", "Learning from rows before their labels: `train: {pretrain: ...}`."),
     "family": ("families", "Models", "What is fitted: `model: ...`, a word of this page or `auto`."),

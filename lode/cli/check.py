@@ -10,10 +10,9 @@ from lode.cli.options import add_spec
 from lode.core import registry
 from lode.core.errors import DataError, listed
 from lode.core.signature import OptionType
-from lode.core.spec import Spec, is_language, is_upstream, load
+from lode.core.spec import InputSpec, Spec, is_language, is_upstream, load
 from lode.core.types import Component
 from lode.data.place import Place
-from lode.model.training import Training
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +24,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.words:
         return {"words": registry.describe()}
     spec = load(args.spec, args.data)
-    Training(**spec.train)  # options that contradict one another
     return {
         "file": str(spec.path),
         "name": spec.name,
@@ -88,7 +86,7 @@ def _inferred(spec: Spec) -> list[str]:
 
 
 def _missing(spec: Spec) -> Iterator[str]:
-    """A warning for every file that the sources name and that is not there, in the words of the error it will be. Nothing is opened."""
+    """A warning for every file that sources and inputs name and that is not there, in the words of the later error. Nothing is opened."""
     place = Place(spec.path.parent, spec.data_folder)
     if is_upstream(spec.model):
         yield from _unfound_of_providers(spec, place)
@@ -96,6 +94,18 @@ def _missing(spec: Spec) -> Iterator[str]:
         key = "data.source" if part == "all" else f"data.source.{part}"
         for component in components:
             yield from _unfound(component, f"{spec.path}:{key}", place)
+    for item in spec.inputs or ():
+        yield from _unfound_of_input(item, f"{spec.path}:inputs.{item.name}", place)
+
+
+def _unfound_of_input(item: InputSpec, key: str, place: Place) -> Iterator[str]:
+    """Checkpoints, lists of synonyms: what feature, encoder and augmentation of an input read."""
+    if item.feature is not None:
+        yield from _unfound(item.feature, key, place, "feature")
+    if item.encoder is not None:
+        yield from _unfound(item.encoder, f"{key}.encoder", place, "encoder")
+    for index, change in enumerate(item.augment):
+        yield from _unfound(change, f"{key}.augment[{index}]", place, "augment")
 
 
 def _unfound_of_providers(spec: Spec, place: Place) -> Iterator[str]:
@@ -116,13 +126,15 @@ def _unfound_of_providers(spec: Spec, place: Place) -> Iterator[str]:
                 yield f"{spec.path}:model: key: {error}"
 
 
-def _unfound(component: Component, key: str, place: Place) -> Iterator[str]:
-    """The same for one source, and for the sources in its options."""
-    options = registry.REGISTRIES["source"].signature(component.type).options
+def _unfound(component: Component, key: str, place: Place, kind: str = "source") -> Iterator[str]:
+    """The same for one component, and for those of its kind in its options."""
+    if component.options.get("revision") is not None:
+        return  # a repository of the hub
+    options = registry.REGISTRIES[kind].signature(component.type).options
     sha256, origin = component.options.get("sha256"), component.options.get("origin")
     for name, value in component.options.items():
         for where, inner in _nested(value, f"{key}.{name}"):
-            yield from _unfound(inner, where, place)
+            yield from _unfound(inner, where, place, kind)
         for path in _paths(value, options[name].type):
             try:
                 place.resolve(path, sha256 if name == "path" else None, origin)

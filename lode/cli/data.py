@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = stages.run(args, "data")
     from lode.pipeline.quality import read, table
 
-    profile, findings = read(result["stages"]["data"]["folder"])
-    result["quality"] = {"profile": profile, "findings": findings, "table": table(profile)}
+    profile, _ = read(result["stages"]["data"]["folder"])
+    result["quality"] = {"profile": profile, "findings": result["findings"], "table": table(profile)}
     return result
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from lode.core import spans
 from lode.core.errors import listed, near_miss
 from lode.core.signature import NESTED, OptionType, Signature, jsonable
 from lode.core.types import Component, ExactFloat, Key, Range
 
 _DECIMAL = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?$", re.ASCII)
 _ORDER = (
-    *("Literal", "None", "bool", "int", "Decimal", "float", "ByteSize", "FilePath", "ColumnName", "str"),
+    *("Literal", "None", "bool", "int", "Decimal", "float", "ByteSize", "TimeSpan", "FilePath", "ColumnName", "str"),
     *("SourceSpec", "FormatSpec", "EncoderSpec", "FamilySpec", "PretrainSpec", "list", "dict", "Any"),
     *("ArchitectureSpec", "TokenizerSpec", "ObjectiveSpec", "AdapterSpec", "BenchmarkSpec"),
 )
@@ -240,6 +241,13 @@ def _to_bytes(value: Any) -> int:
     return int(Decimal(match[1]) * _UNITS[(match[2] or "").lower()])
 
 
+def _to_span(value: Any) -> str:
+    """As it was written, where it is a time above 0."""
+    if isinstance(value, str) and spans.seconds(value.strip()):
+        return value
+    raise _RefusedError
+
+
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -293,6 +301,7 @@ _LEAVES: dict[str, Callable[[Any], Any]] = {
     "ColumnName": _to_column,
     "FilePath": _to_path,
     "ByteSize": _to_bytes,
+    "TimeSpan": _to_span,
     "None": _to_none,
     "Any": _to_any,
 }

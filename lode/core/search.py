@@ -16,6 +16,7 @@ from lode.core.check import Finding, shown, unknown_word
 from lode.core.errors import listed
 from lode.core.registry import REGISTRIES, section
 from lode.core.signature import Option, OptionType, Signature
+from lode.core.spec_train import ONLY_WITH
 from lode.core.types import Key, Range
 
 PLACES = "model, model.OPTION, train.OPTION, inputs.NAME.encoder or inputs.NAME.encoder.OPTION"
@@ -27,8 +28,8 @@ class Dimension:
     """One option and the values to try.
 
     name: as the file says it. key: where it stands. choices: the values, or empty where low and high bound a number.
-    points: how many values of a number a grid tries. owner, words: the option exists only while the component at `owner` is one of
-    `words`; None where it always does.
+    points: how many values of a number a grid tries. owner, words: the option exists only while the component, or the word, at `owner`
+    is one of `words`; None where it always does.
     """
 
     name: str
@@ -53,6 +54,11 @@ class Dimension:
         found = [min(max(value, low), high) for value in found]
         return list(dict.fromkeys(round(value) if self.whole else value for value in found))
 
+    @property
+    def owner_key(self) -> tuple[str, ...] | None:
+        """Where the word of the owner stands."""
+        return self.owner if self.owner is None or self.owner[0] == "train" else (*self.owner, "type")
+
     def exists(self, tree: Mapping[str, Any]) -> bool:
         """Whether the file, with the values so far, has such an option."""
         return self.owner is None or _word(_at(tree, self.owner), self.owner) in self.words
@@ -66,9 +72,9 @@ def dimensions(tree: Mapping[str, Any], search: Mapping[str, Any] | None, findin
     if search is None:
         return list(_proposed(tree))
     found = []
-    # A word comes before the options of what it names.
+    # A word comes before the options of what it names, and before those that only some words use.
     names = [name for name in search if isinstance(name, str)]  # another key is told where the section is read
-    for name in sorted(names, key=lambda entry: (entry.count("."), entry)):
+    for name in sorted(names, key=lambda entry: (entry.count("."), entry.removeprefix("train.") in ONLY_WITH, entry)):
         key: Key = ("tune", "search", name)
         place = _place(tree, search, name, key, findings)
         made = None if place is None else _dimension(place, search[name], key, findings)
@@ -131,9 +137,9 @@ def _components(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Sign
 
 def _place(tree: Mapping[str, Any], search: Mapping[str, Any], name: str, key: Key, findings: list[Finding]) -> _Place | None:
     """The option that a name means."""
-    parts = tuple(name.split("."))
     inputs = tree.get("inputs")
-    named = list(inputs) if isinstance(inputs, Mapping) else []
+    named = [str(entry) for entry in inputs] if isinstance(inputs, Mapping) else []
+    parts = _parts(name, named)
     if parts == ("model",):
         return _Place(Dimension(name, ("model", "type")), kind="family")
     if parts[0] == "model" and len(parts) == 2:
@@ -152,6 +158,16 @@ def _place(tree: Mapping[str, Any], search: Mapping[str, Any], name: str, key: K
     return None
 
 
+def _parts(name: str, inputs: Sequence[str]) -> tuple[str, ...]:
+    """`inputs.age.encoder.width` at its points; names of inputs may have points too."""
+    for entry in sorted(inputs, key=len, reverse=True):
+        head = f"inputs.{entry}.encoder"
+        if name == head or name.startswith(f"{head}."):
+            rest = name[len(head) + 1 :]
+            return ("inputs", entry, "encoder", *(rest.split(".") if rest else ()))
+    return tuple(name.split("."))
+
+
 def _of_section(word: str, tree: Mapping[str, Any], search: Mapping[str, Any], key: Key, findings: list[Finding]) -> _Place | None:
     """An option of the loop: it exists while the model is a family that trains by it."""
     option = section("train").options.get(word)
@@ -166,6 +182,15 @@ def _of_section(word: str, tree: Mapping[str, Any], search: Mapping[str, Any], k
         findings.append(Finding(key, text))
         return None
     place = Dimension(f"train.{word}", ("train", word))
+    other, users = ONLY_WITH.get(word, ("", ()))
+    tried = search.get(f"train.{other}")
+    if isinstance(tried, list):
+        using = tuple(item for item in tried if item in users)
+        if not using:
+            text = f"found beside {other}: {listed(map(shown, tried))}, which may not use it, allowed with {other}: {', '.join(users)}."
+            findings.append(Finding(key, f"{text} Try one of them too, or leave it out."))
+            return None
+        return _Place(replace(place, owner=("train", other), words=using), option.type)
     return _Place(place if looping == words else replace(place, owner=("model",), words=tuple(looping)), option.type)
 
 
@@ -191,6 +216,10 @@ def _option(
     words = [_word(item, owner) for item in listed_words] if isinstance(listed_words, list) else [_word(_at(tree, owner), owner)]
     known = {item: registry.signature(item).options for item in words if registry.has(item)}
     having = {item: options[word] for item, options in known.items() if word in options}
+    if not any(words):
+        text = f"found an option of an {kind}, and the file names none there, allowed: options of one that it names. "
+        findings.append(Finding(key, text + f"Write `{owner[-1]}: ...`, or try several: `{'.'.join(owner)}: [...]`."))
+        return None
     if not having:
         allowed = sorted({name for options in known.values() for name in options})
         findings.append(Finding(key, unknown_word(word, allowed)))

@@ -19,7 +19,7 @@ from lode.core.syntax import tree_of
 from lode.core.types import Component, Range
 
 _PLAIN = (
-    *("int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None"),
+    *("int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "TimeSpan", "Any", "None"),
     *("SourceSpec", "FormatSpec", "EncoderSpec", "FamilySpec", "PretrainSpec"),
     *("ArchitectureSpec", "TokenizerSpec", "ObjectiveSpec", "AdapterSpec", "BenchmarkSpec"),
 )
@@ -33,6 +33,7 @@ _PLAIN_WORDS = {
     "ColumnName": "a column's name",
     "FilePath": "a file or folder",
     "ByteSize": "a size such as 2GB",
+    "TimeSpan": "a span of time such as 90s, 10m or 2h",
     "Any": "anything",
     "None": "null",
     "SourceSpec": "a source",
@@ -66,8 +67,8 @@ NESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
 class OptionType:
     """What an option may be.
 
-    name: "int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "Any", "None", "SourceSpec", "FormatSpec",
-        "Literal", "list", "dict", "union", or a word of NESTED.
+    name: "int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "TimeSpan", "Any", "None", "SourceSpec",
+        "FormatSpec", "Literal", "list", "dict", "union", or a word of NESTED.
     items: the element of a list, the key and the value of a dict, the members of a union.
     words: the values of a Literal.
     range: bounds of a number.

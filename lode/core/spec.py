@@ -26,6 +26,7 @@ from lode.core.spec_records import (
     resolve_model,
 )
 from lode.core.spec_rules import check_rules
+from lode.core.spec_train import check_train
 from lode.core.spec_tune import check_search
 from lode.core.types import Component
 from lode.core.yaml_lines import Document, read_yaml
@@ -89,6 +90,7 @@ def _read(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
     reader = SpecReader(tree)
     parts = reader.read()
     check_rules(parts, tree, reader.findings)
+    check_train(parts["train"], reader.findings)
     check_search(tree, reader.findings)
     return parts, reader.findings
 

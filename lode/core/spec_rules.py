@@ -7,7 +7,7 @@ from typing import Any
 
 from lode.core.check import Finding, shown, unknown_word
 from lode.core.registry import REGISTRIES
-from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec, is_upstream
+from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec, is_language, is_upstream
 from lode.core.spec_upstream import check_upstream
 from lode.core.types import CURRENCY, Component, Key
 
@@ -24,6 +24,7 @@ def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: lis
     findings += _cut_twice(parts["data"], parts["model"], parts["evaluate"])
     findings += _reduced(parts["data"], inputs or ())
     findings += _unused_by_family(parts["model"], inputs or (), tree)
+    findings += _of_tokens(parts["model"], parts["train"])
     findings += _candidates(parts["model"])
     findings += _unvalued(parts["value"], outputs)
     findings += _currency(parts["value"])
@@ -126,6 +127,20 @@ def _unused_by_family(model: Component, inputs: tuple[InputSpec, ...], tree: Map
         )
     if registry.constant(model.type, "needs") == "flat":
         found += _encoders(model.type, inputs)
+    return found
+
+
+def _of_tokens(model: Component, train: Mapping[str, Any]) -> list[Finding]:
+    """Options of the loop that only models of tokens read."""
+    if not model.type or is_language(model):
+        return []
+    found = []
+    if train.get("batch_tokens") is not None:
+        text = "found with a model that reads no tokens, allowed is model: {type: language}. Write train.batch."
+        found.append(Finding(("train", "batch_tokens"), text))
+    if train.get("strategy") == "tensor":
+        text = "found tensor with a model that is no language model, allowed are ddp and fsdp. Write one of them."
+        found.append(Finding(("train", "strategy"), text))
     return found
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+from lode.core import spans
 from lode.core.check import Finding
+from lode.core.errors import SpecError
 from lode.core.search import Dimension, applied, dimensions
 from lode.core.spec_reader import SpecReader
 from lode.core.spec_rules import check_rules
+from lode.core.spec_train import check_train
 
 _MADE_OF_FAMILIES = ("auto", "ensemble")
+NOTHING = (
+    "found nothing to try, allowed: options of the model, of its encoders or of train. Name some: `search: {model.OPTION: [1, 2]}`."
+)
+_MONEY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Z]{3})")
 
 
 def check_search(tree: Mapping[str, Any], findings: list[Finding]) -> None:
@@ -20,6 +29,7 @@ def check_search(tree: Mapping[str, Any], findings: list[Finding]) -> None:
         return
     model = tree.get("model")
     word = model.get("type") if isinstance(model, Mapping) else model
+    _check_budget(tune.get("budget"), tree.get("value"), findings)
     search = tune.get("search")
     if search is not None and not isinstance(search, Mapping):
         return  # its type is told already
@@ -34,30 +44,67 @@ def check_search(tree: Mapping[str, Any], findings: list[Finding]) -> None:
         )
         findings.append(Finding(("tune",), text))
         return
-    known = _texts(tree)
-    for dimension in dimensions(tree, search, findings):
+    searched = frozenset(name.removeprefix("train.") for name in search or () if isinstance(name, str))
+    known = _texts(tree, searched)
+    number = len(findings)
+    found = dimensions(tree, search, findings)
+    if not found and len(findings) == number:
+        findings.append(Finding(("tune", "search"), NOTHING))
+    for dimension in found:
         if search is not None:
-            _check_values(tree, dimension, search, known, findings)
+            _check_values(tree, dimension, searched, known, findings)
+
+
+def seconds_bought(budget: str, value: Mapping[str, Any] | None) -> float:
+    """Seconds of `30m`, or of `5 EUR` at the price of the value block (currency, compute_hour).
+
+    Errors: SpecError for what is neither time nor money, or for money without its price.
+    """
+    text = budget.strip()
+    span_s, money = spans.seconds(text), _MONEY.fullmatch(text)
+    if span_s:
+        return span_s
+    if money is None:
+        raise SpecError(f"tune.budget: found {budget!r}, allowed is a time such as 90s, 30m or 2h, or money such as 5 EUR.")
+    hour, currency = (value or {}).get("compute_hour"), (value or {}).get("currency")
+    if not hour or currency != money[2]:
+        raise SpecError(
+            f"tune.budget: found {budget!r} but no price of an hour in {money[2]}, allowed is money beside `value: "
+            f"{{currency: {money[2]}, compute_hour: ...}}`. Write the price, or give the budget as a time."
+        )
+    return float(Decimal(money[1]) / Decimal(str(hour)) * 3600)
+
+
+def _check_budget(budget: Any, value: Any, findings: list[Finding]) -> None:
+    """A budget in the file that buys no time."""
+    priced = value if isinstance(value, Mapping) else {}
+    if not isinstance(budget, str) or isinstance(priced.get("compute_hour"), str | bool | list | Mapping):
+        return  # its type is told already
+    try:
+        seconds_bought(budget, priced)
+    except SpecError as error:
+        findings.append(Finding(("tune", "budget"), str(error).removeprefix("tune.budget: ")))
 
 
 def _check_values(
-    tree: Mapping[str, Any], dimension: Dimension, search: Mapping[str, Any], known: set[str], findings: list[Finding]
+    tree: Mapping[str, Any], dimension: Dimension, searched: frozenset[str], known: set[str], findings: list[Finding]
 ) -> None:
     values = dimension.choices or (dimension.low, dimension.high)
     for index, value in enumerate(values):
         value = round(value) if dimension.whole and not dimension.choices else value
         pairs = [(dimension, value)]
-        if dimension.owner is not None:
-            word = Dimension("", (*dimension.owner, "type"))
-            pairs.insert(0, (word, dimension.words[0]))
+        if dimension.owner_key is not None:
+            pairs.insert(0, (Dimension("", dimension.owner_key), dimension.words[0]))
         place = index if dimension.choices else ("low", "high")[index]
-        wrong = sorted(_texts(applied(tree, pairs)) - known)
+        wrong = sorted(_texts(applied(tree, pairs), searched) - known)
         findings += [Finding(("tune", "search", dimension.name, place), text) for text in wrong]
 
 
-def _texts(tree: Mapping[str, Any]) -> set[str]:
-    """What is wrong with the sections that may be searched."""
+def _texts(tree: Mapping[str, Any], searched: frozenset[str]) -> set[str]:
+    """What is wrong with the sections that may be searched; options of the loop that vary together may fit in other trials."""
     rest = {name: part for name, part in tree.items() if name != "tune"}
     reader = SpecReader(rest)
-    check_rules(reader.read(), rest, reader.findings)
+    parts = reader.read()
+    check_rules(parts, rest, reader.findings)
+    check_train(parts["train"], reader.findings, searched)
     return {item.text for item in reader.findings if item.key and item.key[0] in ("model", "train", "inputs")}

@@ -21,6 +21,9 @@ FilePath = NewType("FilePath", str)
 ByteSize = NewType("ByteSize", int)
 """An option that is an amount of memory or disk: `2GB`, `500 MB`, `1GiB`, or a number of bytes."""
 
+TimeSpan = NewType("TimeSpan", str)
+"""An option that is a span of time: `90s`, `10m`, `2h`."""
+
 CURRENCY = re.compile(r"[A-Z]{3}")
 """How `value.currency` is written: ISO 4217."""
 

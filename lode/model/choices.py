@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from lode.core.errors import ModelError
+from lode.core.spec_train import FP16_ON_CPU
 from lode.model.contracts import Context
-from lode.model.training import FP16_ON_CPU, Training
+from lode.model.training import Training
 
 # One thread below this many floating-point operations in a step: waking a second thread costs more than it saves.
 # Measured on 2 cores (Zen 5): 784-128-10 at batch 32 (1e7) is slower with two threads, a 64-channel picture step (1e10) 1.6x faster.
@@ -302,7 +303,7 @@ def _learning_rate(rule: str, work: Workload) -> float:
 
 def _precision(training: Training, device: str, step_flops: float, pictures: bool) -> str:
     if training.precision == "fp16" and not device.startswith("cuda"):
-        raise ModelError(FP16_ON_CPU)
+        raise ModelError(f"train.precision: {FP16_ON_CPU}")
     if training.precision != "auto":
         return training.precision
     if device.startswith("cuda"):

@@ -127,7 +127,7 @@ class _Loop:
         self.stop_index = np.zeros(0, np.int64) if job.stop is None else spread(job.stop.trainable, choices.judge_rows)
         self.num_rows, self.steps_per_epoch = self.rounds.num_rows, self.rounds.steps
         self.steps = choices.steps or self.steps_per_epoch * choices.epochs
-        self.least_rows = memory.least_rows(job.module, choices.batch)
+        self.least_rows = memory.least_rows(job.module, choices.batch, choices.accumulate if self.team.is_alone else 1)
         self.chunk_rows = job.train.chunk_batches(choices.batch) * choices.batch
         self.generator = torch.Generator(device=choices.device)
         self.autocast = machine.autocast(choices)
@@ -280,7 +280,7 @@ class _Loop:
         """The losses of a stretch that began at `start_s`, on the host. Errors: ModelError where one is not finite or exploded."""
         state = self.state
         values = self.team.sum(torch.stack(losses)).tolist()
-        if any(map(state.is_lost, values)):
+        if any(state.is_lost(value, values[0]) for value in values):
             self.explain(order)
         state.add(values, rows)
         speed = {} if self.job.meter is None else self.job.meter.add(sum(rows), time.monotonic() - start_s)

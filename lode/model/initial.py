@@ -38,4 +38,5 @@ def _fill(weight: torch.Tensor, word: str) -> None:
     elif word == "he":
         nn.init.kaiming_normal_(weight, nonlinearity="relu")
     else:
-        nn.init.orthogonal_(weight)
+        # torch's own takes no weights that lie in memory as pictures do (channels last)
+        weight.copy_(nn.init.orthogonal_(torch.empty_like(weight, memory_format=torch.contiguous_format)))

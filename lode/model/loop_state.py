@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lode.core.errors import ModelError
+
 _EXPLODED = 1e6
 """A loss so many times its first value is as lost as one that is not finite."""
 
@@ -34,10 +36,10 @@ class LoopState:
     watched_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def is_lost(self, loss: float) -> bool:
-        """Whether a step's loss is not finite or has exploded."""
-        first = loss if self.first_loss is None else self.first_loss
-        return not math.isfinite(loss) or abs(loss) > _EXPLODED * (1.0 + abs(first))
+    def is_lost(self, loss: float, first: float | None = None) -> bool:
+        """Whether a step's loss is not finite or has exploded. first: the first step's, where it is not known yet; else the loss itself."""
+        known = self.first_loss if self.first_loss is not None else loss if first is None else first
+        return not math.isfinite(loss) or abs(loss) > _EXPLODED * (1.0 + abs(known))
 
     def add(self, losses: Sequence[float], rows: Sequence[int]) -> None:
         """Losses of steps, one after the other, so that the sum has the same bits wherever the host looks at them."""
@@ -56,7 +58,15 @@ class LoopState:
         return entry
 
     def is_best(self, loss: float, patience: int) -> bool:
-        """Whether a stop loss is the least so far; training stops after `patience` epochs without (0: never)."""
+        """Whether a stop loss is the least so far; training stops after `patience` epochs without (0: never).
+
+        Errors: ModelError where it is not finite.
+        """
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"training: the loss on the stop rows is not finite after epoch {self.epoch}, and was finite in its batches. "
+                "Try a lower train.learning_rate, train.clip: 1.0, or look for extreme values in the inputs of validation rows."
+            )
         best = loss < self.best_loss
         if best:
             self.best_loss, self.best_epoch = loss, self.epoch

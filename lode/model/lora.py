@@ -102,6 +102,15 @@ class LoraLinear(nn.Module):
             return torch.linalg.vector_norm(self._sum(), dim=1)
 
 
+def fold(module: nn.Module) -> None:
+    """Undo `adapt`, in place, keeping what was learnt: each adapter's W' is in the plain layer, which costs what it cost before."""
+    found = [(parent, name, child) for parent in module.modules() for name, child in parent.named_children()]
+    for parent, name, child in found:
+        if isinstance(child, LoraLinear):
+            child.merge()
+            setattr(parent, name, child.base)
+
+
 def adapt(module: nn.Module, *, rank: int, alpha: float, dropout: float) -> None:
     """Freeze a module and put an adapter beside every linear layer in it, in place."""
     module.requires_grad_(False)

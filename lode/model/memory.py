@@ -22,13 +22,21 @@ def is_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
-def least_rows(module: torch.nn.Module, batch: int) -> int:
-    """Rows that a step needs at least. Errors: ModelError where batch norm of vectors would see one row, which has no spread."""
+def least_rows(module: torch.nn.Module, batch: int, pieces: int = 1) -> int:
+    """Rows that a piece of a batch needs at least.
+
+    Errors: ModelError where batch norm of vectors would see one row, which has no spread.
+    """
     needs_two = any(isinstance(child, torch.nn.BatchNorm1d) for child in module.modules())
     if needs_two and batch < 2:
         raise ModelError(
             "train.batch: found batches of one row with batch norm, which needs at least two rows to see a spread, "
             "allowed is a batch of 2 or more. Write a larger batch, or norm: layer in the model."
+        )
+    if needs_two and piece_rows(batch, pieces) < 2:
+        raise ModelError(
+            f"train.accumulate: found {pieces} pieces of batches of {batch} rows with batch norm, which needs at least two rows in each, "
+            f"allowed is at most {batch // 2}. Write fewer, or norm: layer in the model."
         )
     return 2 if needs_two else 1
 

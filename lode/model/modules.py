@@ -49,6 +49,9 @@ class Encoder(torch.nn.Module, ABC):
         """`training_defaults` of this one: its class's, or those of the encoders that it is made of."""
         return self.training_defaults
 
+    def settle(self) -> None:
+        """Put away what only training needs; called once, after it. Most encoders have nothing of the kind."""
+
     def portable(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with which an artifact makes it again: those it was made with, but for files that an artifact must not need."""
         return dict(options)

@@ -149,9 +149,17 @@ class NetworkModule(nn.Module):
 
 
 def build_encoders(specs: Mapping[str, TensorSpec], groups: Sequence[Group]) -> nn.ModuleList:
-    """One encoder for each group."""
-    registry = REGISTRIES["encoder"]
-    return nn.ModuleList(registry.create(group.encoder, [specs[name] for name in group.inputs]) for group in groups)
+    """One encoder for each group. Errors: ModelError where options do not fit one another or the input, which it names if it is alone."""
+    return nn.ModuleList(_encoder(specs, group) for group in groups)
+
+
+def _encoder(specs: Mapping[str, TensorSpec], group: Group) -> Any:
+    try:
+        return REGISTRIES["encoder"].create(group.encoder, [specs[name] for name in group.inputs])
+    except ModelError as error:
+        if len(group.inputs) > 1:  # several columns of a table: what they share is no option of one
+            raise
+        raise ModelError(f"inputs.{group.inputs[0]}.{error}") from error
 
 
 def named_layer(module: str, groups: Sequence[Group], outputs: Sequence[str]) -> str:

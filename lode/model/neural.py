@@ -24,6 +24,7 @@ from torch.nn import functional
 from lode.core.errors import ArtifactError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, TensorSpec
+from lode.model import memory
 from lode.model.batches import Batch, Rows, rows_per_forward
 from lode.model.blocks import is_image
 from lode.model.checkpoint import write_bytes
@@ -119,15 +120,19 @@ class Neural:
         if context.deadline_s is not None:
             context = replace(context, deadline_s=max(0.0, context.deadline_s - (time.monotonic() - started_s)))
         fitted = fit(job, choices, training, context)
-        self._module = team.gathered(module, lambda: self.build(choices.seed)).to("cpu")
+        self._module = _settled(team.gathered(module, lambda: self.build(choices.seed)).to("cpu"))
         return fitted if learnt is None else replace(fitted, choices={**fitted.choices, "pretrain": learnt})
 
     def predict(self, examples: Examples) -> dict[str, np.ndarray]:
-        """Scores per output, float32 (N, K), in forward passes of a fixed shape."""
-        module = self.module
-        scores = {name: _empty(task, examples.num_rows) for name, task in self.tasks.items()}
+        """Scores per output, float32 (N, K), in forward passes of a fixed shape; of fewer rows where memory does not suffice."""
         rows = Rows(examples, self.shapes.inputs, "cpu")
         size = rows_per_forward(list(self.shapes.inputs.values()))
+        return memory.smaller(size, lambda number: self._scores(examples, rows, number))
+
+    def _scores(self, examples: Examples, rows: Rows, size: int) -> dict[str, np.ndarray]:
+        """`predict`, so many rows at a time."""
+        module = self.module
+        scores = {name: _empty(task, examples.num_rows) for name, task in self.tasks.items()}
         with torch.inference_mode():
             for start in range(0, examples.num_rows, size):
                 index = np.arange(start, min(start + size, examples.num_rows))
@@ -260,6 +265,13 @@ class Smoothed:
         else:
             uniform = -functional.log_softmax(scores_BK, dim=1).mean()
         return (1.0 - self.share) * self.task.loss(scores_BK, target_B) + self.share * uniform
+
+
+def _settled(module: Any) -> Any:
+    """The module, without what only training needed."""
+    for encoder in module.encoders:
+        encoder.settle()
+    return module
 
 
 def _adam_rate(defaults: Mapping[str, Any]) -> float:

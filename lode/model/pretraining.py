@@ -30,6 +30,8 @@ from lode.model.training import Training
 
 _WEIGHTS = "encoder.safetensors"
 _FOLDER = "pretrain"
+_SHARE = 0.5
+"""Of the time that a fit has, at most so much goes to pretraining."""
 
 
 class Pretrain(nn.Module, ABC):
@@ -156,7 +158,8 @@ def _run(network: Any, task: Pretrain, rows: Rows, choices: Choices, training: T
         augment=change,
         layer_name=lambda name: network.layer_name(name.removeprefix("network.")),
     )
-    own = replace(context, team=team, progress=progress, deadline_s=None)
+    half_s = None if context.deadline_s is None else _SHARE * context.deadline_s
+    own = replace(context, team=team, progress=progress, deadline_s=half_s)
     return fit(job, choices, replace(training, log=None, checkpoint_activations=False), own)
 
 

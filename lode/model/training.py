@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from lode.core import spans
-from lode.core.errors import SpecError, listed, near_miss
-from lode.core.types import PretrainSpec, Range
+from lode.core.errors import SpecError, near_miss
+from lode.core.spec_train import EITHER, ONLY_WITH, contradictions
+from lode.core.types import PretrainSpec, Range, TimeSpan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class Training:
     devices: Annotated[int, Range(1)] | Literal["auto"] = 1
     strategy: Literal["ddp", "fsdp", "tensor"] = "ddp"
     pretrain: PretrainSpec | None = None
-    budget: str | None = None
+    budget: TimeSpan | None = None
     log: list[Literal["tensorboard", "mlflow"]] | None = None
     checkpoint_seconds: Annotated[float, Range(0)] = 30.0
     seed: int = 0
@@ -106,46 +107,14 @@ class Training:
                 raise SpecError(f'train.stop: unknown key "{key}", allowed is patience.{near_miss(key, ["patience"])}')
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise SpecError(f"train.stop.patience: found {value!r}, allowed is a whole number of at least 1.")
-        for option, (word, users) in ONLY_WITH.items():
-            found = getattr(self, word)
-            if getattr(self, option) is not None and found not in users:
-                raise SpecError(
-                    f"train.{option}: found beside {word}: {found or '(left open)'}, which may not use it, "
-                    f"allowed with {word}: {', '.join(users)}. Write one of them, or remove {option}."
-                )
-        self._check_pairs()
-        self.budget_s  # noqa: B018 a span that cannot be read is told at once
+        wrong = contradictions({item.name: getattr(self, item.name) for item in fields(self)})
+        if wrong:
+            raise SpecError("\n".join(f"train.{item.option}: {item.text}" for item in wrong))
 
     @property
     def budget_s(self) -> float | None:
-        """Seconds of the budget; None without one. Errors: SpecError for what is no span of time."""
-        if self.budget is None:
-            return None
-        found = spans.seconds(self.budget.strip())
-        if not found:
-            raise SpecError(f"train.budget: found {self.budget!r}, allowed is a span of time such as 90s, 10m or 2h.")
-        return found
-
-    def _check_pairs(self) -> None:
-        """Options that contradict one another."""
-        if isinstance(self.batch, int) and self.accumulate > self.batch:
-            raise SpecError(
-                f"train.accumulate: found {self.accumulate} pieces of batches of {self.batch} rows, "
-                f"allowed is at most {self.batch}. Make batch larger."
-            )
-        for one, other in EITHER:
-            if getattr(self, one) is not None and getattr(self, other) is not None:
-                raise SpecError(f"train.{one}: found beside {other}, allowed is one of them. Remove one.")
-        if self.nesterov and self.momentum == 0:
-            raise SpecError("train.nesterov: found beside momentum: 0, allowed is momentum above 0. Remove one of them.")
-        if self.precision == "fp16" and self.device == "cpu":
-            raise SpecError(FP16_ON_CPU)
-        if self.deterministic and self.compile is True:
-            raise SpecError("train.compile: found beside deterministic: true, allowed is one of them. Remove one.")
-        if (self.warmup or 0) + (self.cooldown or 0) > 1:
-            raise SpecError(f"train.cooldown: found {self.cooldown} beside warmup: {self.warmup}, allowed is a sum of at most 1.")
-        if len(set(self.log or ())) < len(self.log or ()):
-            raise SpecError(f"train.log: found {listed(self.log or ())}, allowed is each word once.")
+        """Seconds of the budget; None without one."""
+        return None if self.budget is None else spans.seconds(self.budget.strip())
 
     @property
     def patience(self) -> int | None:
@@ -168,24 +137,3 @@ class Training:
             if fits and not (other_rule and of_rule):
                 made = replace(made, **{option: defaults[option]})
         return made
-
-
-EITHER = (("steps", "epochs"), ("batch_tokens", "batch"))
-"""Options that say the same in two ways."""
-
-ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "momentum": ("optimizer", ("sgd", "rmsprop", "muon")),
-    "nesterov": ("optimizer", ("sgd", "muon")),
-    "beta1": ("optimizer", ("adam", "adamw", "lion", "muon")),
-    "beta2": ("optimizer", ("adam", "adamw", "lion", "muon", "rmsprop")),
-    "decay": ("schedule", ("step", "exponential", "plateau")),
-    "decay_epochs": ("schedule", ("step", "exponential", "plateau")),
-    "cooldown": ("schedule", ("wsd",)),
-    "final_rate": ("schedule", ("cosine", "linear", "wsd")),
-}
-"""Option -> the option, and its words, without which it would do nothing."""
-
-FP16_ON_CPU = (
-    "train.precision: found fp16 on a processor without a GPU, allowed are auto, fp32 and bf16 there. "
-    "Write precision: auto, or train on a GPU (device: cuda)."
-)

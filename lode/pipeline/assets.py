@@ -32,7 +32,8 @@ class Assets:
             for kind, component in parts:
                 for path in _paths(kind, component):
                     key = (path, _revision(component))
-                    self._found.setdefault(key, _find(path, key[1], place))
+                    if key not in self._found:
+                        self._found[key] = _of_input(entry.name, kind, path, key[1], place)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -120,6 +121,14 @@ def _is_path(kind: OptionType) -> bool:
 def _revision(component: Component | None) -> str | None:
     value = None if component is None else component.options.get("revision")
     return None if value is None else str(value)
+
+
+def _of_input(name: str, kind: str, path: str, revision: str | None, place: Place) -> Path:
+    """`_find`, whose error says which input names the file."""
+    try:
+        return _find(path, revision, place)
+    except DataError as error:
+        raise DataError(f"inputs.{name}{'' if kind == 'feature' else f'.{kind}'}: {error}") from error
 
 
 def _find(path: str, revision: str | None, place: Place) -> Path:

@@ -49,11 +49,15 @@ class Ensembling:
             members did not see; "bagging" and "voting" weigh them alike.
         folds: into how many parts the rows are cut: each member is fitted on all but one of them in turn, and answers with the mean
             of these models. With "voting" the folds only judge, and each member is one model, fitted on all rows.
+        refit: so many models of each network (one of each other member) are fitted on all rows once the folds have judged, each with a
+            seed of its own, and answer instead of the folds' models, which miss a fifth of the rows and more (Lakshminarayanan 2017,
+            arXiv 1612.01474); they train for as many epochs as the folds' models did on average. 0 for none.
     """
 
     members: list[FamilySpec]
     method: Literal["greedy", "voting", "bagging", "stacking"] = "greedy"
     folds: Annotated[int, Range(2, 20)] = 5
+    refit: Annotated[int, Range(0, 50)] = 0
 
     def __post_init__(self) -> None:
         if not self.members:

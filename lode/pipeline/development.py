@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -100,6 +101,15 @@ class Development:
         return bool(self.strata.dtype.kind in "iu")
 
 
+@contextmanager
+def _of_output(name: str) -> Iterator[None]:
+    """A task does not know the name of its output: errors get it here."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"outputs.{name}: {str(error).removeprefix('output: ')}") from error
+
+
 def read(
     snapshot: Path, features: Mapping[str, Component], cleaners: Sequence[Component], outputs: Mapping[str, Component],
     split: Mapping[str, Any], seed: int, select: Select | None = None, reduce: Reduce | None = None,
@@ -112,10 +122,12 @@ def read(
     """
     train, validation = (read_part(snapshot, name) for name in ("train", "validation"))
     frame = pl.concat([train, validation], how="vertical")
-    tasks: dict[str, Task] = {name: REGISTRIES["task"].create(component) for name, component in outputs.items()}
+    tasks: dict[str, Task] = {}
     targets = {}
-    for name, task in tasks.items():
-        task.fit(values_of(task, name, train))
+    for name, component in outputs.items():
+        with _of_output(name):
+            task = tasks[name] = REGISTRIES["task"].create(component)
+            task.fit(values_of(task, name, train))
         targets[name] = task.encode(values_of(task, name, frame))
     first = next(iter(tasks))
     tables = is_table(features)

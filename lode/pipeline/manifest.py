@@ -48,6 +48,7 @@ class Manifest:
     outputs: file -> {"sha256", "bytes"}, paths relative to the stage's folder.
     parents: stage -> key of the stages that it read.
     peak_memory_bytes: most anonymous memory of the process while the stage ran (mapped files apart; on macOS the resident set).
+    before_memory_bytes: what the process had of it when the stage began.
     """
 
     stage: str
@@ -63,6 +64,7 @@ class Manifest:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     format: int = FORMAT
+    before_memory_bytes: int = 0
     cached: bool = field(default=False, compare=False)
 
 
@@ -166,6 +168,7 @@ def _performed(
     _remove_unfinished(folder)  # of a process that was killed: this one has the lock
     started, begin_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with _peak_memory() as peak:
+        before_bytes = peak[0]
         result = work(folder)
     # A file or folder that starts with a dot is scratch (checkpoints, memory maps): never a part of the result.
     shutil.rmtree(folder / ".scratch", ignore_errors=True)
@@ -174,7 +177,7 @@ def _performed(
     manifest = Manifest(
         stage=stage, key=key, inputs=inputs, parents=parents, outputs=hash_files(folder, names), result=result, seed=seed,
         started=started, seconds=round(time.monotonic() - begin_s, 3), peak_memory_bytes=peak[0], versions=versions(),
-        hardware=hardware(),
+        hardware=hardware(), before_memory_bytes=before_bytes,
     )  # fmt: skip
     record = asdict(manifest)
     del record["cached"]

@@ -23,7 +23,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """One source. stamps: of its files, taken before they were hashed."""
+    """One source. stamps: of its files, taken before they were hashed. within: as lode.data.contracts.Source has it."""
 
     part: str
     index: int
@@ -31,6 +31,7 @@ class _Origin:
     stamps: Mapping[Path, watch.Stamp | None]
     sha256: str
     num_bytes: int
+    within: Mapping[str, Mapping[str, Any]]
 
 
 class Origins:
@@ -47,6 +48,11 @@ class Origins:
             for index, component in enumerate(sources.get(part, ()))
         ]
         self.fingerprints = {part: [item.sha256 for item in self._all if item.part == part] for part in sources}
+
+    @property
+    def within(self) -> dict[str, dict[str, Any]]:
+        """What `changed` reads in the manifest of the last run: "PART INDEX" of each source made of others -> these."""
+        return {f"{item.part} {item.index}": dict(item.within) for item in self._all if item.within}
 
     @property
     def num_bytes(self) -> int:
@@ -68,9 +74,8 @@ class Origins:
         for item in self._all:
             old = then.get((item.part, item.index))
             if old is not None and old["component"] == resolved[item.part][item.index] and old["sha256"] != item.sha256:
-                sizes = _sizes(old["bytes"], item.num_bytes, ", ")
-                hashes = f"sha256 {old['sha256'][:_SHOWN]}.. -> {item.sha256[:_SHOWN]}.."
-                found.append(f"{watch.label(item.component)} changed since the last run ({hashes}{sizes})")
+                named = _sides(old["within"], item.within) or [_figures(old, item.sha256, item.num_bytes)]
+                found.append(f"{watch.label(item.component)} changed since the last run ({'; '.join(named)})")
         return found
 
     def check_unchanged(self, read: Sequence[str] = ()) -> None:
@@ -83,7 +88,8 @@ class Origins:
                 now = watch.stamp(path)
                 if now != stamp:
                     sizes = _sizes(stamp[0], now[0], " (") if stamp and now else ""
-                    raise _written_to(watch.label(item.component), f"{sizes})" if sizes else "")
+                    name = f"{path.name} of {watch.label(item.component)}" if len(item.stamps) > 1 else watch.label(item.component)
+                    raise _written_to(name, f"{sizes})" if sizes else "")
         for item, sha256 in zip(self._all, read, strict=False):
             if sha256 != item.sha256:
                 raise _written_to(watch.label(item.component), f" (sha256 {item.sha256[:_SHOWN]}.. -> {sha256[:_SHOWN]}..)")
@@ -105,18 +111,37 @@ def _origin(part: str, index: int, component: Component, place: Place) -> _Origi
     source = REGISTRIES["source"].create(component, place)
     sha256 = source.fingerprint()
     on_disk = sum(stamp[0] for stamp in stamps.values() if stamp)
-    return _Origin(part, index, component, stamps, sha256, on_disk or source.num_bytes)
+    return _Origin(part, index, component, stamps, sha256, on_disk or source.num_bytes, source.within)
 
 
 def _then(manifest: Manifest) -> dict[tuple[str, int], dict[str, Any]]:
-    """What the sources were: (part, index) -> component, sha256, bytes."""
+    """What the sources were: (part, index) -> component, sha256, bytes, within."""
     components, hashes = manifest.inputs["data"]["source"], manifest.inputs["sources"]
+    within = manifest.result.get("within", {})
     order = [(part, index) for part in ("all", *PARTS) for index in range(len(hashes.get(part, ())))]
     num_bytes = [entry["bytes"] for entry in manifest.result["raw"]]
     return {
-        (part, index): {"component": components[part][index], "sha256": hashes[part][index], "bytes": size}
+        (part, index): {
+            "component": components[part][index],
+            "sha256": hashes[part][index],
+            "bytes": size,
+            "within": within.get(f"{part} {index}", {}),
+        }
         for (part, index), size in zip(order, num_bytes, strict=False)
     }
+
+
+def _sides(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which of the sources that one is made of changed, and how; nothing where that is not known."""
+    return [
+        f"{side}, {facts['name']}: {_figures(before[side], facts['sha256'], facts['bytes'])}"
+        for side, facts in now.items()
+        if side in before and before[side]["sha256"] != facts["sha256"]
+    ]
+
+
+def _figures(before: Mapping[str, Any], sha256: str, num_bytes: int) -> str:
+    return f"sha256 {before['sha256'][:_SHOWN]}.. -> {sha256[:_SHOWN]}..{_sizes(before['bytes'], num_bytes, ', ')}"
 
 
 def _written_to(name: str, how: str) -> DataError:

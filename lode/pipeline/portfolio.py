@@ -12,6 +12,7 @@ from lode.core.errors import ModelError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.model.contracts import Family, Task
+from lode.model.pooling import can_pool
 from lode.pipeline.choose import Auto, Ensembling
 
 BASELINES = ("constant", "linear", "trees")
@@ -35,6 +36,7 @@ class Slate:
 
     pinned: candidate -> folds that it is fitted on.
     refit: whether the model that is packaged may be fitted once more on all rows.
+    models: of an ensemble, how many models of each network are fitted on all rows instead of the folds' models; 0 for none.
     """
 
     candidates: tuple[Candidate, ...]
@@ -44,6 +46,7 @@ class Slate:
     best: bool = False
     pinned: dict[str, int] | None = None
     refit: bool = True
+    models: int = 0
 
 
 _PLAIN = (Candidate("network", Component("network")),)
@@ -106,6 +109,8 @@ def _auto(
     own = [word for task in tasks for word in task.networks]
     if auto.candidates is not None:
         chosen = named(auto.candidates)
+        for part in chosen:
+            _check(part.component, tasks)
     elif own:
         chosen = [*baselines, *(Candidate(word, Component(word)) for word in dict.fromkeys(own))]
     elif is_table and (has_budget or auto.rounds):
@@ -137,12 +142,16 @@ def _place(part: Candidate, baselines: Sequence[Candidate]) -> int:
 
 
 def _ensemble(options: Ensembling, baselines: tuple[Candidate, ...], tasks: Sequence[Task]) -> Slate:
+    apart = sorted({task.kind for task in tasks if not can_pool(task)})
+    if apart:
+        text = f"model: ensemble takes the mean of answers, which means nothing for {listed(apart)}"
+        raise ModelError(f"{text}, allowed is one family. Name it.")
     members = named(options.members)
     for part in members:
         _check(part.component, tasks)
     names = tuple(part.name for part in members)
     candidates = (*(part for part in baselines if part.name not in names), *members)
-    return Slate(candidates, (ENSEMBLE,), options.method, names, best=True)
+    return Slate(candidates, (ENSEMBLE,), options.method, names, best=True, models=options.refit)
 
 
 def named(components: Iterable[Component | str]) -> list[Candidate]:

@@ -26,6 +26,7 @@ from lode.core.check import Finding, check_options, dotted
 from lode.core.errors import ModelError, SpecError
 from lode.core.registry import REGISTRIES, section
 from lode.core.search import Dimension, applied, dimensions
+from lode.core.spec_tune import NOTHING
 from lode.model.contracts import Progress
 from lode.pipeline import judging, trials, workers
 from lode.pipeline.fitting import Fitting, policy_of
@@ -77,7 +78,7 @@ class Study:
         budget_s = options.budget_s(None if work.spec.value is None else work.spec.value.options)
         found = dimensions(tree, options.search, [])
         if not found:
-            raise SpecError(f"{path}:tune.search: found nothing to try. Name options: `search: {{train.learning_rate: }}`.")
+            raise SpecError(f"{path}:tune.search: {NOTHING}")
         fitting = work.fitting(work.spec)
         what = [fitting.inputs, [asdict(item) for item in found], options.method, options.seed]
         folder = runs / "tune" / f"{work.spec.name}-{hash_json(what)[:8]}"

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from lode.core.types import Component
+from lode.data.preprocess import Preprocessor
 from lode.model.contracts import Cost, Family, Progress
 from lode.pipeline import crossed, judging, portfolio, schedule
 from lode.pipeline.artifact import Model, canonical
@@ -138,7 +139,13 @@ class _Stage:
 
     def _models_of(self, word: str) -> int:
         assert self.blend is not None, "only an ensemble has members"
+        if self.slate.models:
+            return self._fits_again(word)
         return self.fitted[word] if self._bags and self.blend.method != "voting" else 1
+
+    def _fits_again(self, word: str) -> int:
+        """How many models of a member are fitted on all rows: chance makes only networks differ much."""
+        return self.slate.models if self.trials[word].loop else 1
 
     def _kept(self, chosen: str) -> list[str]:
         """The chosen one, and what it is compared with on the test rows: without a budget everything that was fitted."""
@@ -175,7 +182,7 @@ class _Stage:
             self.refitted = bool(read_json(path)["refit"])
         else:
             longest = [max(self.trials[name].seconds(number) for number in range(self.fitted[name])) for name in names]
-            self.refitted = sum(longest) * _MORE_ROWS < self.clock.left_s()
+            self.refitted = max(1, self.slate.models) * sum(longest) * _MORE_ROWS < self.clock.left_s()
             write_json(path, {"refit": self.refitted})
         return self.refitted
 
@@ -191,7 +198,9 @@ class _Stage:
         """The fitted members with the weights that were found. refit: for the package; to be timed, any models do."""
         found, tasks = self.blend, self.development.tasks
         assert found is not None, "there is an ensemble only where candidates were put together"
-        if self._bags and found.method != "voting":
+        if refit and self.slate.models and self._may_refit(found.names):
+            members, preprocessors = self._all_again(found.names)
+        elif self._bags and found.method != "voting":
             places = range(max(self.fitted[name] for name in found.names))
             members = [
                 Member(name, self.trials[name].component, number, self.trials[name].load(number))
@@ -208,6 +217,15 @@ class _Stage:
                     preprocessors.append(prepared.preprocessor)
                 members.append(Member(name, self.trials[name].component, preprocessors.index(prepared.preprocessor), family))
         return Ensemble(found.method, preprocessors, members, tasks, found.weights, found.names, found.meta)
+
+    def _all_again(self, names: Sequence[str]) -> tuple[list[Member], list[Preprocessor]]:
+        """Models of all rows, several of each network, and the one preprocessor that they share."""
+        members = []
+        for name in names:
+            for number in range(self._fits_again(name)):
+                family, _ = self.trials[name].again(self.fitted[name], number)
+                members.append(Member(name, self.trials[name].component, 0, family))
+        return members, [self.rounds.get(-1).preprocessor]
 
     def _wrapped(self, name: str, member: Member | None, part: Ensemble | Prepared) -> Model:
         """With everything that was chosen for it."""

@@ -146,6 +146,15 @@ class Trial:
             return self._fit(prepared, fit, stop, folder, None, end_s)[0], prepared
         return self._fit(prepared, whole, None, folder, self._mean_rounds(count))[0], prepared
 
+    def again(self, count: int, number: int) -> tuple[Family, Prepared]:
+        """One of several models that are fitted on all development rows without stop rows, for as many rounds as the folds' fits took.
+
+        number: which one; its seed follows from it.
+        """
+        prepared, whole = self.rounds.get(-1), np.arange(self.development.frame.height)
+        folder = self.scratch / f"{self.name}-all-{number}"
+        return self._fit(prepared, whole, None, folder, self._mean_rounds(count), seed=self.plan.seed + number)[0], prepared
+
     def judged(self, number: int) -> tuple[Family, Prepared]:
         """The model that judged a round."""
         return self.load(number), self.rounds.get(number)
@@ -176,12 +185,13 @@ class Trial:
 
     def _fit(
         self, prepared: Prepared, fit: np.ndarray, stop: np.ndarray | None, folder: Path, rounds: int | None,
-        end_s: float | None = None,
+        end_s: float | None = None, seed: int | None = None,
     ) -> tuple[Family, Fitted, float]:  # fmt: skip
         family = self._build(prepared)
         (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
         context = Context(
-            seed=self.plan.seed, folder=folder / "checkpoint", rounds=rounds, device=self.plan.device, training=self.plan.training,
+            seed=self.plan.seed if seed is None else seed, folder=folder / "checkpoint", rounds=rounds,
+            device=self.plan.device, training=self.plan.training,
             progress=self.progress, watch=self.plan.watch, survey=forecasts.before(folder),
             log_folder=None if self.plan.log_folder is None else self.plan.log_folder / folder.name,
         )  # fmt: skip

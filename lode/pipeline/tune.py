@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from lode.core import spans
-from lode.core.errors import SpecError
+from lode.core.spec_tune import seconds_bought
 from lode.core.types import Range
-
-_MONEY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Z]{3})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +37,4 @@ class Tune:
 
         Errors: SpecError for what is neither time nor money, or for money without its price.
         """
-        if self.budget is None:
-            return None
-        text = self.budget.strip()
-        span_s, money = spans.seconds(text), _MONEY.fullmatch(text)
-        if span_s:
-            return span_s
-        if money is None:
-            raise SpecError(
-                f"tune.budget: found {self.budget!r}, allowed is a time such as 90s, 30m or 2h, or money such as 5 EUR."
-            )
-        hour, currency = (value or {}).get("compute_hour"), (value or {}).get("currency")
-        if not hour or currency != money[2]:
-            raise SpecError(
-                f"tune.budget: found {self.budget!r} but no price of an hour in {money[2]}, allowed is money beside `value: "
-                f"{{currency: {money[2]}, compute_hour: ...}}`. Write the price, or give the budget as a time."
-            )
-        return float(Decimal(money[1]) / Decimal(str(hour)) * 3600)
+        return None if self.budget is None else seconds_bought(self.budget, value)

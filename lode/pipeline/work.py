@@ -36,6 +36,7 @@ from lode.pipeline.artifact import canonical
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.manifest import Manifest, hash_json, perform, read_manifest, stage_folder, stage_key
 from lode.pipeline.origins import Origins, last_data
+from lode.pipeline.quality import html as quality_page
 from lode.pipeline.quality import render as render_quality
 from lode.pipeline.snapshots import forget_clear
 from lode.pipeline.state import read_json, write_bytes, write_json
@@ -64,6 +65,26 @@ class Run:
     """Sources with other bytes than in the last run of the file, a sentence each."""
 
     @property
+    def findings(self) -> list[dict[str, Any]]:
+        """What was found in the data, the worst first (the finding `memory` of the way they were read), once the data stage is done."""
+        if "data" not in self.manifests:
+            return []
+        found = [*self.manifests["data"].result["findings"], *quality.look({"memory": self.memory}, [Component("memory")])]
+        return sorted(found, key=lambda item: quality.SEVERITIES.index(item["severity"]))
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """What the data stage came to when it was done, and what it was allowed: `peak_bytes`, `allowed_bytes`, `before_bytes`."""
+        data = self.manifests["data"]
+        # A snapshot that is there already was made under the bound of then; whoever allows more since has no reason to complain.
+        bound = max(data.result.get("memory_bytes", 0), Bounds(**self.spec.data.bounds).memory)
+        before = data.before_memory_bytes
+        return {
+            "peak_bytes": data.peak_memory_bytes, "before_bytes": before,
+            "allowed_bytes": bound + before if 2 * before > bound else bound,
+        }  # fmt: skip
+
+    @property
     def report(self) -> dict[str, Any]:
         """The evaluation as JSON (report.json)."""
         found: dict[str, Any] = read_json(self.folders["evaluate"] / "report.json")
@@ -89,8 +110,10 @@ class Run:
             }
             for name, manifest in self.manifests.items()
         }  # fmt: skip
+        if "data" in stages:
+            stages["data"]["memory"] = self.memory
         return {"run": self.id, "name": self.spec.name, "runs": str(self.runs), "headline": self.headline,
-                "changed_sources": self.changed, "stages": stages}  # fmt: skip
+                "changed_sources": self.changed, "findings": self.findings, "stages": stages}  # fmt: skip
 
 
 class Work(ABC):
@@ -165,8 +188,7 @@ class Work(ABC):
 
     def _warnings(self) -> list[str]:
         """What the findings say of the data, remarks left out."""
-        findings = self.run.manifests["data"].result["findings"]
-        return [f"{item['finding']}: {item['text']} {item['advice']}" for item in findings if item["severity"] != "info"]
+        return [f"{item['finding']}: {item['text']} {item['advice']}" for item in self.run.findings if item["severity"] != "info"]
 
     def _perform(
         self,
@@ -204,7 +226,10 @@ class Work(ABC):
                 self.origins.check_unchanged()  # a file that somebody writes to explains the rest
                 raise
             self.origins.check_unchanged([entry["sha256"] for entry in made.raw])
-            return {**asdict(made), "inputs": _json(made.inputs), "outputs": _json(made.outputs), "findings": self._look(folder)}
+            return {
+                **asdict(made), "inputs": _json(made.inputs), "outputs": _json(made.outputs), "findings": self._look(folder),
+                "within": self.origins.within, "memory_bytes": Bounds(**spec.data.bounds).memory,
+            }  # fmt: skip
 
         seed = int(self.resolved["data"]["split"].get("seed", 0))
         stage = stage_key("data", canonical(inputs), {}, seed)
@@ -234,9 +259,13 @@ class Work(ABC):
     def _require(self) -> None:
         """Keep the page beside the run, then hold the profile against `data.require`. Errors: DataError."""
         folder, kept = self.run.folders["data"], self.run.runs / "runs" / self.run.id / "quality.html"
-        shutil.copyfile(folder / "quality.html", kept)
+        found, findings = read_json(folder / "profile.json"), self.run.findings
+        if len(findings) == len(self.run.manifests["data"].result["findings"]):
+            shutil.copyfile(folder / "quality.html", kept)
+        else:
+            write_bytes(kept, quality_page(found, findings, self.spec.name).encode("utf-8", "replace"))
         if self.spec.data.require:
-            quality.require(read_json(folder / "profile.json"), self.spec.data.require, kept)
+            quality.require({**found, "memory": self.run.memory}, self.spec.data.require, kept)
 
     def _say_changes(self, key: str) -> None:
         """Name the sources that are not what they were in the last run of the file."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lode.core.errors import ModelError
+from lode.core.check import Finding, check_options
+from lode.core.errors import LodeError, ModelError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, TensorSpec
 from lode.testing.encoder import check_encoder, make, rows
@@ -48,6 +49,21 @@ def test_cnn_takes_several_dense_layers_as_program_p7_has_them() -> None:
     dense = 7 * 7 * 128 * 512 + 512 + 512 * 256 + 256 + 256 * 128 + 128
     assert _parameters(encoder) == 896 + 18_496 + 73_856 + 147_584 + dense
     assert encoder.width == 128
+
+
+@pytest.mark.parametrize(
+    ("word", "option"),
+    [
+        *(("cnn", "channels"), ("cnn", "dense"), ("airbench", "widths"), ("convnext", "widths"), ("convnext", "depths")),
+        *(("mel_cnn", "channels"), ("resnet", "depth")),
+    ],
+)
+def test_a_list_of_sizes_has_no_zero_in_it(word: str, option: str) -> None:
+    findings: list[Finding] = []
+    check_options({option: [8, 0]}, REGISTRIES["encoder"].signature(word), (), findings)
+    assert [(item.key, item.text.split(".")[0]) for item in findings] == [
+        ((option, 1), "found 0, allowed: a whole number, at least 1")
+    ]
 
 
 def test_cnn_says_so_when_pooling_leaves_nothing() -> None:
@@ -138,7 +154,7 @@ def test_averaged_flips_give_a_picture_and_its_mirror_image_the_same_vector(word
 
 @pytest.mark.parametrize(("options", "message"), [({"depth": [1, 2]}, "4 numbers"), ({"depth": [1, 1, 1, 0]}, "at least 1")])
 def test_resnet_says_which_depths_fit_its_stages(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(LodeError, match=message):
         REGISTRIES["encoder"].create(Component("resnet", options), [TensorSpec("uint8", (32, 32, 3))])
 
 

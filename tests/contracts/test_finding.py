@@ -107,7 +107,15 @@ def _nothing(profile: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_finding_is_tested() -> None:
-    assert {word for word, _, _, _ in CASES} == set(REGISTRIES["finding"].names())
+    assert {*(word for word, _, _, _ in CASES), "memory"} == set(REGISTRIES["finding"].names())
+
+
+def test_the_finding_of_the_run_keeps_the_contract_too(clean: dict[str, Any]) -> None:
+    """`memory` is not planted into rows: a run adds what it measured to the profile."""
+    measured = {"allowed_bytes": 2_000_000_000, "before_bytes": 200_000_000}
+    troubled, calm = ({**clean, "memory": {**measured, "peak_bytes": peak}} for peak in (2_100_000_000, 2_000_000_000))
+    check_finding(lambda: REGISTRIES["finding"].create(Component("memory")), troubled, calm)
+    assert REGISTRIES["finding"].create(Component("memory")).look(clean) == []
 
 
 def test_near_copies_of_texts_across_the_split_are_found(tmp_path: Path) -> None:

@@ -89,3 +89,10 @@ def test_a_hidden_word_is_an_unknown_one_and_padding_stays() -> None:
     seen = changed["seen 0"]
     assert not seen[:, 150:].any() and seen[:, :150].all()
     assert torch.equal(seen == 1, changed["hidden 0"] & (x != 0)) and (seen == 1).float().mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_pretraining_takes_half_of_the_time_at_most_and_the_fit_the_rest() -> None:
+    endless = replace(TRAINING, epochs=100_000, pretrain=Component("masked", {"epochs": 100_000}))
+    _, told = _fit(Context(training=endless, deadline_s=3.0))
+    assert 0 < len(told["pretrain"]["history"]) < 100_000  # type: ignore[index]
+    assert told["steps"] > 0  # type: ignore[operator]

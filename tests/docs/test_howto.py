@@ -124,8 +124,10 @@ def test_every_source_has_a_page_that_uses_it(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", REGISTRIES["cleaner"].names())
-def test_every_cleaner_is_used_by_a_page(word: str) -> None:
-    written = [yaml.safe_load(block.values[1].text) for block in blocks("yaml")]
+def test_every_cleaner_has_a_page_that_uses_it(word: str) -> None:
+    page = FOLDER / f"cleaner-{word}.md"
+    assert page.is_file(), f"docs/how-to/{page.name} is missing"
+    written = [yaml.safe_load(block.text) for block in fenced_blocks(page.read_text(encoding="utf-8")) if block.language == "yaml"]
     assert any(word in components(item.get("data", {}).get("clean", [])) for item in written)
 
 

@@ -94,6 +94,11 @@ BAD = {
     ),
     "all labels equal": (_table(_column(2, lambda row: "yes")), {}, ["lode.yaml:outputs.y (line ", '"yes"', "nothing to learn"]),
     "positive never occurs": (_table(), {"outputs": {"y": {"type": "binary", "positive": "ja"}}}, ["ja", "yes", "no"]),
+    "weight of no class": (
+        _table(),
+        {"outputs": {"y": {"type": "binary", "positive": "yes", "class_weights": {"yess": 2}}}},
+        ["lode.yaml:outputs.y (line ", 'class_weights names "yess"', 'Did you mean "yes"'],
+    ),
     "invalid UTF-8": (_table().replace(b"red", b"r\xe9d"), {}, ["UTF-8", "encoding"]),
     "duplicate column names": (_table(header="a,a,y"), {}, ['rows.csv: the header names "a" twice']),
     "no such column": (_table(header="a,bb,y"), {}, ['"b"', '"bb"']),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,26 @@ def test_rows_that_changed_are_named_and_the_old_ones_stay_until_they_are_garbag
     assert [entry["why"] for entry in free(tmp_path / "runs", 0) if "landing" in entry["folder"]] == [
         "rows of a server as they were before"
     ]
+
+
+@pytest.mark.servers
+def test_a_moment_without_end_is_told_with_the_way_around_it(server: Server, tmp_path: Path) -> None:
+    if server.word != "postgresql":
+        pytest.skip("only PostgreSQL knows infinity")
+    server.script(
+        "DROP TABLE IF EXISTS terms; CREATE TABLE terms (id INT PRIMARY KEY, until DATE, y INT);"
+        "INSERT INTO terms VALUES (1, '2024-02-29', 0), (2, 'infinity', 1);"
+    )
+    server.sql("GRANT SELECT ON terms TO reader")
+    from lode.core.registry import REGISTRIES
+    from lode.core.types import Component
+    from lode.data.place import Place
+
+    def made(**asked: str) -> Any:
+        options = {name: value for name, value in source(server, **asked).items() if name != "type"}
+        return REGISTRIES["source"].create(Component("sql", options), Place(tmp_path, landing=tmp_path / "landing"))
+
+    with pytest.raises(DataError, match=r"a cell holds a moment that is no date .*'infinity'.*NULLIF\(valid_to, 'infinity'\)"):
+        made(table="terms").scan()
+    rows = made(query="SELECT id, NULLIF(until, 'infinity') AS until FROM terms ORDER BY id").scan().collect()
+    assert rows["until"].to_list() == [date(2024, 2, 29), None]

@@ -16,6 +16,7 @@ import yaml
 from lode.core.errors import LodeError
 from lode.core.spec import load
 from lode.pipeline import judging, loading, train, trials
+from lode.pipeline.member import examples
 from lode.pipeline.run import Run, run
 
 SPLITS = {
@@ -72,6 +73,34 @@ def test_an_ensemble_is_one_artifact_that_answers_as_its_members_do(tmp_path: Pa
     answer = model.predict(pl.DataFrame([row])).to_dicts()[0]
     assert answer["bought.probability.yes"] > 0.8 and answer["price"] > 0.5
     assert done.report["outputs"]["bought"]["metrics"]["auc"]["value"] > 0.75
+
+
+@pytest.mark.parametrize("method", ["bagging", pytest.param("voting", marks=pytest.mark.prove)])
+def test_refitted_members_are_of_all_rows_and_differ_by_their_seeds(tmp_path: Path, method: str) -> None:
+    members = ["linear", {"type": "network", "width": 8}]
+    chosen = {"type": "ensemble", "method": method, "members": members, "folds": 3, "refit": 2}
+    fitted: list[tuple[str, int, int, bool]] = []
+    fit = trials.launch.fit
+
+    def watched(family: Any, made: Any, examples: Any, stop: Any, context: Any) -> Any:
+        fitted.append((made.family.type, examples.num_rows, context.seed, stop is None))
+        return fit(family, made, examples, stop, context)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials.launch, "fit", watched)
+        done = run(_file(tmp_path, model=chosen, train={"epochs": 3}))
+    whole = done.manifests["data"].result["rows"]["train"] + done.manifests["data"].result["rows"]["validation"]
+    again = [entry for entry in fitted if entry[1] == whole and entry[0] in ("linear", "network")]
+    model = loading.load(Path(done.manifests["package"].result["folder"]))
+    assert model.ensemble is not None and model.verify()["bitwise"]
+    assert [member.candidate for member in model.ensemble.members] == [
+        name for name in model.ensemble.names for _ in range(2 if name == "network" else 1)
+    ]
+    assert {("linear", whole, 0, True), ("network", whole, 0, True), ("network", whole, 1, True)} >= {*again} != set()
+    networks = [member.family for member in model.ensemble.members if member.candidate == "network"]
+    rows = pl.DataFrame({"age": [55.0, 20.0], "score": [2.0, -1.0], "colour": ["red", "blue"]})
+    answers = [family.predict(examples(rows, model.ensemble.preprocessors[0], family.needs))["bought"] for family in networks]
+    assert len(answers) == 2 and not np.allclose(answers[0], answers[1])
 
 
 def test_the_same_file_gives_the_same_hash_and_another_seed_another(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from lode.cli.main import main
 from lode.core.errors import DataError
+from lode.pipeline import manifest
 from lode.pipeline.run import run
 from tests.flows.flow import lode, write_spec
 
@@ -57,6 +59,37 @@ def test_a_changed_requirement_reads_nothing_again(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="missing"):
         run(write_spec(tmp_path, spec("missing")), until="data")
     assert len(list((tmp_path / "runs" / "data").iterdir())) == 1
+
+
+def test_a_run_over_its_bound_says_so_and_may_stop(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is asked: the line, the page, `--json`, `data.require`, and a snapshot that is there already."""
+    write_rows(tmp_path)
+    monkeypatch.setattr(manifest, "anonymous_memory_bytes", iter(range(10**9, 10**12, 2 * 10**9)).__next__)
+    path = write_spec(tmp_path, SPEC)
+    assert main(["data", str(path), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["stages"]["data"]["memory"]["allowed_bytes"] == 2_000_000_000
+    assert [item["finding"] for item in found["findings"]].count("memory") == 1
+    assert found["quality"]["findings"] == found["findings"]
+    assert "the data stage came to" in (tmp_path / "runs" / "runs" / found["run"] / "quality.html").read_text("utf-8")
+    assert main(["data", str(path)]) == 0
+    assert "warning  memory: the data stage came to" in capfd.readouterr().out
+    within = {**SPEC["data"], "require": ["memory"]}
+    assert main(["data", str(write_spec(tmp_path, {**SPEC, "data": within}))]) == 2
+    assert re.search(r"data\.require\.memory \(line \d+\): .*; allowed are 2\.0 GB\.", capfd.readouterr().err)
+    allowed = write_spec(tmp_path, {**SPEC, "data": {**within, "memory": "1000GB"}})
+    assert main(["data", str(allowed)]) == 0, "the snapshot is there, and so much is allowed now"
+
+
+def test_a_small_bound_is_meant_beside_what_the_process_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows(tmp_path)
+    taken = iter([300_000_000, *[450_000_000] * 10_000])
+    monkeypatch.setattr(manifest, "anonymous_memory_bytes", taken.__next__)
+    done = run(write_spec(tmp_path, {**SPEC, "data": {**SPEC["data"], "memory": "200MB"}}), until="data")
+    assert done.memory == {"peak_bytes": 450_000_000, "before_bytes": 300_000_000, "allowed_bytes": 500_000_000}
+    assert "memory" not in {item["finding"] for item in done.findings}
 
 
 def test_profile_and_findings_are_in_the_folder_and_in_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ class Airbench(Encoder):
         self,
         specs: Sequence[TensorSpec],
         *,
-        widths: list[int] = (64, 256, 256),  # type: ignore[assignment]
+        widths: list[Annotated[int, Range(1)]] = (64, 256, 256),  # type: ignore[assignment]
         scale: Annotated[float, Range(0, open_low=True)] = 0.111,
         shift_rate: Annotated[float, Range(0, open_low=True)] = 64.0,
         average_flips: bool = False,

@@ -17,7 +17,7 @@ from lode.model.modules import Encoder
 
 
 class Cnn(Encoder):
-    """Convolution, norm, relu and max-pooling, once per entry of `channels`; then flat, then dense layers.
+    """Convolution, norm, relu and max-pooling, once per entry of `channels`; then flat, then dense layers (LeCun 1998).
 
     Args:
         channels: Output channels of each convolution.
@@ -33,11 +33,11 @@ class Cnn(Encoder):
         self,
         specs: Sequence[TensorSpec],
         *,
-        channels: list[int] = (32, 64, 128),  # type: ignore[assignment]
+        channels: list[Annotated[int, Range(1)]] = (32, 64, 128),  # type: ignore[assignment]
         kernel: Annotated[int, Range(1)] = 3,
         pool: Annotated[int, Range(1)] = 2,
         padding: Literal["same", "valid"] = "same",
-        dense: int | list[int] | None = None,
+        dense: Annotated[int, Range(1)] | list[Annotated[int, Range(1)]] | None = None,
         dropout: Annotated[float, Range(0, 1, open_high=True, search=(0.0, 0.6))] = 0.0,
         norm: Literal["batch", "none"] = "batch",
     ) -> None:

@@ -35,8 +35,8 @@ class Convnext(Encoder):
         self,
         specs: Sequence[TensorSpec],
         *,
-        widths: list[int] = (64, 128, 256),  # type: ignore[assignment]
-        depths: list[int] = (2, 2, 4),  # type: ignore[assignment]
+        widths: list[Annotated[int, Range(1)]] = (64, 128, 256),  # type: ignore[assignment]
+        depths: list[Annotated[int, Range(1)]] = (2, 2, 4),  # type: ignore[assignment]
         patch: Annotated[int, Range(1)] | None = None,
         kernel: Annotated[int, Range(1)] = 7,
         drop_path: Annotated[float, Range(0, 1, open_high=True)] = 0.0,

@@ -16,7 +16,7 @@ from lode.model.modules import Encoder
 
 
 class Embedding(Encoder):
-    """One learned vector per category, joined over the columns.
+    """One learned vector per category, joined over the columns (Guo and Berkhahn 2016, arXiv 1604.06737).
 
     Columns of equal width share one table with offsets, so a step is a few gathers however many columns there are.
 

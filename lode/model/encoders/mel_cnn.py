@@ -39,7 +39,7 @@ class MelCnn(Encoder):
         self,
         specs: Sequence[TensorSpec],
         *,
-        channels: list[int] = (32, 64, 128),  # type: ignore[assignment]
+        channels: list[Annotated[int, Range(1)]] = (32, 64, 128),  # type: ignore[assignment]
         kernel: Annotated[int, Range(1)] = 3,
         mels: Annotated[int, Range(4, 512)] = 40,
         window_ms: Annotated[float, Range(1, 1000)] = 32.0,

@@ -66,7 +66,7 @@ class Pretrained(Encoder):
         self.base, self.config = _network(path, config)
         details: Any = self.base.config
         _check_fit(specs[0], details, path)
-        self.pool, self.tune = pool, tune
+        self.pool, self.tune = pool, str(tune)
         if tune == "lora":
             lora.adapt(self.base, rank=rank, alpha=alpha, dropout=dropout)
         elif tune == "frozen":
@@ -84,7 +84,13 @@ class Pretrained(Encoder):
         return is_tokens(spec) and spec.ordered
 
     def portable(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        return {**options, "path": None, "revision": None, "config": self.config}
+        return {**options, "path": None, "revision": None, "config": self.config, "tune": self.tune}
+
+    def settle(self) -> None:
+        """Adapters go into the weights: beside them they would cost each answer a tenth to a quarter more."""
+        if self.tune == "lora":
+            lora.fold(self.base)
+            self.tune = "full"
 
     def train(self, mode: bool = True) -> Pretrained:
         """A frozen network drops nothing either: its vectors are constant."""

@@ -40,7 +40,7 @@ class Resnet(Encoder):
         *,
         width: Annotated[int, Range(1, search=(8, 64), log=True)] = 32,
         stages: Annotated[int, Range(1)] = 4,
-        depth: int | list[int] = 1,
+        depth: Annotated[int, Range(1)] | list[Annotated[int, Range(1)]] = 1,
         stem: Literal["auto", "imagenet"] = "auto",
         block: Literal["basic", "preactivation"] = "basic",
         drop_path: Annotated[float, Range(0, 1, open_high=True)] = 0.0,

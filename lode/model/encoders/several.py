@@ -54,6 +54,10 @@ class Several(Encoder):
     def wants(self) -> Mapping[str, Any]:
         return merged(part.wants() for part in self.encoders)
 
+    def settle(self) -> None:
+        for part in self.encoders:
+            part.settle()
+
     def portable(self, options: Mapping[str, Any]) -> dict[str, Any]:
         registry = REGISTRIES["encoder"]
         own = [

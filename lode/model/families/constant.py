@@ -54,5 +54,5 @@ class Constant(Family):
 def _prior(name: str, task: Task, target: np.ndarray) -> np.ndarray:
     known = target[task.known(target)]
     if not len(known):
-        raise ModelError(f'output "{name}": no training row has a value, at least one is needed. Check the column')
+        raise ModelError(f"outputs.{name}: no training row has a value, at least one is needed. Check the column")
     return task.prior(known)

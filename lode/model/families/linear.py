@@ -69,7 +69,7 @@ class Linear(Family):
             target = np.asarray(train.targets[name])
             rows = np.flatnonzero(task.known(target))
             if not len(rows):
-                raise ModelError(f'output "{name}": no training row has a value, at least one is needed. Check the column')
+                raise ModelError(f"outputs.{name}: no training row has a value, at least one is needed. Check the column")
             known_NX, known = (matrix_NX, target) if len(rows) == len(target) else (matrix_NX[rows], target[rows])
             solved = []
             for part, part_N in zip(task.parts(), task.targets(known), strict=True):

@@ -41,7 +41,7 @@ class Lookup(Family):
             width = min(tokens.shape[1], tags.shape[1])
             real = (tokens[:, :width] != 0) & (tags[:, :width] >= 0)
             if not real.any():
-                raise ModelError(f'output "{name}": no training row has a tag, at least one is needed. Check the column')
+                raise ModelError(f"outputs.{name}: no training row has a tag, at least one is needed. Check the column")
             pairs = tokens[:, :width][real].astype(np.int64) * num_tags + tags[:, :width][real]
             counts_VK = np.bincount(pairs, minlength=num_codes * num_tags).reshape(num_codes, num_tags).astype(np.float64)
             # The shares of all tokens count as one more row of each token, so that every logarithm is finite.

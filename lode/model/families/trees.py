@@ -347,7 +347,7 @@ def _known(name: str, task: Task, examples: Examples) -> list[_Rows]:
     target = np.asarray(examples.targets[name])
     rows = np.flatnonzero(task.known(target))
     if not len(rows):
-        raise ModelError(f'output "{name}": no training or stop row has a value, at least one is needed. Check the column')
+        raise ModelError(f"outputs.{name}: no training or stop row has a value, at least one is needed. Check the column")
     matrix_NF = _matrix(examples.flat)
     if len(rows) < len(target):
         matrix_NF, target = matrix_NF[rows], target[rows]

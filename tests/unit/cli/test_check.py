@@ -63,6 +63,28 @@ def test_missing_data_files_are_warnings(folder: Path, capsys: pytest.CaptureFix
     assert "warning: lode.yaml:data.source.path: cards.csv: no such file" in capsys.readouterr().out
 
 
+def test_files_that_inputs_name_are_looked_for_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "cards.csv").write_text("limit,default\n")
+    hub = "{type: pretrained, path: someone/model, revision: abc}"
+    inner = "{type: several, encoders: [{type: pretrained, path: inner}, textcnn]}"
+    inputs = [
+        "  notes: {type: text, encoder: {type: pretrained, path: minilm}, augment: [swap, {type: synonyms, path: alike.txt}]}",
+        f"  other: {{type: text, encoder: {hub}}}",
+        f"  third: {{type: text, encoder: {inner}}}",
+    ]
+    (folder / "lode.yaml").write_text(RIGHT.replace("  notes: text\n  other:\n", "\n".join(inputs) + "\n"))
+    assert main(["check", "--json"]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert [text.split(": no such")[0] for text in warnings] == [
+        "lode.yaml:inputs.notes.encoder.path: minilm",
+        "lode.yaml:inputs.notes.augment[1].path: alike.txt",
+        "lode.yaml:inputs.third.encoder.encoders[0].path: inner",
+    ]
+    (folder / "minilm").mkdir()
+    assert main(["check", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["warnings"]) == 2
+
+
 def test_data_files_are_looked_for_in_the_data_folder_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "raw").mkdir()
     (folder / "raw" / "cards.csv").write_text("")

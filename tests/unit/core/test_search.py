@@ -134,3 +134,57 @@ def test_auto_is_not_tuned(tmp_path: Path) -> None:
     path.write_text(FILE.replace("model: network", "model: auto") + "tune: {trials: 2}\n")
     with pytest.raises(SpecError, match="which tries families itself"):
         load(path)
+
+
+# Options of the loop that vary together
+
+
+def test_an_option_of_some_words_is_tried_beside_those_words_only() -> None:
+    search = {"train.momentum": [0.5, 0.9], "train.optimizer": ["adam", "sgd", "muon"]}
+    rule, momentum = found(search)
+    assert rule.name == "train.optimizer", "the word comes first"
+    assert not momentum.exists(applied(TREE, [(rule, "adam")]))
+    assert all(momentum.exists(applied(TREE, [(rule, word)])) for word in ("sgd", "muon"))
+
+
+def test_options_of_the_loop_that_vary_together_are_no_contradiction(tmp_path: Path) -> None:
+    path = tmp_path / "lode.yaml"
+    search = "{train.optimizer: [sgd, adam], train.momentum: [0.5, 0.9], train.batch: [8, 16], train.accumulate: [2, 12]}"
+    path.write_text(f"{FILE}tune: {{search: {search}}}\n")
+    load(path)
+
+
+@pytest.mark.parametrize(
+    ("search", "text"),
+    [
+        ("{train.optimizer: [adam, adamw], train.momentum: [0.5, 0.9]}", 'found beside optimizer: "adam", "adamw"'),
+        ("{train.momentum: [0.5, 0.9]}", r"tune.search.train.momentum[0] (line 7): found beside optimizer: (left open)"),
+    ],
+)
+def test_a_value_that_contradicts_the_file_is_told(tmp_path: Path, search: str, text: str) -> None:
+    assert text in told(tmp_path, f"{{search: {search}}}")
+
+
+@pytest.mark.parametrize("budget", ["soon", "5 EUR", "0m", "5 dollars"])
+def test_a_budget_that_buys_no_time_is_told_with_its_line(tmp_path: Path, budget: str) -> None:
+    assert f"tune.budget (line 7): found '{budget}'" in told(tmp_path, f"{{budget: {budget}}}")
+
+
+def test_nothing_to_try_is_told(tmp_path: Path) -> None:
+    assert "tune.search (line 7): found nothing to try, allowed: options of the model" in told(tmp_path, "{search: {}}")
+
+
+def test_names_of_inputs_may_have_points() -> None:
+    tree = {**TREE, "inputs": {"a.x": {"type": "number", "encoder": "mlp"}, "a": {"type": "number", "encoder": "mlp"}}}
+    word, width, other = found(
+        {"inputs.a.x.encoder": ["mlp", "resnet_mlp"], "inputs.a.x.encoder.width": [8, 16], "inputs.a.encoder.width": [8, 9]}, tree
+    )
+    assert {word.key, width.key, other.key} == {
+        ("inputs", "a.x", "encoder", "type"), ("inputs", "a.x", "encoder", "width"), ("inputs", "a", "encoder", "width")
+    }  # fmt: skip
+
+
+def test_an_option_of_an_encoder_that_the_file_does_not_name(tmp_path: Path) -> None:
+    assert "inputs.a.encoder.width (line 7): found an option of an encoder, and the file names none there" in told(
+        tmp_path, "{search: {inputs.a.encoder.width: [8, 16]}}"
+    )

@@ -110,6 +110,22 @@ def test_predictions_do_not_depend_on_the_global_random_state() -> None:
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+def test_answers_take_fewer_rows_at_a_time_where_memory_does_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(shapes(("age", "job")), {"risk": tasks()["risk"]}, width=8)
+    network.fit(some := examples(100, 0, ("age", "job")), None, Context(training=Training(epochs=1)))
+    module, wanted, sizes = network._neural.module, network.predict(some)["risk"], []
+
+    def forward(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        sizes.append(len(inputs["age"]))
+        if sizes[-1] > 40:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+        return type(module).forward(module, inputs)
+
+    monkeypatch.setattr(module, "forward", forward)
+    np.testing.assert_allclose(network.predict(some)["risk"], wanted, atol=1e-6)
+    assert max(sizes[-3:]) <= 40
+
+
 def test_rows_without_a_target_are_masked_and_the_others_learnt() -> None:
     rows = examples(300, names=TABLE)
     gaps = np.random.default_rng(1).random(300) < 0.5
@@ -153,6 +169,13 @@ def test_members_learn_together_and_answer_as_one(tmp_path: Path) -> None:
 def test_an_encoder_that_cannot_take_an_input_is_named_with_those_that_can() -> None:
     with pytest.raises(ModelError, match=r"inputs\.age\.encoder: cnn cannot take .*allowed is .*mlp"):
         Network(shapes(("age",), {"age": Component("cnn")}), tasks()).cost()
+
+
+def test_options_of_an_encoder_that_do_not_fit_one_another_name_the_input() -> None:
+    wrong = shapes(("age", "job", "text"), {"text": Component("transformer", {"width": 33, "heads": 4})})
+    network = Network(wrong, {"risk": tasks()["risk"]})
+    with pytest.raises(ModelError, match=r"^inputs\.text\.encoder transformer: width 33"):
+        network.fit(examples(20, 0, ("age", "job", "text")), None, Context(training=Training(epochs=1)))
 
 
 def test_a_folder_without_network_is_named(tmp_path: Path) -> None:

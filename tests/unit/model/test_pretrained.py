@@ -124,10 +124,22 @@ def test_what_was_trained_loads_without_the_checkpoint(tune: str, checkpoint: Pa
     loaded = _network(spec, {"path": "gone"})
     loaded.load(tmp_path / "model")
     assert np.array_equal(loaded.predict(rows)["y"], network.predict(rows)["y"])
-    after = dict(loaded._neural.module.encoders[0].state_dict())
-    weights = {name.replace(".base.weight", ".weight").replace(".base.bias", ".bias"): item for name, item in after.items()}
-    same = [torch.equal(weights[name], item) for name, item in before.items() if name.endswith("query.weight")]
-    assert same and all(same) == (tune != "full")
+    after = loaded._neural.module.encoders[0].state_dict()
+    assert after.keys() == before.keys(), "adapters are in the weights: answers cost what the checkpoint alone costs"
+    same = [torch.equal(after[name], item) for name, item in before.items() if name.endswith("query.weight")]
+    assert same and all(same) == (tune == "frozen")
+
+
+def test_folding_adapters_away_changes_no_answer(checkpoint: Path) -> None:
+    spec, tokens = codes(checkpoint, TEXTS)
+    adapted = encoder(spec, path=str(checkpoint), tune="lora", rank=2).eval()
+    for name, weight in adapted.named_parameters():
+        if name.endswith(".up"):
+            torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(len(name)))
+    before = adapted([tokens])
+    adapted.settle()
+    assert torch.allclose(adapted([tokens]), before, atol=1e-5)
+    assert adapted.portable({"tune": "lora", "path": "x"})["tune"] == "full"
 
 
 def test_vectors_of_a_frozen_network_are_computed_once(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

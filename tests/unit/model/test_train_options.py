@@ -16,6 +16,8 @@ import torch
 
 from lode.core.errors import MissingPackageError, ModelError, SpecError
 from lode.core.registry import section
+from lode.core.spec import load
+from lode.core.spec_train import ONLY_WITH
 from lode.core.types import Component
 from lode.model import choices as deciding
 from lode.model import fit as loop
@@ -26,7 +28,7 @@ from lode.model.contracts import Context, Examples, Fitted
 from lode.model.families.network import Network
 from lode.model.fit import Job, Objective, fit
 from lode.model.initial import initialise
-from lode.model.training import ONLY_WITH, Training
+from lode.model.training import Training
 from tests.unit.model.network_samples import examples, shapes, tasks
 from tests.unit.model.test_fit import SPEC
 
@@ -130,6 +132,54 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 def test_options_that_contradict_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         Training(**options)
+
+
+TOGETHER = """name: x
+data: {source: {type: csv, path: a.csv}}
+outputs: {y: {type: binary, positive: 1}}
+model: network
+train:
+  momentum: 0.5
+  accumulate: 9
+  batch: 8
+  learning_rate: -1
+  budget: soon
+  precision: fp16
+  devices: 2
+  strategy: fsdp
+  ema: 0.9
+"""
+
+
+def test_every_contradiction_of_a_file_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "lode.yaml"
+    path.write_text(TOGETHER)
+    with pytest.raises(SpecError) as told:
+        load(path)
+    options = ("momentum", "accumulate", "learning_rate", "budget", "precision", "ema")
+    wanted = [f"train.{word} (line {5 + list(_words(TOGETHER)).index(word) + 1})" for word in options]
+    assert [line.split("lode.yaml:")[1].split(": found")[0] for line in str(told.value).splitlines()] == wanted
+
+
+def _words(text: str) -> list[str]:
+    return [line.strip().split(":")[0] for line in text.split("train:")[1].splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ("{strategy: fsdp}", r"train\.strategy \(line 5\): found fsdp with one process, which shares nothing"),
+        ("{budget: 10}", r"train\.budget \(line 5\): found 10, allowed: a span of time such as 90s, 10m or 2h or null"),
+        ("{batch_tokens: 64}", r"train\.batch_tokens \(line 5\): found with a model that reads no tokens"),
+        ("{devices: 2, strategy: tensor}", r"train\.strategy \(line 5\): found tensor with a model that is no language model"),
+        ("{devices: 9, batch: 8}", r"train\.devices \(line 5\): found 9 processes for batches of 8 rows"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_runs(tmp_path: Path, train: str, message: str) -> None:
+    path = tmp_path / "lode.yaml"
+    path.write_text(TOGETHER.split("train:")[0] + f"train: {train}\n")
+    with pytest.raises(SpecError, match=message):
+        load(path)
 
 
 def test_fp16_without_a_gpu_is_refused_also_where_the_device_is_left_open() -> None:
@@ -314,6 +364,9 @@ def test_one_row_and_batch_norm() -> None:
     normed = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
     with pytest.raises(ModelError, match=r"train\.batch: found batches of one row with batch norm.*norm: layer"):
         _Regression(module=normed).fit(Training(epochs=1, batch=1))
+    message = r"train\.accumulate: found 4 pieces of batches of 4 rows with batch norm.*at most 2\."
+    with pytest.raises(ModelError, match=message):
+        _Regression(module=normed).fit(Training(epochs=1, batch=4, accumulate=4))
     lone = _Regression(17, module=normed)  # the last batch would have one row: it is left out
     lone.fit(Training(epochs=1, batch=16))
     assert lone.sizes == [16]
@@ -325,6 +378,20 @@ def test_one_row_and_batch_norm() -> None:
 def test_a_loss_that_explodes_is_named() -> None:
     with pytest.raises(ModelError, match=r"the loss has exploded to .* in epoch \d+, batch \d+ of 4"):
         _Regression().fit(Training(epochs=60, batch=16, optimizer="sgd", learning_rate=5.0, schedule="constant", weight_decay=0.0))
+
+
+def test_a_loss_that_explodes_before_the_first_look_is_named() -> None:
+    with pytest.raises(ModelError, match=r"the loss has exploded to .* in epoch 1, batch \d+ of 4"):
+        _Regression().fit(
+            Training(epochs=1, batch=16, optimizer="sgd", learning_rate=2000.0, schedule="constant", warmup=0.0, weight_decay=0.0)
+        )
+
+
+def test_a_stop_loss_that_is_not_finite_is_told() -> None:
+    model = _Regression()
+    model.before = lambda batch: None if model.module.training else batch.inputs["x"].fill_(torch.nan)
+    with pytest.raises(ModelError, match="the loss on the stop rows is not finite after epoch 1, and was finite in its batches"):
+        model.fit(Training(epochs=2, batch=16), stop=True)
 
 
 def test_the_last_good_checkpoint_stays_after_a_lost_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,6 +471,7 @@ def test_first_weights_follow_their_rule(word: str) -> None:
     }
     assert weight.std().item() == pytest.approx(spread[word], rel=0.03)
     assert not module[0].bias.any() and (module[1].weight == 1).all() and torch.equal(module[2].weight, kept)
+    initialise(torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last), word)  # as families for pictures lay them out
     if word == "orthogonal":
         torch.testing.assert_close(weight @ weight.T, torch.eye(100), atol=1e-5, rtol=0)
 

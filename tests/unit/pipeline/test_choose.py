@@ -7,6 +7,7 @@ import math
 import pytest
 
 from lode.core.errors import ModelError
+from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.model.contracts import Cost
 from lode.pipeline.choose import Judgement, best_of, select
@@ -62,6 +63,18 @@ def test_best_is_packaged_where_the_file_asks_and_the_cheapest_recommended() -> 
     reasons = {row["candidate"]: row["reason"] for row in table}
     assert reasons["trees"] == "best, as the file asks; linear reaches it and costs less"
     assert reasons["linear"] == "recommended: cheapest whose interval reaches the best (trees)"
+
+
+def test_what_cannot_be_averaged_has_no_ensemble() -> None:
+    task = REGISTRIES["task"].create(Component("anomaly"))
+    with pytest.raises(ModelError, match="model: ensemble takes the mean of answers, which means nothing for anomaly"):
+        slate(Component("ensemble", {"members": ["principal", "isolation"]}), [task])
+
+
+def test_a_candidate_that_cannot_learn_the_output_is_told_not_left_out() -> None:
+    task = REGISTRIES["task"].create(Component("number"))
+    with pytest.raises(ModelError, match="model: autoencoder cannot learn"):
+        slate(Component("auto", {"candidates": ["linear", "autoencoder"]}), [task])
 
 
 def test_a_named_family_is_trained_beside_the_baselines() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,49 @@ def test_a_file_that_changed_since_the_last_run_is_named_with_hashes_and_sizes(t
     back, said = data_of(path)
     assert back.manifests["data"].cached
     assert said[0].endswith("these bytes were read before, that result is used")
+
+
+def joined(folder: Path) -> None:
+    (folder / "prices.csv").write_text("sex,price\nm,3\nf,4\n")
+    (folder / "towns.csv").write_text("price,town\n3,Rome\n4,Oslo\n")
+    inner = {
+        "type": "join",
+        "left": {"type": "csv", "path": "prices.csv"},
+        "right": {"type": "csv", "path": "towns.csv"},
+        "on": "price",
+    }
+    cards(folder, source={"type": "join", "left": {"type": "csv", "path": "cards.csv"}, "right": inner, "on": "sex"})
+
+
+def test_of_a_join_the_side_that_changed_is_named(tmp_path: Path) -> None:
+    path = cards(tmp_path)
+    joined(tmp_path)
+    assert not data_of(path)[1] and not data_of(path)[1]
+    (tmp_path / "towns.csv").write_text("price,town\n3,Rome\n4,Lima\n")
+    said = data_of(path)[1]
+    assert len(said) == 1
+    assert re.match(
+        r"data: join changed since the last run \(right right, towns\.csv: sha256 \w{8}\.\. -> \w{8}\.\.\): the data stage runs again$",
+        said[0],
+    )
+    (tmp_path / "prices.csv").write_text("sex,price\nm,4\nf,3\n")
+    (tmp_path / "cards.csv").write_text(TABLE + "33,f,no\n" * 100)
+    said = data_of(path)[1]
+    assert re.search(r"\(left, cards\.csv: sha256 \S+ -> \w+\.\., 1\.7 kB -> 2\.5 kB; right left, prices\.csv: sha256", said[0])
+    assert "towns.csv" not in said[0]
+
+
+def test_of_a_join_the_file_that_grows_while_it_is_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cards(tmp_path)
+    joined(tmp_path)
+
+    def read_while_it_grows(*positional: Any, **named: Any) -> Any:
+        (tmp_path / "prices.csv").write_text("sex,price\nm,3\nf,4\nx,5\n")
+        raise DataError("broken")
+
+    monkeypatch.setattr(work, "ingest", read_while_it_grows)
+    with pytest.raises(DataError, match=r"prices\.csv of join changed while it was read \(18 B -> 22 B\)"):
+        pipeline.run(path, until="data")
 
 
 def test_another_source_or_another_file_is_no_change(tmp_path: Path) -> None:
