@@ -19,7 +19,7 @@ FEW_ROWS = 64
 BLANKS = " \t\n\r\x0b\x0c\x85\xa0\u3000\ufeff"
 """What is cut off around a cell."""
 
-_MAX_WORD_CHARS = 1_000
+_MAX_WORD_CHARS, _SHOWN_CHARS = 1_000, 40
 _COUNT_ROWS = 1 << 16
 """Codes are counted so many at a time: numpy makes eight bytes of each."""
 _EXACT_INTEGER = 2.0**53
@@ -44,6 +44,13 @@ def rejected(before: pl.Series, after: pl.Series) -> np.ndarray:
     if before.dtype == pl.Object:  # texts beside numbers: what stands beside a blank one does not change what it is
         return rows[[not (isinstance(cell := before[int(row)], str) and cell.strip(BLANKS) == "") for row in rows]]
     return rows[~blank(before.gather(rows))] if before.dtype == pl.String else rows
+
+
+def shown(column: pl.Series) -> list[str]:
+    """Cells for a message: texts in quotes, all of them cut short. Dates as polars writes them: Python has no year 10000."""
+    if column.dtype.is_temporal():
+        return [str(cell)[:_SHOWN_CHARS] for cell in column.cast(pl.String).to_list()]
+    return [repr(cell[:_SHOWN_CHARS]) if isinstance(cell, str) else str(cell)[:_SHOWN_CHARS] for cell in column.to_list()]
 
 
 def nulled(column: pl.Series) -> pl.Series:

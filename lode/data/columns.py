@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lode.core.spec import InputSpec, OutputSpec
 
 
+RESERVED = frozenset(f"__{word}__" for word in ("row", "fold", "part", "origin", "keep", "place", "hash", "output", "block"))
+"""Names of columns that lode adds while it works; those of a table are left out."""
 _FEW_ROWS = 1 << 10
 _FIRST_ROWS = 1 << 18
 """What a column is, is judged by so many rows; that all its cells are that is looked at when they are parsed."""
@@ -67,11 +69,16 @@ def _named(columns: Columns, inferred: Sequence[str], word: str) -> str:
 
 
 def check_names(names: Sequence[str], asked: Sequence[tuple[str, str]]) -> None:
-    """asked: (key in the file, column). Errors: DataError naming every column that does not exist."""
+    """asked: (key in the file, column). Errors: DataError naming every column that does not exist, or has a name of lode's own."""
     problems = [
+        f'{key}: "{name}" is a name that lode keeps for itself. Give the column another one.'
+        for key, name in asked
+        if name in RESERVED
+    ]
+    problems += [
         f'{key}: no column "{name}" in the data, found {listed(names)}.{near_miss(name, names)} Correct the name.'
         for key, name in asked
-        if name not in names
+        if name not in names and name not in RESERVED
     ]
     if problems:
         raise DataError("\n".join(problems))
@@ -92,8 +99,9 @@ def resolve_inputs(
     asked = (
         [(item.name, item.feature) for item in inputs]
         if inputs is not None
-        else [(name, None) for name in names if name not in apart]
+        else [(name, None) for name in names if name not in apart and name not in RESERVED]
     )
+    columns.ignored |= {name: "has a name that lode keeps for itself" for name in names if name in RESERVED}
     open_names = [name for name, feature in asked if feature is None]
     guesses = dict(zip(open_names, side_by_side(lambda name: _guess(table, name, repair), open_names, table.num_rows), strict=True))
     problems = []

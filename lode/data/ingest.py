@@ -124,7 +124,7 @@ class _Ingest:
         self.cleaning = Cleaning(self.data.clean, self.log, self.notes, self.dropped)
         self.progress("read", 0, 4, {})
         raw = self._read()
-        table = Table(raw.frame, raw.num_rows, self.shelf, raw.parts, dict(raw.words))
+        table = Table(raw.frame, raw.num_rows, self.shelf, raw.parts, dict(raw.words), raw.finite)
         self.progress("types", 1, 4, {})
         self._type(table, raw.names)
         self.cleaning.source(table, self.kept, self.columns.types)
@@ -227,7 +227,7 @@ class _Ingest:
             if feature.kind in _WHOLE:
                 self._drop_broken(table, name, feature, bad, names)
                 continue
-            samples = [_shown(value) for value in table.gather_of(name, before[name][0], bad[:_NUM_SAMPLES]).to_list()]
+            samples = cells.shown(table.gather_of(name, before[name][0], bad[:_NUM_SAMPLES]))
             self.rejected[name] = {"count": len(bad), "samples": samples}
             said = f"{', '.join(dict.fromkeys(samples))}; first in row {int(bad[0]):,}, counted from 0"
             problems.append(
@@ -285,7 +285,7 @@ class _Ingest:
         num_known = table.num_rows - table.column(name).null_count()
         bad = table.type_as(name, REGISTRIES["feature"].create(Component("number")), False)
         if len(bad):
-            samples = [_shown(value) for value in table.gather_of(name, before, bad[:_NUM_SAMPLES]).to_list()]
+            samples = cells.shown(table.gather_of(name, before, bad[:_NUM_SAMPLES]))
             return (
                 f"outputs.{name}: {len(bad):,} of {num_known:,} cells are no number ({', '.join(dict.fromkeys(samples))}). "
                 "Mend them, or name another task."
@@ -394,7 +394,3 @@ def _kind_of(component: Component) -> str:
 def _is_free(item: OutputSpec) -> bool:
     """Whether the output needs no column: its labels, if there are any, only judge."""
     return item.task is not None and cells_of(item.task.type) == "flags"
-
-
-def _shown(value: Any) -> str:
-    return repr(value[:40]) if isinstance(value, str) else str(value)[:40]

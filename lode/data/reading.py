@@ -46,6 +46,7 @@ class Raw:
     """Columns as the sources gave them.
 
     frame: rows in order of the sources; lazy where they are spooled to disk. words: columns of few words, as Enum.
+    finite: columns that were read as numbers, none of them NaN or infinite.
     parts: uint8 (N,) index into PARTS, or None where one source gives all rows.
     raw: {"path", "sha256", "bytes", "rows"} per source. sources: their words, for messages.
     """
@@ -54,6 +55,7 @@ class Raw:
     names: tuple[str, ...]
     available: tuple[str, ...]
     words: dict[str, Stored]
+    finite: frozenset[str]
     num_rows: int
     parts: np.ndarray | None
     raw: list[dict[str, Any]]
@@ -90,7 +92,7 @@ def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wante
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Hashing releases the interpreter's lock: it runs beside the parsing.
         hashes = [pool.submit(source.fingerprint) for _, _, source in made]
-        frame, names = _materialised(made, wanted, shelf, pool)
+        frame, names, finite = _materialised(made, wanted, shelf, pool)
         raw = [_record(component, source, done.result()) for (_, component, source), done in zip(made, hashes, strict=True)]
     words = _words(frame, [source for _, _, source in made], shelf)
     if words is None:
@@ -102,7 +104,7 @@ def read(sources: Mapping[str, Sequence[Component]], place: Place, wanted: Wante
     raw = [{**entry, "rows": int(rows)} for entry, rows in zip(raw, cells.code_counts(origins, len(made)), strict=True)]
     notes = [note for _, _, source in made for note in source.notes]
     available = tuple(made[0][2].scan_as({}).collect_schema().names())
-    return Raw(frame.drop(_ORIGIN), names, available, words, len(origins), parts, raw, notes)
+    return Raw(frame.drop(_ORIGIN), names, available, words, finite, len(origins), parts, raw, notes)
 
 
 def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]:
@@ -111,8 +113,8 @@ def _record(component: Component, source: Source, sha256: str) -> dict[str, Any]
 
 def _materialised(
     made: Sequence[_Made], wanted: Wanted, shelf: Shelf, pool: ThreadPoolExecutor
-) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...]]:
-    """All rows, read in the fastest way that loses nothing. pool: for what can be done beside reading."""
+) -> tuple[pl.DataFrame | pl.LazyFrame, tuple[str, ...], frozenset[str]]:
+    """All rows, read in the fastest way that loses nothing; `Raw.names`, `Raw.finite`. pool: for what can be done beside reading."""
     sources = [source for _, _, source in made]
     frames = [source.scan_as({}) for source in sources]
     names = _common_columns(frames, made, wanted)
@@ -124,9 +126,11 @@ def _materialised(
         pool.submit(source.look_ahead)
     found = _hinted(hints, names, made, shelf)
     if found is not None:
-        return found, names
+        # What was read as numbers was looked through for others, and is read as text where there are any.
+        schema = found.lazy().collect_schema()
+        return found, names, frozenset(name for name, hint in hints.items() if hint == schema[name] == pl.Float64)
     try:
-        return _stored([source.scan() for source in sources], names, shelf), names
+        return _stored([source.scan() for source in sources], names, shelf), names, frozenset()
     except (pl.exceptions.PolarsError, OSError) as error:
         if disk.is_full(error):
             raise
@@ -220,13 +224,7 @@ def _stored(frames: Sequence[pl.LazyFrame], names: Sequence[str], shelf: Shelf) 
     stacked = labelled[0] if len(labelled) == 1 else pl.concat(labelled, how="vertical_relaxed")
     if not shelf.on_disk:
         return stacked.collect(engine="streaming")
-    path = shelf.scratch_file("raw")
-    try:
-        stacked.sink_ipc(path, compression="uncompressed")
-    except pl.exceptions.PolarsError:
-        path.unlink(missing_ok=True)
-        raise
-    return pl.scan_ipc(path, glob=False)
+    return shelf.keep("raw", stacked)
 
 
 def _row_bytes(source: Source) -> float:

@@ -17,12 +17,12 @@ from lode.data import cells
 from lode.data.changes import Difference, Why, compare, lines, no_reason, reasoned
 from lode.data.contracts import ROW, Feature
 from lode.data.enums import are_few, enumerated, parsed_words, plain_words, renamed, reworded, words_of
+from lode.data.storage.renewal import Patch, Renewed
 from lode.data.storage.shelf import Shelf, Stored, series
 from lode.data.threads import in_turn, side_by_side
 
 _SLICE_ROWS = 1 << 16
 _KEEP = "__keep__"
-_PATCH_ROWS = 1 << 18
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 """Rows before -> rows after, in the same order, some of them gone."""
@@ -32,7 +32,8 @@ Change = Callable[[pl.DataFrame], pl.DataFrame]
 class Table:
     """raw: columns as read. shelf: where typed columns go. typed: columns that typing changed.
 
-    keep: bool (N,), False for dropped rows. parts: uint8 (N,) given parts, or None.
+    keep: bool (N,), False for dropped rows. parts: uint8 (N,) given parts, or None. finite: raw columns of numbers, none of them NaN or
+    infinite.
     """
 
     raw: pl.DataFrame | pl.LazyFrame
@@ -40,6 +41,7 @@ class Table:
     shelf: Shelf
     parts: np.ndarray | None = None
     typed: dict[str, Stored] = field(default_factory=dict)
+    finite: frozenset[str] = frozenset()
     keep: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -179,17 +181,28 @@ class Table:
             told = reasoned(lines(found, after), why)
             return (compare(batch, after) if keep and first is not None else found), after, told
 
-        patches: dict[str, _Patch] = {}
-        for found, after, told in in_turn(changed, self.batches(names, rows, plain=plain)):
-            yield told
-            if not keep:
-                continue
-            self.keep[found.gone] = False
-            numbers = found.kept[ROW].to_numpy()
-            for name, mask in found.masks.items():
-                patch = patches.setdefault(name, _Patch(self.shelf))
-                patch.add(numbers[mask.to_numpy()], after[name].filter(mask))
-        side_by_side(lambda item: self._patch(*item), patches.items(), self.num_rows)
+        renewed: Renewed | None = None
+        try:
+            for found, after, told in in_turn(changed, self.batches(names, rows, plain=plain)):
+                yield told
+                if not keep:
+                    continue
+                self.keep[found.gone] = False
+                renewed = renewed or Renewed(self.shelf, self._written_anew(found, after) if rows.all() else {})
+                renewed.add(found, after)
+            if renewed is not None:
+                self.typed |= renewed.whole()
+                side_by_side(lambda item: self._patch(*item), renewed.patches.items(), self.num_rows)
+        finally:
+            if renewed is not None:
+                renewed.stop()
+
+    def _written_anew(self, found: Difference, after: pl.DataFrame) -> dict[str, pl.DataType]:
+        """Columns that change from the first batch on, and keep their type: to write all their cells beside is less than to patch them."""
+        if not self.shelf.on_disk:
+            return {}
+        types = {name: self.dtype(name) for name in found.masks}
+        return {name: dtype for name, dtype in types.items() if dtype in (pl.String, pl.Float64) and after.schema[name] == dtype}
 
     def change_words(self, name: str, change: Callable[[pl.Series], pl.Series]) -> np.ndarray | None:
         """Put each different word of an Enum column through `change` once; bool (N,): which cells changed, None where none did."""
@@ -205,6 +218,8 @@ class Table:
     def type_as(self, name: str, feature: Feature, as_words: bool) -> np.ndarray:
         """Parse a column; returns the int64 positions of the rejected cells. as_words: few different strings are kept as an Enum."""
         dtype = self.dtype(name)
+        if feature.kind == "number" and name in self.finite and name not in self.typed:
+            return np.empty(0, dtype=np.int64)  # what parsing would give
         if dtype == pl.Binary:
             return self._type_bytes(name, feature)
         if self.shelf.on_disk and dtype != pl.Enum:
@@ -239,7 +254,7 @@ class Table:
             return self.raw.lazy().select(name)
         return stored.to_frame(name).lazy() if isinstance(stored, pl.Series) else stored
 
-    def _patch(self, name: str, patch: _Patch) -> None:
+    def _patch(self, name: str, patch: Patch) -> None:
         """New cells at some rows."""
         was_words = self.dtype(name) == pl.Enum
 
@@ -322,33 +337,6 @@ def changed_rows(rows: pl.LazyFrame, change: Change) -> pl.LazyFrame:
             yield after if predicate is None else after.filter(predicate)
 
     return register_io_source(read, schema=rows.collect_schema())
-
-
-class _Patch:
-    """New cells of a column and the rows (uint64, ascending) they stand in; in files as they become many."""
-
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-        self._open: list[pl.DataFrame] = []
-        self._closed: list[pl.LazyFrame] = []
-        self.dtype: pl.DataType = pl.Null()
-
-    def add(self, rows: np.ndarray, cells_new: pl.Series) -> None:
-        """Rows that follow those that were added before."""
-        self.dtype = cells_new.dtype
-        self._open.append(pl.DataFrame([pl.Series("row", rows), cells_new.rename("cell")]))
-        if self._shelf.on_disk and sum(frame.height for frame in self._open) > _PATCH_ROWS:
-            path = self._shelf.scratch_file("patch")
-            pl.concat(self._open).write_ipc(path, compression="uncompressed")
-            self._closed.append(pl.scan_ipc(path, glob=False))
-            self._open = []
-
-    def chunks(self) -> Iterator[tuple[np.ndarray, pl.Series]]:
-        """All of them, in order, a few at a time."""
-        frames = [*self._closed, *(frame.lazy() for frame in self._open)]
-        for lazy in frames:
-            frame = lazy.collect()
-            yield frame["row"].to_numpy(), frame["cell"]
 
 
 def _differs(before: pl.Series, after: pl.Series) -> pl.Series | None:

@@ -31,6 +31,8 @@ _QUERY: dict[str, tuple[str, ...]] = {
 """What may stand after the `?` of a URL; nothing that could be a secret."""
 _EXAMPLE = "postgresql://host:5432/db, mysql://host/db, mariadb://host/db or sqlite:///file.db"
 _REFUSED = ("password", "authentication", "access denied", "no pg_hba.conf", "role ")
+_ENDLESS = ("after year 10K", "before year 1", "can't parse time")
+"""What psycopg says of PostgreSQL's infinity, of years before Christ and beyond 9999, and of 24:00:00."""
 _UNKNOWN = ("unknown database", "does not exist", "to database")
 
 
@@ -121,6 +123,11 @@ class Server:
         is_lost = isinstance(error, exc.OperationalError | exc.InterfaceError) and self.kind != "sqlite"
         if is_lost and (self.is_reading or (isinstance(error, exc.DBAPIError) and error.connection_invalidated)):
             return ConnectionLostError(f"{self.where}: the server went away while rows were read ({told}).")
+        if any(word in told for word in _ENDLESS):
+            return DataError(
+                f"{self.where}: a cell holds a moment that is no date ({told}). Read the table by a `query` that says what it means, for "
+                "example SELECT NULLIF(valid_to, 'infinity') AS valid_to, ...; or as text: valid_to::text."
+            )
         if self.is_reading or "not a database" in told:
             return DataError(f"{self.where}: the rows cannot be read ({told}). Check the data on the server.")
         return DataError(f"{self.where}: the server refuses the query ({told}). Correct it, or ask for the right to read.")

@@ -51,6 +51,11 @@ def files_of(component: Component, place: Place) -> list[Path]:
     return found
 
 
+def size(component: Component, place: Place) -> int:
+    """Bytes of the files and folders that a source names, as they lie there."""
+    return sum(found[0] for path in files_of(component, place) if (found := stamp(path)))
+
+
 def stamp(path: Path) -> Stamp | None:
     """What changes when the file, or a file in the folder, is written; None where there is none."""
     try:

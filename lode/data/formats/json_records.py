@@ -7,6 +7,8 @@ read lode/data/formats/json_types.py next.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ MAX_MAPPING_BYTES = 1 << 26
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _NEWLINE, _BLANK = 34, 92, 44, 58, 10, 32
 _OPEN, _CLOSE = (ord("["), ord("{")), (ord("]"), ord("}"))
 _KEY_BYTES = 1 << 12
+_HALF = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F])", re.DOTALL)
 _STEP = np.zeros(256, dtype=np.int32)
 _STEP[list(_OPEN)], _STEP[list(_CLOSE)] = 1, -1
 _IS_MARK = _STEP != 0
@@ -261,7 +264,12 @@ class _Reader:
 def load(text: bytes) -> Any:
     """A JSON value as Python objects. Errors: ValueError with what is wrong, in words."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        if has_half(text):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        raise ValueError(f"holds half of a character (\\u{ord(error.object[error.start]):x} without its other half)") from error
     except UnicodeDecodeError as error:
         raise ValueError("is not UTF-8") from error
     except RecursionError as error:
@@ -269,6 +277,18 @@ def load(text: bytes) -> Any:
     except ValueError as error:
         message = str(error)
         raise ValueError(message if message.startswith("holds") else f"is no JSON ({message})") from error
+
+
+def has_half(text: bytes) -> bool:
+    """Whether half of a character beyond the first 65,536 seems to stand alone, as where a program cut a text within an emoji."""
+    return b"\\u" in text and _HALF.search(text) is not None
+
+
+def _finite(word: str) -> float:
+    number = float(word)
+    if math.isinf(number):
+        raise ValueError(f"holds {word[:20]}, which is larger than any number of 64 bits; write null")
+    return number
 
 
 def _no_constant(word: str) -> NoReturn:
@@ -292,7 +312,8 @@ def types_of(block: bytes, where: str, unit: str, num_before: int) -> tuple[dict
     """
     lines = block.removesuffix(b"\n").split(b"\n")
     try:
-        frame = pl.read_ndjson(block, infer_schema_length=None)
+        # Of half a character polars makes a NUL.
+        frame = pl.DataFrame() if has_half(block) else pl.read_ndjson(block, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError):
         frame = pl.DataFrame()
     if frame.height == len(lines):

@@ -13,6 +13,8 @@ from scipy.optimize import minimize
 
 _FLOOR = 1e-6
 _MAX_CALIBRATION_ROWS = 50_000
+_FEW_ROWS = 2_000
+"""Up to here a model is too careful to put rows in order by its own probabilities; with more, calibration no longer helps that."""
 _PULL = 1.0
 """How strongly the offset of a class is pulled to 0, in rows."""
 _MAD_TO_DEVIATION = 1.4826
@@ -23,7 +25,7 @@ _MAD_TO_DEVIATION = 1.4826
 class LabelQuality:
     """What is thought of N labels.
 
-    scores: float64 (N,), the calibrated probability of the given label: 0 (surely wrong) to 1. The lowest are to be looked at first.
+    scores: float64 (N,), the probability of the given label: 0 (surely wrong) to 1. The lowest are to be looked at first.
     suspects: bool (N,), another class is `odds` times as probable.
     suggested: int64 (N,), the most probable class of a suspect; the given one for others.
     probabilities: float64 (N, K), calibrated.
@@ -43,10 +45,21 @@ def label_quality(probabilities: np.ndarray, labels: np.ndarray, odds: float = 1
     probabilities: float (N, K), rows sum to 1. labels: int (N,), classes 0 to K - 1. odds: of the best class against the given one.
     """
     found_NK = calibrated(probabilities, labels)
-    own = found_NK[np.arange(len(labels)), labels]
+    rows = np.arange(len(labels))
+    own = found_NK[rows, labels]
     best = found_NK.argmax(axis=1)
     suspects = (best != labels) & (found_NK.max(axis=1) >= odds * own)
-    return LabelQuality(own, suspects, np.where(suspects, best, labels), found_NK, confident_joint(found_NK, labels))
+    scores, suggested = _order(probabilities, found_NK)[rows, labels], np.where(suspects, best, labels)
+    return LabelQuality(scores, suspects, suggested, found_NK, confident_joint(found_NK, labels))
+
+
+def _order(probabilities: np.ndarray, calibrated_NK: np.ndarray) -> np.ndarray:
+    """float64 (N, K): what rows are ordered by. Of few rows halfway to the calibrated ones, which have seen the wrong labels, too."""
+    plain_NK = probabilities.astype(np.float64)
+    if len(plain_NK) > _FEW_ROWS:
+        return plain_NK
+    found_NK = np.sqrt(np.clip(plain_NK, _FLOOR, 1.0) * calibrated_NK)
+    return found_NK / found_NK.sum(axis=1, keepdims=True)
 
 
 def confident_joint(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 _MAX_SECONDS = 86_400.0
 """A file that claims more than a day of sound is broken, or made to keep a machine busy."""
 _BLOCK_FRAMES = 1 << 16
+_STREAMED = 0x7FFF0000
+"""From here on the size in a .wav file's head means that its writer did not know how much would come."""
 _FIGURES = {
     "seconds": pl.Float64(),
     "sample_rate": pl.Int64(),
@@ -122,6 +124,19 @@ def _is_sound(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in _SUFFIXES
 
 
+def _is_cut_wave(data: bytes) -> bool:
+    """Whether a .wav file has fewer bytes than its head says: decoders play what there is, and say nothing."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return False
+    at = 12
+    while at + 8 <= len(data):
+        num_bytes = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == b"data":
+            return _STREAMED > num_bytes > len(data) - at - 8
+        at += 8 + num_bytes + num_bytes % 2
+    return False
+
+
 def _figures(data: bytes) -> tuple[float, ...] | None:
     """(seconds, sample_rate, channels, peak, rms) of a sound, decoded block by block; None where it cannot be decoded to its end."""
     peak = squares = 0.0
@@ -138,6 +153,7 @@ def _figures(data: bytes) -> tuple[float, ...] | None:
             is_cut = num_frames < sound.frames
     except (soundfile.SoundFileError, RuntimeError, ValueError):
         return None
+    is_cut = is_cut or _is_cut_wave(data)
     if is_cut or num_frames == 0 or not math.isfinite(squares):
         return None
     return num_frames / rate, rate, channels, peak, math.sqrt(squares / (num_frames * channels))

@@ -126,13 +126,23 @@ class Excel(Source):
             return list(self.columns)
         if self.header and any((match := _NUMBERED.fullmatch(name)) and match[1] in found for name in found):
             self._check_twice(workbook, sheet)
+        unnamed = [place for place, name in enumerate(found) if _UNNAMED.fullmatch(name)]
+        written = self._header(workbook, sheet) if self.header and unnamed else []
+        if len(written) == len(found):
+            # A header's cell that holds a date, or yes or no, is a name too.
+            found = [written[place] or name if place in unnamed else name for place, name in enumerate(found)]
         names = [_UNNAMED.sub(lambda match: f"column_{int(match[1]) + 1}", name.strip()) for name in found]
         return [name or f"column_{index}" for index, name in enumerate(names, start=1)]
 
+    def _header(self, workbook: fastexcel.ExcelReader, sheet: str) -> list[str]:
+        """The cells of the header's row as text, "" where there is nothing."""
+        raw = workbook.load_sheet(sheet, header_row=None, skip_rows=self.header_row - 1, n_rows=1, dtypes="string").to_polars()
+        cells = raw.row(0) if raw.height else ()
+        return ["" if cell is None else str(cell).strip().removesuffix(" 00:00:00") for cell in cells]
+
     def _check_twice(self, workbook: fastexcel.ExcelReader, sheet: str) -> None:
         """A second `id` comes as `id_1`, as a column of that name does: look at the header itself."""
-        raw = workbook.load_sheet(sheet, header_row=None, skip_rows=self.header_row - 1, n_rows=1, dtypes="string").to_polars()
-        names = [str(name).strip() for name in raw.row(0) if name is not None] if raw.height else []
+        names = [name for name in self._header(workbook, sheet) if name]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f'{self.path}: the header names "{twice[0]}" {names.count(twice[0])} times. Rename one of them.')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -60,6 +60,9 @@ class Join(Source):
         self.left: Source = create(left, place)
         self.right: Source = create(right, place)
         self._paths = [str(side.options.get("path", "")) for side in (left, right)]
+        self._sides = {"left": (left, self.left), "right": (right, self.right)}
+        self._place = place
+        self.within: dict[str, dict[str, Any]] = {}
         self.on = _both(on, left_on, right_on)
         self.how, self.suffix, self.key_type, self.expect = how, suffix, key_type, expect
         self.name = f"join on {listed(self.on[0])}"
@@ -81,7 +84,14 @@ class Join(Source):
         return sum(watch.unpacked(path, size) if whole is None else whole for path, size, whole in known)
 
     def fingerprint(self) -> str:
-        both = self.left.fingerprint() + self.right.fingerprint()
+        both = ""
+        for side, (component, source) in self._sides.items():
+            sha256 = source.fingerprint()
+            num_bytes = watch.size(component, self._place) or source.num_bytes
+            own = {side: {"name": watch.label(component), "sha256": sha256, "bytes": num_bytes}}
+            # Of a join within, its sides: the one that changed is what a user looks for.
+            self.within |= {f"{side} {word}": facts for word, facts in source.within.items()} or own
+            both += sha256
         return hashlib.sha256(both.encode()).hexdigest()
 
     def scan(self) -> pl.LazyFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -35,15 +36,17 @@ class Jsonl(Source):
         path = files.find(self.place, self.path, self.sha256, self.origin)
         self.num_bytes = path.stat().st_size
         if self._schema is None:
-            files.check_lines(path, self.path)
-            self._schema = self._inferred(path)
+            is_escaped = files.check_lines(path, self.path, "\\u")
+            self._schema = self._inferred(path, is_escaped)
         return pl.scan_ndjson(path, schema=self._schema)
 
-    def _inferred(self, path: Path) -> pl.Schema:
-        """Names and types of the columns.
+    def _inferred(self, path: Path, is_escaped: bool) -> pl.Schema:
+        """Names and types of the columns. is_escaped: whether there are characters written as numbers.
 
         Errors: DataError where a line is no JSON object, or there are none.
         """
+        if is_escaped and any(json_records.has_half(block) for block in self._blocks(path)):
+            self._by_block(path)  # which names the line
         try:
             # The whole file is looked at for its types: a guess from the first lines would fail on a later one.
             frame = pl.scan_ndjson(path, infer_schema_length=None)
@@ -65,9 +68,13 @@ class Jsonl(Source):
         """The same, some megabytes at a time: names the line that is broken, and takes cells of several types for text."""
         types: dict[str, pl.DataType] = {}
         num_lines = 0
-        for block in delimited.whole_records(files.byte_chunks(path), "", _BLOCK_BYTES, self.path):
+        for block in self._blocks(path):
             found, height = json_records.types_of(block, self.path, "line", num_lines)
             types = json_types.union_fields(types, found)
             files.check_width(self.path, len(types))
             num_lines += height
         return pl.Schema({name: json_types.final(dtype) for name, dtype in types.items()}), num_lines if types else 0
+
+    def _blocks(self, path: Path) -> Iterator[bytes]:
+        """Whole lines, some megabytes at a time."""
+        return delimited.whole_records(files.byte_chunks(path), "", _BLOCK_BYTES, self.path)

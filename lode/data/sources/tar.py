@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
@@ -96,8 +98,10 @@ class Tar(Source):
         self._json = {}
         num_samples = 0
         for shard in shards:
+            keys = array("q")
             for sample in samples.samples(shard, shard.name, lambda extension: extension in (_JSON, *_NUMBERS), skipped):
                 num_samples += 1
+                keys.append(hash(sample.key))
                 where = f"{shard.name}: {sample.key}"
                 for extension, data in sample.parts.items():
                     if extension == _JSON:
@@ -110,6 +114,7 @@ class Tar(Source):
                         f"{self.path}: found more than {_MAX_EXTENSIONS} extensions ({listed(plain, limit=3)}): a sample's name ends at "
                         "the first dot in it. Rename the files, or write `type: images`, `text` or `audio` if they lie in class folders."
                     )
+            _check_together(shard, keys)
         if not num_samples:
             raise DataError(
                 f"{self.path}: no samples in it. Each is one or more files with an extension, such as 0001.jpg and 0001.cls."
@@ -171,6 +176,20 @@ class Tar(Source):
             nested = json_types.frame_as({name: [record.get(name) for record in records] for name in outer}, outer)
             columns += json_types.flat(nested, self.path).get_columns()
         return pl.DataFrame(columns).select(wanted)
+
+
+def _check_together(shard: Path, keys: array[int]) -> None:
+    """keys: hashes of the names of all samples. Errors: DataError where the files of one sample do not lie together."""
+    values, rows = np.unique(np.frombuffer(keys, np.int64), return_counts=True)
+    apart = set(values[rows > 1].tolist())
+    if apart:
+        every = samples.samples(shard, shard.name, lambda extension: False)
+        name = next(sample.key for sample in every if hash(sample.key) in apart)
+        raise DataError(
+            f"{shard.name}: files of {len(apart):,} samples lie apart (the first: {archives.shown([name])}), so each of them would be "
+            "several rows with empty cells. Put the files of a sample one after another: `tar --sort=name` does where they lie in one "
+            "folder."
+        )
 
 
 def _record(data: bytes | None, where: str) -> dict[str, Any]:

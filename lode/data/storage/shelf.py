@@ -40,6 +40,19 @@ class Shelf:
         self._scratch.mkdir(exist_ok=True)
         return self._scratch / f"{next(self._numbers):06d}-{stem}.arrow"
 
+    def keep(self, stem: str, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Write rows that stream into a new file, and read them from there. Errors: what polars raises; the file is gone then."""
+        path = self.scratch_file(stem)
+        try:
+            # Opened here: polars would open it twice and cut it the second time, and of a file that was cut ext4 sends all to the
+            # disk when it is closed.
+            with path.open("xb") as file:
+                rows.sink_ipc(file, compression="uncompressed")
+        except (pl.exceptions.PolarsError, OSError):
+            path.unlink(missing_ok=True)
+            raise
+        return pl.scan_ipc(path, glob=False)
+
     @property
     def _scratch(self) -> Path:
         return self.folder / _SCRATCH
@@ -64,12 +77,10 @@ class Shelf:
         """Keep a column that comes slice by slice."""
         if not self.on_disk:
             return pl.concat([pl.Series(name, [], dtype=dtype), *parts])
-        path = self.scratch_file("column")
         # Words lie there as their codes: IPC would hold a dictionary in every batch, and refuses a null whose code is out of range.
         stored = _code_type(dtype) if isinstance(dtype, pl.Enum) else dtype
         frames = (part.to_physical().to_frame(name) if stored is not dtype else part.to_frame(name) for part in parts)
-        from_batches(frames, {name: stored}).sink_ipc(path, compression="uncompressed")
-        lazy = pl.scan_ipc(path, glob=False)
+        lazy = self.keep("column", from_batches(frames, {name: stored}))
         return lazy if stored is dtype else lazy.select(pl.col(name).cat.to(dtype))
 
     def clear(self) -> None:

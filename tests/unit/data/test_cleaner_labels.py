@@ -157,6 +157,20 @@ def test_calibration_sharpens_careful_models_and_leaves_others() -> None:
     assert calibrated(honest, drawn) == pytest.approx(honest, abs=1e-5)
 
 
+def test_rows_are_ordered_halfway_to_calibration_only_where_they_are_few() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 3_000)
+    probabilities = random.dirichlet([1, 1, 1], 3_000)
+    probabilities[np.arange(3_000), labels] += 1.0
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    many, few = label_quality(probabilities, labels), label_quality(probabilities[:1_500], labels[:1_500])
+    assert np.array_equal(many.scores, probabilities[np.arange(3_000), labels]), "as they came: calibration orders them worse"
+    own = np.arange(1_500), labels[:1_500]
+    between = np.stack([probabilities[:1_500][own], few.probabilities[own]])
+    assert (few.scores >= between.min(axis=0) - 1e-9).all() and (few.scores <= between.max(axis=0) + 1e-9).all()
+    assert not np.array_equal(few.scores, probabilities[:1_500][own])
+
+
 def test_robust_deviations_of_numbers() -> None:
     given = np.array([1.0, 2.0, 3.0, 4.0, 100.0])
     assert number_quality(np.zeros(5), given).argmax() == 4

@@ -352,6 +352,25 @@ def test_the_report_proves_that_no_group_and_no_later_row_crosses_a_border(tmp_p
     assert proof["rows"]["dropped"]["in a gap of the split"] == 4 and sum(done.rows.values()) == 96
     rows = whole(tmp_path)
     assert rows["__fold__"].null_count() == done.rows["test"] and rows["__fold__"].n_unique() == 5
+    assert proof["borders"]["folds"] == {"folds": 3, "overlaps": 0}
+    assert any("0 rows are as late as a later part, or less than 3d before it." in note for note in done.notes)
+
+
+def test_the_report_proves_the_borders_of_folds_and_tells_where_given_ones_have_none(tmp_path: Path) -> None:
+    day = [f"2024-{1 + n // 28:02d}-{1 + n % 28:02d}" for n in range(100)]
+    table(tmp_path, who=[f"c{n // 4}" for n in range(100)], day=day, fold=[str(n % 3) for n in range(100)])
+
+    def proved(**split: Any) -> dict[str, Any]:
+        run(tmp_path, **split)
+        found: dict[str, Any] = json.loads((tmp_path / "snapshot" / "report.json").read_text())["borders"]["folds"]
+        return found
+
+    assert proved(by="group", column="who", folds=4) == {"folds": 4, "in_two_folds": 0}
+    assert proved(by="group", column="who", folds="each")["in_two_folds"] == 0
+    assert proved(by="time", column="day", folds=4, window="sliding", gap="2d") == {"folds": 4, "overlaps": 0}
+    crossed = proved(by="group", column="who", fold_column="fold")
+    assert crossed["folds"] == 3 and crossed["in_two_folds"] > 15
+    assert proved(by="time", column="day", fold_column="fold")["overlaps"] > 100
 
 
 def test_a_request_is_read_as_the_data_were(tmp_path: Path) -> None:
@@ -385,3 +404,26 @@ def test_blank_labels_are_no_numbers_to_learn(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "rows.parquet")
     run(tmp_path, inputs={"x": "number"}, outputs={"y": "number"}, source={"type": "parquet", "path": "rows.parquet"})
     assert whole(tmp_path)["y"].to_list() == [float(n) for n in range(98)]
+
+
+def test_names_that_lode_keeps_for_itself_are_left_out_and_never_asked_for(tmp_path: Path) -> None:
+    """A table that was exported from a snapshot has `__row__`; it must not meet the new numbers."""
+    table(
+        tmp_path, __row__=[str(row * 3) for row in range(100)], __keep__=["x"] * 100, amount=[str(row * row) for row in range(100)]
+    )
+    done = run(tmp_path, clean=("duplicates",))
+    assert list(done.inputs) == ["age", "city", "amount"]
+    assert "inputs: __row__ is not used, it has a name that lode keeps for itself." in done.notes
+    assert whole(tmp_path)[ROW].to_list() == list(range(100))
+    assert 'data.split: "__row__" is a name that lode keeps for itself' in fails(tmp_path, by="group", column="__row__")
+    assert 'inputs.__keep__: "__keep__" is a name' in fails(tmp_path, inputs={"__keep__": "category"})
+
+
+@pytest.mark.parametrize("word", ["date", "number"])
+def test_dates_after_the_year_9999_are_told_not_thrown(tmp_path: Path, word: str) -> None:
+    late = pl.Series("when", [253402300800000000 + 86400000000 * day for day in range(40)]).cast(pl.Datetime("us"))
+    pl.DataFrame([late, pl.Series("y", ["a", "b"] * 20)]).write_parquet(tmp_path / "x.parquet")
+    data = DataSpec({"all": (Component("parquet", {"path": "x.parquet"}),)}, (), {"validation": 0.1, "test": 0.2})
+    outputs = (OutputSpec("y", Component("binary", {"positive": "a"})),)
+    with pytest.raises(DataError, match=r"inputs\.when: 40 cells are not a .*10000-01-01 00:00:00"):
+        ingest(data, (InputSpec("when", Component(word)),), outputs, Place(tmp_path), tmp_path / "out")

@@ -18,10 +18,11 @@ from lode.core.types import Component
 from lode.data.contracts import ROW
 from lode.data.folds import FOLD
 from lode.data.mending import personal
-from lode.data.quality import crossing, drift, figures, relation
+from lode.data.quality import counting, crossing, drift, figures, relation
 from lode.data.quality import verdict as quality
 from lode.data.quality.counting import PART
 from lode.data.quality.figures import Column
+from lode.data.quality.profile import profile
 from lode.data.split import PARTS
 from lode.testing.finding import snapshot_of
 
@@ -129,7 +130,7 @@ def test_more_columns_than_are_looked_at_are_named(tmp_path: Path, monkeypatch: 
 def test_long_columns_are_estimated_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("lode.data.quality.figures._EXACT_ROWS", "lode.data.quality.figures._COUNTED_VALUES"):
         monkeypatch.setattr(name, 10)
-    monkeypatch.setattr("lode.data.quality.figures._ROWS_AT_ONCE", 700)
+    monkeypatch.setattr("lode.data.quality.figures._VALUE_BYTES", 2_000_000)  # three rounds of a third
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({"x": rng.normal(size=3_000), "id": [f"i{n}" for n in range(3_000)], "k": rng.integers(0, 90, 3_000) / 2})
     words = {"x": ("input", "number"), "id": ("input", "category"), "k": ("input", "number")}
@@ -254,7 +255,7 @@ def test_rows_on_both_sides_are_found_with_their_places() -> None:
         pl.Series(PART, [0] * 4 + [2] * 3, dtype=pl.UInt8), pl.Series(ROW, range(7), dtype=pl.UInt64)
     )
     columns = figures.columns_of(rows.schema, {name: {"role": "input", "type": "category"} for name in "xwt"})
-    known = figures.basics(rows.lazy(), columns, 7, rows)
+    known = figures.basics(rows.lazy(), columns, 7, rows, 10**9)
     found = crossing.crossing(rows.lazy(), columns, [], known, {"train": 4, "validation": 0, "test": 3}, 10**9)
     assert found["rows"] == {"validation": 0, "test": 2}
     assert sorted(found["samples"]) == [[4, 2], [6, 3]]
@@ -344,6 +345,32 @@ def test_rows_that_meet_by_chance_are_no_copies(tmp_path: Path, monkeypatch: pyt
     assert found["crossing"]["rows"]["test"] == found["crossing"]["agree"]["test"] == 50
 
 
+def test_a_profile_has_the_same_bytes_whatever_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer columns and fewer values at a time, and rows from disk instead of memory."""
+    rng, n = np.random.default_rng(0), 20_000
+    frame = pl.DataFrame({"id": rng.permutation(n).astype(float), "x": rng.normal(5, 1, n), "y": rng.choice(["no", "yes"], n)})
+    columns = {"y": ("output", "binary"), "id": ("input", "number"), "x": ("input", "number")}
+    snapshot_of(parts_of(frame), columns, tmp_path)
+    monkeypatch.setattr(figures, "_EXACT_ROWS", 1_000)
+    monkeypatch.setattr("lode.data.quality.profile.LEAST_MEMORY", 1)
+    whole, batched = (profile(tmp_path, {}, lambda what, done, total, figures: None, memory) for memory in (2 * 10**9, 10**5))
+    assert json.dumps(whole) == json.dumps(batched)
+    assert whole["columns"]["id"]["distinct"] == {"values": n, "exact": True}
+
+
+def test_values_are_counted_a_share_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pl.DataFrame({"x": np.random.default_rng(0).permutation(20_000).astype(float)})
+    column, held, ordered = figures.columns_of(rows.schema, {"x": {"role": "input", "type": "number"}})[0], list[int](), np.sort
+    monkeypatch.setattr(np, "sort", lambda values: (held.append(len(values)), ordered(values))[1])
+    assert figures._distinct(rows.lazy(), column, 20_000, 100_000) == 20_000
+    assert len(held) == 20 and max(held) < 1_500
+
+
+def test_the_bound_says_how_many_columns_are_read_at_once() -> None:
+    assert [counting.columns_at_once(1_000, memory) for memory in (8 * 10**9, 2 * 10**9, 5 * 10**8, 10**6)] == [16, 16, 4, 1]
+    assert counting.columns_at_once(10**8, 2 * 10**9) == 2
+
+
 @pytest.mark.parametrize("values", [3, 10])
 def test_few_rows_are_held_at_a_time_however_many_meet(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of columns with few values every row meets another; nothing that is found depends on how much memory there is."""
@@ -357,9 +384,8 @@ def test_few_rows_are_held_at_a_time_however_many_meet(values: int, monkeypatch:
     ]
     rows = pl.concat(marked)
     columns = figures.columns_of(rows.schema, {name: {"role": "input", "type": "category"} for name in "abcdef"})
-    known = figures.basics(rows.lazy(), columns, rows.height, rows)
+    known = figures.basics(rows.lazy(), columns, rows.height, rows, 10**9)
     counts = {"train": 10_000, "validation": 2_000, "test": 0}
-    monkeypatch.setattr(crossing, "_LEAST_MEMORY", 1)
     whole = crossing.crossing(rows.lazy(), columns, ["f"], known, counts, 10**9)
     batched, held = pl.LazyFrame.collect_batches, list[int]()
     monkeypatch.setattr(pl.LazyFrame, "collect_batches", lambda self, **options: batched(self, chunk_size=500, **options))

@@ -71,6 +71,29 @@ def test_json_cells_of_several_types_are_text_in_every_block(tmp_path: Path, mon
     assert found["a"].to_list() == ["1", "true", "x", '{"q": 1}', '[1, "y"]', str(2**70)]
 
 
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ('"tea \\ud83d"', "2 holds half of a character (\\ud83d without its other half)"),
+        ('"\\ude00 tea"', "2 holds half of a character (\\ude00 without its other half)"),
+        ("-1e999", "2 holds -1e999, which is larger than any number of 64 bits; write null"),
+    ],
+)
+def test_cells_that_no_parser_reads_alike_are_told_by_their_record(tmp_path: Path, cell: str, message: str) -> None:
+    """Of half a character one parser makes a NUL; of such a number one makes infinity, and one a message without a line."""
+    (tmp_path / "x.jsonl").write_text(f'{{"a":1}}\n{{"a":{cell}}}\n')
+    assert f"line {message}" in fails(tmp_path, "jsonl", path="x.jsonl")
+    (tmp_path / "x.json").write_text(f'[{{"a":1}},{{"a":{cell}}}]')
+    assert f"record {message}" in fails(tmp_path, "json", path="x.json")
+    archive(tmp_path / "x.tar", {"1.json": f'{{"a":{cell}}}'.encode()})
+    assert "1.json" + message.removeprefix("2") in fails(tmp_path, "tar", path="x.tar")
+
+
+def test_whole_characters_in_json_are_read_however_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"a":"\\ud83d\\ude00"}\n{"a":"\\\\ud83d"}\n')
+    assert rows(tmp_path, "jsonl", path="x.jsonl")["a"].to_list() == ["\U0001f600", "\\ud83d"]
+
+
 def test_a_mapping_of_columns_is_a_table(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"a": [1, None], "b": [{"c": "x"}, {"c": 2}]}))
     assert rows(tmp_path, "json", path="x.json").to_dict(as_series=False) == {"a": [1, None], "b.c": ["x", "2"]}
@@ -160,6 +183,11 @@ def test_sheets_are_named_or_counted(tmp_path: Path) -> None:
     named = rows(tmp_path, "excel", path=path, header=False, columns=["x", "y"])
     assert named.columns == ["x", "y"] and named.height == 2
     assert "`columns` has 1 names, the sheet has 2" in fails(tmp_path, "excel", path=path, header=False, columns=["x"])
+
+
+def test_days_and_truths_in_a_header_are_names(tmp_path: Path) -> None:
+    path = workbook(tmp_path, (2020, date(2024, 1, 31), True, None, "x"), (1, 2, 3, 4, 5))
+    assert rows(tmp_path, "excel", path=path).columns == ["2020", "2024-01-31", "true", "column_4", "x"]
 
 
 def test_a_name_that_stands_twice_in_the_header_is_told(tmp_path: Path) -> None:
@@ -285,6 +313,22 @@ def test_figures_of_a_sound(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("num_bytes", "count"), [(200, 1), (0, 2)])
+def test_a_wave_that_was_cut_is_no_shorter_sound(tmp_path: Path, num_bytes: int, count: int) -> None:
+    """Decoders play what is there, whatever the head says; a head that says "more than I knew" is right."""
+    (tmp_path / "x").mkdir()
+    soundfile.write(tmp_path / "x" / "1.wav", np.zeros(4_000), 8_000)
+    whole = (tmp_path / "x" / "1.wav").read_bytes()
+    at = whole.index(b"data") + 4
+    streamed = whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :]
+    (tmp_path / "x" / "2.wav").write_bytes(whole[:-num_bytes] if num_bytes else streamed)
+    source = make(tmp_path, "audio", path="x")
+    assert source.scan().collect()["seconds"].to_list() == [0.5] * count
+    assert len(source.notes) == 2 - count and all(
+        "1 of 2 sounds cannot be read and were left out (2.wav)" in note for note in source.notes
+    )
+
+
 @pytest.mark.data
 def test_sounds_of_other_people(lode_data: Path) -> None:
     source = make(lode_data, "audio", path="audio/yesno_flac.zip", label_pattern=r"^(\d)_")
@@ -350,6 +394,15 @@ def test_pictures_of_other_people_as_samples(lode_data: Path) -> None:
     source = make(lode_data, "tar", path="vision-classification/cifar10/cifar10_test_*.tar.xz")
     found = source.scan().select("key", pl.col("jpg").bin.size()).collect(engine="streaming")
     assert found.height == 10_000 and found["jpg"].null_count() == 0
+
+
+def test_files_of_a_sample_that_lie_apart_are_told(tmp_path: Path) -> None:
+    """All texts, then all labels: each sample would be two rows with half of its cells."""
+    archive(tmp_path / "x.tar", {"1.txt": b"a", "2.txt": b"b", "3.txt": b"c", "1.cls": b"0", "2.cls": b"1"})
+    assert "x.tar: files of 2 samples lie apart (the first: 1)" in fails(tmp_path, "tar", path="x.tar")
+    archive(tmp_path / "s-0.tar", {"1.txt": b"a"})
+    archive(tmp_path / "s-1.tar", {"1.txt": b"b"})
+    assert rows(tmp_path, "tar", path="s-*")["txt"].to_list() == ["a", "b"], "shards count from one anew"
 
 
 def test_names_with_dots_are_told(tmp_path: Path) -> None:

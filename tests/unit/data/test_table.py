@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +124,58 @@ def test_who_asks_for_a_few_rows_gets_no_more(shelf: Shelf) -> None:
     for lazy, x in ((rows, 0.0), (more, 10.0)):
         assert lazy.head(2).select("x").collect()["x"].to_list() == [x, x + 2]
         assert lazy.head(3).filter(pl.col("x") > x).collect()["x"].to_list() == [x + 2, x + 3]
+
+
+def test_a_column_known_to_hold_finite_numbers_is_not_read_again(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, 0, on_disk=True)
+    table = Table(pl.DataFrame({"x": [1.0, None], "y": [1.0, np.inf]}), 2, shelf, finite=frozenset({"x"}))
+    number = REGISTRIES["feature"].create(Component("number"))
+    assert table.type_as("x", number, False).tolist() == []
+    assert "x" not in table.typed
+    assert table.type_as("y", number, False).tolist() == [1]
+    table.set("x", pl.Series("x", [np.inf, 2.0]))
+    assert table.type_as("x", number, False).tolist() == [0], "what a cleaner made is looked at"
+
+
+@pytest.mark.parametrize("dropped", [(), (3, 4, 9)])
+def test_columns_that_change_from_the_start_are_written_anew_in_their_places(shelf: Shelf, dropped: tuple[int, ...]) -> None:
+    texts = pl.Series("x", [f"${number}" if number % 5 else None for number in range(11)])
+    few = pl.Series("y", ["a"] * 7 + ["$b"] * 4)
+    raw = pl.DataFrame([texts, few, pl.Series("z", range(11))])
+    table = Table(raw.lazy() if shelf.on_disk else raw, 11, shelf)
+    patched: list[str] = []
+    patch = Table._patch
+
+    def change(frame: pl.DataFrame) -> pl.DataFrame:
+        mended = frame.with_columns(pl.col("x", "y").str.strip_prefix("$"))
+        return mended.filter(~pl.col("z").is_in(dropped))
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(Table, "_patch", lambda self, name, cells: (patched.append(name), patch(self, name, cells))[1])
+        told = pl.concat(table.change(["x", "y", "z"], change, table.keep.copy()))
+    kept = [row for row in range(11) if row not in dropped]
+    assert np.flatnonzero(table.keep).tolist() == kept
+    assert table.kept_column("x").to_list() == [str(row) if row % 5 else None for row in kept]
+    assert table.kept_column("y").to_list() == ["a" if row < 7 else "b" for row in kept]
+    assert told.filter(pl.col("column") == "x")["row"].sort().to_list() == [row for row in kept if row % 5]
+    assert ("x" in patched) != shelf.on_disk, "in files the whole column is written, in memory there is no need"
+    assert "y" in patched, "its first change comes later"
+
+
+def test_a_change_that_fails_leaves_no_thread_behind(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, 0, on_disk=True, batch_rows=2)
+    table = Table(pl.DataFrame({"x": ["$1", "$2", "$3", "oh", "$5"]}).lazy(), 5, shelf)
+
+    def change(frame: pl.DataFrame) -> pl.DataFrame:
+        if "oh" in frame["x"]:
+            raise ValueError("no number")
+        return frame.with_columns(pl.col("x").str.strip_prefix("$"))
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="no number"):
+        list(table.change(["x"], change, table.keep.copy()))
+    assert table.column("x").to_list() == ["$1", "$2", "$3", "oh", "$5"]
+    deadline_s = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
