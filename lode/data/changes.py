@@ -23,7 +23,6 @@ SCHEMA: dict[str, pl.DataType] = {"row": pl.UInt64(), "column": pl.String(), "be
 """One line per changed cell. `column`, `before` and `after` are null where the whole row was dropped."""
 LOG_SCHEMA = {**SCHEMA, "cleaner": pl.String(), "why": pl.String(), "split": pl.String()}
 """A line of changes.parquet. why: the cleaner's reason, its word where it gives none. split: null before rows are split."""
-_CELL = ("column", "before", "after")
 REDACTED = "(not kept: personal data)"
 
 Why = Callable[[pl.DataFrame], pl.Series | None]
@@ -66,9 +65,13 @@ def compare(before: pl.DataFrame, after: pl.DataFrame) -> Difference:
 
 def lines(found: Difference, after: pl.DataFrame) -> pl.DataFrame:
     """A difference as lines (SCHEMA): dropped rows, then the cells of one column after the other, each by row."""
-    gone = pl.Series("row", found.gone, dtype=pl.UInt64)
-    dropped = pl.DataFrame([gone, *(pl.Series(name, [None], dtype=SCHEMA[name]).new_from_index(0, len(gone)) for name in _CELL)])
-    return pl.concat([dropped, *(_cells(found.kept, after, name, mask) for name, mask in found.masks.items())])
+    num_gone, numbers = len(found.gone), found.kept[ROW].cast(pl.UInt64)
+    rows = [pl.Series(found.gone, dtype=pl.UInt64), *(numbers.filter(mask) for mask in found.masks.values())]
+    names = [_repeated(name, len(own)) for name, own in zip((None, *found.masks), rows, strict=True)]
+    cells = ([_text(frame[name].filter(mask)) for name, mask in found.masks.items()] for frame in (found.kept, after))
+    # One frame for all columns: making one for each took longer than its cells.
+    columns = (rows, names, *([_repeated(None, num_gone), *texts] for texts in cells))
+    return pl.DataFrame([pl.concat(parts).alias(key) for key, parts in zip(SCHEMA, columns, strict=True)])
 
 
 def no_reason(changed: pl.DataFrame) -> pl.Series | None:
@@ -91,11 +94,8 @@ def _changed(old: pl.Series, new: pl.Series) -> pl.Series:
     return _text(old).ne_missing(_text(new)) if old.dtype != new.dtype else old.ne_missing(new)
 
 
-def _cells(before: pl.DataFrame, after: pl.DataFrame, name: str, mask: pl.Series) -> pl.DataFrame:
-    rows = before[ROW].filter(mask).cast(pl.UInt64)
-    names = pl.Series([name], dtype=pl.String).new_from_index(0, len(rows))
-    cells = (_text(frame[name].filter(mask)) for frame in (before, after))
-    return pl.DataFrame([column.alias(key) for key, column in zip(SCHEMA, (rows, names, *cells), strict=True)])
+def _repeated(word: str | None, size: int) -> pl.Series:
+    return pl.Series([word], dtype=pl.String).new_from_index(0, size)
 
 
 def _text(column: pl.Series) -> pl.Series:

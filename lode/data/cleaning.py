@@ -131,7 +131,10 @@ class Cleaning:
         names, steps = list(types), self._on("typed", "cells")
         if not steps:
             return
-        codes = pl.Series(np.select(list(masks.values()), np.arange(3, dtype=np.uint8), np.uint8(0)))
+        place_of = np.zeros(table.num_rows, dtype=np.uint8)
+        for place, mask in enumerate(masks.values()):
+            place_of[mask] = place
+        codes = pl.Series(place_of)
         rows = np.logical_or.reduce(list(masks.values()))
         again: list[Cleaner] = []  # whose work is done anew whenever the rows are read: less than keeping what they changed
         for place, step in enumerate(steps):

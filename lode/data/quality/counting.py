@@ -16,11 +16,14 @@ PART = "__part__"
 
 _COLUMNS_AT_ONCE = 16
 _ROWS_AT_ONCE = 20_000_000
+_COLUMN_BYTES = 125_000_000
+LEAST_MEMORY = 1 << 26
+"""A smaller bound would only mean to read all rows again and again: reading them takes more."""
 
 
-def columns_at_once(num_rows: int) -> int:
-    """Every column that is read at the same time holds a few row groups in memory."""
-    return max(1, _COLUMNS_AT_ONCE // (1 + num_rows // _ROWS_AT_ONCE))
+def columns_at_once(num_rows: int, memory: int) -> int:
+    """Every column that is read at the same time holds a few row groups in memory, whose bound in bytes is `memory`."""
+    return max(1, min(_COLUMNS_AT_ONCE, memory // _COLUMN_BYTES) // (1 + num_rows // _ROWS_AT_ONCE))
 
 
 def counted(scan: pl.LazyFrame, codes: Mapping[str, tuple[pl.Expr, int]]) -> dict[str, np.ndarray]:

@@ -23,8 +23,6 @@ _HASH_BYTES = 100
 """A row whose telling columns are compared takes a quarter of it: its hash, sorted, and what sorting it takes."""
 _ROW_BYTES = 400
 """A row that is held to be compared as a whole takes a fifth of it: position, part and three hashes, copied to be sorted and joined."""
-_LEAST_MEMORY = 1 << 26
-"""Less would only mean to read all rows again and again: reading them takes more."""
 _NEAR_ROWS = {"train": 20_000, "validation": 5_000, "test": 5_000}
 """Texts of each part that are looked at for near duplicates."""
 _TELLING = 4
@@ -58,7 +56,7 @@ def crossing(
         names = [column.name for column in used]
         telling = sorted(names, key=lambda name: -records[name].get("distinct", {"values": 1 << 62})["values"])[:_TELLING]
         samples: list[tuple[int, int, int]] = []
-        for found in _copies(scan, telling, names, outputs, sum(rows.values()), max(memory, _LEAST_MEMORY)):
+        for found in _copies(scan, telling, names, outputs, sum(rows.values()), memory):
             for code, part in enumerate(PARTS):
                 if part in others:
                     own = found.filter(pl.col(PART) == code)

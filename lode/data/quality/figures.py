@@ -29,7 +29,10 @@ _COUNTED_VALUES = 10_000
 """Columns with fewer different values are counted value by value, exactly, however many rows there are."""
 _NEARLY_ALL = 0.7
 """Columns of words or whole numbers with a larger share of different values (as estimated) may be ids: theirs are counted exactly."""
-_ROWS_AT_ONCE = 20_000_000
+_VALUE_BYTES = 100
+"""A row whose value is counted one by one takes a quarter of it: its hash, sorted, and what sorting it takes."""
+_DIGITS = 9
+"""Of means and deviations: later ones depend on the order in which threads add up."""
 _CLASSES = ("binary", "multiclass", "category")
 
 
@@ -98,10 +101,14 @@ def basics(
     columns: Sequence[Column],
     num_rows: int,
     sample: pl.DataFrame,
+    memory: int,
 ) -> dict[str, dict[str, Any]]:
-    """Column -> figures that need one pass and little memory. sample: some rows; what they rule out is not looked for."""
+    """Column -> figures that need one pass and little memory. sample: some rows; what they rule out is not looked for.
+
+    memory: bytes that it may take about a quarter of; nothing found depends on it.
+    """
     found: dict[str, dict[str, Any]] = {}
-    at_once = columns_at_once(num_rows)
+    at_once = columns_at_once(num_rows, memory)
     for start in range(0, len(columns), at_once):
         some = columns[start : start + at_once]
         words = {column.name: column for column in some if _is_coded(column)}
@@ -173,6 +180,7 @@ def _basic_record(column: Column, found: Mapping[str, Any], num_rows: int) -> di
         record["distinct"] = {"values": min(int(found["distinct"]), num_rows - total), "exact": num_rows <= _EXACT_ROWS}
     if found.get("low") is not None:
         record |= {key: _finite(found[key]) for key in ("low", "high", "mean", "std")}
+        record |= _rounded(record["mean"], record["std"])
     if column.kind == "number":
         record |= {"zeros": int(found["zeros"]), "whole": bool(found.get("whole", False))}
     if column.kind == "date":
@@ -203,15 +211,24 @@ def _finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def complete(scan: pl.LazyFrame, column: Column, record: dict[str, Any], sample: pl.Series | None) -> dict[str, Any]:
-    """Add the most frequent values to what `basics` found. sample: cells of the sample, None for bytes."""
+def _rounded(mean: float | None, std: float | None) -> dict[str, float | None]:
+    """Mean and deviation as they are for every order of adding up."""
+    scale = max(abs(mean or 0.0), abs(std or 0.0))
+    if not 1e-290 < scale < 1e290:
+        return {"mean": mean, "std": std}
+    digits = _DIGITS - 1 - math.floor(math.log10(scale))
+    return {key: None if value is None else round(value, digits) for key, value in (("mean", mean), ("std", std))}
+
+
+def complete(scan: pl.LazyFrame, column: Column, record: dict[str, Any], sample: pl.Series | None, memory: int) -> dict[str, Any]:
+    """Add the most frequent values to what `basics` found. sample: cells of the sample, None for bytes. memory: as there."""
     if column.kind == "other" or record["missing"]["rows"] == record["rows"]:
         return record
     known = record["rows"] - record["missing"]["rows"]
     if column.kind == "word" or record.get("whole"):
         estimate = record["distinct"]
         if not estimate["exact"] and estimate["values"] > _NEARLY_ALL * known:
-            record["distinct"] = {"values": _distinct(scan, column, record["rows"]), "exact": True}
+            record["distinct"] = {"values": _distinct(scan, column, record["rows"], memory), "exact": True}
     if column.kind not in ("text", "bytes", "date") and record["distinct"]["values"] <= _COUNTED_VALUES:
         if "top" not in record:
             _take_counts(*_value_counts(scan, column), record)
@@ -228,10 +245,10 @@ def add_quantiles(record: dict[str, Any], measured: np.ndarray, num_sample: int)
         record["quantiles_exact"] = num_sample == record["rows"]
 
 
-def _distinct(scan: pl.LazyFrame, column: Column, num_rows: int) -> int:
+def _distinct(scan: pl.LazyFrame, column: Column, num_rows: int, memory: int) -> int:
     """Different values, by their hashes of 64 bits, a share of these at a time: 8 bytes a row at most."""
     hashes = scan.select(column.value.alias("value")).drop_nulls().select(pl.col("value").hash(1))
-    rounds = -(-num_rows // _ROWS_AT_ONCE)
+    rounds = -(-num_rows * _VALUE_BYTES // memory)
     found = 0
     for turn in range(rounds):
         some = hashes.filter(pl.col("value") % rounds == turn).collect(engine="streaming").to_series().to_numpy()

@@ -32,15 +32,17 @@ class _Bins:
         return (pl.when(measure == self.high).then(self.num - 1).otherwise(place) + 1).cast(pl.UInt32)
 
 
-def add_histograms(scan: pl.LazyFrame, columns: Sequence[Column], records: Mapping[str, dict[str, Any]], num_rows: int) -> None:
+def add_histograms(
+    scan: pl.LazyFrame, columns: Sequence[Column], records: Mapping[str, dict[str, Any]], num_rows: int, memory: int
+) -> None:
     """Add `histogram` to the records that have quantiles or a range; None where there is nothing to draw.
 
     edges: of the bins. below, above: rows outside, by part. Where a few cells lie far out, the bins cover the middle and the rest is
-    counted beside them.
+    counted beside them. memory: bytes that it may take about a quarter of; nothing found depends on it.
     """
     drawn = [column for column in columns if column.kind not in ("word", "other") and "low" in records[column.name]]
     bins = {column: found for column in drawn if (found := _bins(records[column.name])) is not None}
-    chosen, at_once = list(bins), columns_at_once(num_rows)
+    chosen, at_once = list(bins), columns_at_once(num_rows, memory)
     for start in range(0, len(chosen), at_once):
         some = chosen[start : start + at_once]
         cells = scan.select(PART, *(column.measure.alias(column.name) for column in some))

@@ -29,7 +29,7 @@ from lode.data import snapshot
 from lode.data.contracts import ROW
 from lode.data.mending import personal
 from lode.data.quality import crossing, drift, figures, histograms, lookalike, relation
-from lode.data.quality.counting import PART
+from lode.data.quality.counting import LEAST_MEMORY, PART
 from lode.data.quality.figures import Column
 from lode.data.split import PARTS, TRAIN
 from lode.data.targets import cells_of
@@ -43,6 +43,8 @@ _SAMPLE_ROWS = 20_000
 _SAMPLE_CELLS = 8_000_000
 _SAMPLE_CHARS = 1_000
 _IN_MEMORY_BYTES = 1 << 26
+_PACKED = 24
+"""Parquet takes eight times as much in memory, and that much may be a third of the bound."""
 _SEED = 20_240_601
 _MAP_BLOCKS = 48
 _PICTURES = 300
@@ -57,13 +59,14 @@ def profile(folder: Path, split: Mapping[str, Any], progress: Progress, memory: 
     """
     schema, report = _read(folder / "schema.json")["columns"], _read(folder / "report.json")
     rows = {part: int(snapshot.scan(folder, part).select(pl.len()).collect().item()) for part in PARTS}
-    scan = _scan(folder)
+    memory = max(memory, LEAST_MEMORY)
+    scan = _scan(folder, memory)
     every = figures.columns_of(scan.collect_schema(), schema)
     columns = every[:MAX_COLUMNS]
     total = 2 * len(columns) + 2
     progress("profile", 0, total, {})
     sample = _sample(scan, columns, rows)
-    records = _records(scan, sample, columns, schema, rows, progress)
+    records = _records(scan, sample, columns, schema, rows, progress, memory)
     progress("profile", total - 2, total, {})
     inputs = [column for column in columns if column.role == "input"]
     target = next((column for column in columns if column.role == "output"), None)
@@ -95,6 +98,7 @@ def _records(
     schema: Mapping[str, Any],
     rows: Mapping[str, int],
     progress: Progress,
+    memory: int,
 ) -> dict[str, Any]:
     """Column -> its figures, drift, personal data, and what it tells of the outputs.
 
@@ -102,18 +106,20 @@ def _records(
     """
     num_rows = sum(rows.values())
     with ThreadPoolExecutor(1) as beside:
-        counting = beside.submit(figures.basics, scan, columns, num_rows, sample)
+        counting = beside.submit(figures.basics, scan, columns, num_rows, sample, memory)
         parted = drift.parted(sample, [column for column in columns if column.name in sample.columns])
         looked = _looked(scan, sample, columns, schema, rows, parted, progress)
         known = counting.result()
     progress("profile", len(columns), 2 * len(columns) + 2, {})
     cells = {name: sample[name] for name in sample.columns}
-    records = {column.name: figures.complete(scan, column, known[column.name], cells.get(column.name)) for column in columns}
+    records = {
+        column.name: figures.complete(scan, column, known[column.name], cells.get(column.name), memory) for column in columns
+    }
     for column in columns:
         if column.name in cells and column.kind != "word":
             measured = np.concatenate([part[column.name].known for part in parted])
             figures.add_quantiles(records[column.name], measured, sample.height)
-    histograms.add_histograms(scan, columns, records, num_rows)
+    histograms.add_histograms(scan, columns, records, num_rows, memory)
     for column in columns:
         record = records[column.name]
         if column.kind == "bytes" and column.word != "audio":
@@ -156,11 +162,11 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _scan(folder: Path) -> pl.LazyFrame:
+def _scan(folder: Path, memory: int) -> pl.LazyFrame:
     """All rows, training first, with the code of their part; in memory where that is little."""
     parts = [snapshot.scan(folder, part).with_columns(pl.lit(code, pl.UInt8).alias(PART)) for code, part in enumerate(PARTS)]
     scan = pl.concat(parts)
-    small = sum(snapshot.part_bytes(folder, part) for part in PARTS) <= _IN_MEMORY_BYTES
+    small = sum(snapshot.part_bytes(folder, part) for part in PARTS) <= min(_IN_MEMORY_BYTES, memory // _PACKED)
     return scan.collect().lazy() if small else scan
 
 

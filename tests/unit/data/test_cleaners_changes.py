@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -8,6 +10,8 @@ from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data import changes
 from lode.data.contracts import ROW, Cleaner
+from lode.data.split import PARTS
+from lode.data.storage.shelf import Shelf
 
 
 def make(word: str, **options: object) -> Cleaner:
@@ -97,3 +101,24 @@ def test_numbers_are_mended_alike_whether_few_or_many_are_different() -> None:
     assert after["few"].head(7).to_list() == expected
     assert after["many"].to_list() == [str(1000 + row) for row in range(len(few))]
     assert after["mixed"].to_list() == [*after["many"].head(9_000), *after["few"].tail(len(few) - 9_000)]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_the_log_says_by_row_what_each_cleaner_did(on_disk: bool, tmp_path: Path) -> None:
+    log = changes.ChangeLog(Shelf(tmp_path, 10**9, on_disk=on_disk))
+    lines = pl.DataFrame(
+        [(7, None, None, None, None), (5, "x", "a", None, None), (6, "x", "b", "c", "marks"), (5, "y", None, "d", None)],
+        {**changes.SCHEMA, "why": pl.String}, orient="row",
+    )  # fmt: skip
+    log.add("types", None, lines)
+    log.add("missing", pl.Series(["test", "train"], dtype=pl.Enum(PARTS)), lines[[1, 3]])
+    log.write(tmp_path / "changes.parquet")
+    found = pl.read_parquet(tmp_path / "changes.parquet")
+    assert found.schema == changes.LOG_SCHEMA
+    assert found.rows() == [
+        (5, "x", "a", None, "types", "types", None), (5, "y", None, "d", "types", "types", None),
+        (6, "x", "b", "c", "types", "marks", None), (7, None, None, None, "types", "types", None),
+        (5, "x", "a", None, "missing", "missing", "test"), (5, "y", None, "d", "missing", "missing", "train"),
+    ]  # fmt: skip
+    assert log.tallies["types", None, "x"].changed == 2 and log.tallies["types", None, "x"].lost == 1
+    assert log.tallies["missing", "train", "y"].changed == 1
