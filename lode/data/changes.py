@@ -180,9 +180,14 @@ class ChangeLog:
         tally = self.tallies.get((word, part, None))
         return 0 if tally is None else tally.changed
 
+    def every(self) -> list[Tally]:
+        """All tallies so far, by cleaner as these began, then by part and column: whatever the size of a batch, the order is the same."""
+        places = {word: place for place, word in enumerate(dict.fromkeys(tally.cleaner for tally in self.tallies.values()))}
+        return sorted(self.tallies.values(), key=lambda tally: (places[tally.cleaner], tally.split or "", tally.column or ""))
+
     def cells_of(self, word: str, part: str | None) -> list[Tally]:
         """What a cleaner did to the columns of a part so far."""
-        return [tally for key, tally in self.tallies.items() if key[:2] == (word, part) and key[2] is not None]
+        return [tally for tally in self.every() if (tally.cleaner, tally.split) == (word, part) and tally.column is not None]
 
     def write(self, path: Path) -> None:
         """All lines, as Parquet."""

@@ -127,7 +127,8 @@ class _Ingest:
         table = Table(raw.frame, raw.num_rows, self.shelf, raw.parts, dict(raw.words), raw.finite)
         self.progress("types", 1, 4, {})
         self._type(table, raw.names)
-        self.cleaning.source(table, self.kept, self.columns.types)
+        where = [_PATH] if _PATH in table.columns and _PATH not in self.kept else []
+        self.cleaning.source(table, [*self.kept, *where], self.columns.types)
         self.progress("split", 2, 4, {})
         codes = self._divide(table)
         self.progress("write", 3, 4, {})
@@ -374,12 +375,12 @@ class _Ingest:
         self.log.write(self.folder / "changes.parquet")
         snapshot.write_json({"columns": self.columns.to_json()}, self.folder / "schema.json")
         cells_changed: dict[str, int] = {}
-        for tally in self.log.tallies.values():
+        for tally in self.log.every():
             if tally.column is not None:
                 cells_changed[tally.cleaner] = cells_changed.get(tally.cleaner, 0) + tally.changed
         report = {
             "rows": {"read": raw.num_rows, "kept": sum(rows.values()), "dropped": self.dropped, **rows},
-            "cells_changed": cells_changed, "cleaning": [tally.to_json() for tally in self.log.tallies.values()],
+            "cells_changed": cells_changed, "cleaning": [tally.to_json() for tally in self.log.every()],
             "borders": self.borders, "rejected": self.rejected, "notes": self.notes, "raw": raw.raw,
         }  # fmt: skip
         snapshot.write_json(report, self.folder / "report.json")

@@ -129,8 +129,9 @@ def _choices(choices: Choices, task: Pretrain, num_rows: int, folder: Path | Non
     """Those of the fit, but for the rows that there are and the epochs that were asked for; nothing stops it early."""
     batch = min(num_rows, max(choices.batch, batch_for(num_rows), task.least_rows))
     own = replace(
-        choices, batch=batch, epochs=task.epochs, patience=0, schedule="cosine", warmup=0.05, ema=None, steps=0, measure=()
-    )
+        choices, batch=batch, epochs=task.epochs, patience=0, schedule="cosine", warmup=0.05, ema=None, steps=0,
+        most_steps=0, judge_steps=0, judge_rows=0, last_epoch=0, measure=(),
+    )  # fmt: skip
     return team.first_before_others(lambda: Choices.read_or_write(folder, own))
 
 

@@ -167,8 +167,8 @@ def _performed(
     folder.mkdir(parents=True, exist_ok=True)
     _remove_unfinished(folder)  # of a process that was killed: this one has the lock
     started, begin_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    before_bytes = anonymous_memory_bytes()
     with _peak_memory() as peak:
-        before_bytes = peak[0]
         result = work(folder)
     # A file or folder that starts with a dot is scratch (checkpoints, memory maps): never a part of the result.
     shutil.rmtree(folder / ".scratch", ignore_errors=True)

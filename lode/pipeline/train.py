@@ -139,7 +139,7 @@ class _Stage:
 
     def _models_of(self, word: str) -> int:
         assert self.blend is not None, "only an ensemble has members"
-        if self.slate.models:
+        if self.slate.models and self._may_refit(self.blend.names):
             return self._fits_again(word)
         return self.fitted[word] if self._bags and self.blend.method != "voting" else 1
 
@@ -219,12 +219,12 @@ class _Stage:
         return Ensemble(found.method, preprocessors, members, tasks, found.weights, found.names, found.meta)
 
     def _all_again(self, names: Sequence[str]) -> tuple[list[Member], list[Preprocessor]]:
-        """Models of all rows, several of each network, and the one preprocessor that they share."""
-        members = []
-        for name in names:
-            for number in range(self._fits_again(name)):
-                family, _ = self.trials[name].again(self.fitted[name], number)
-                members.append(Member(name, self.trials[name].component, 0, family))
+        """Models of all rows, several of each network, and the one preprocessor that they share. A budget is divided among them."""
+        wanted, members = [(name, number) for name in names for number in range(self._fits_again(name))], []
+        for place, (name, number) in enumerate(wanted):
+            trial, share = self.trials[name], len(wanted) - place
+            end_s = None if self.clock is None else time.monotonic() + self.clock.left_s() / share
+            members.append(Member(name, trial.component, 0, trial.again(self.fitted[name], number, end_s)))
         return members, [self.rounds.get(-1).preprocessor]
 
     def _wrapped(self, name: str, member: Member | None, part: Ensemble | Prepared) -> Model:

@@ -130,9 +130,7 @@ class Trial:
 
     def load(self, number: int) -> Family:
         """The model of a round."""
-        family = self._build(self.rounds.get(number))
-        family.load(self._folder(number) / "model")
-        return family
+        return self._read(self.rounds.get(number), self._folder(number))
 
     def refit(self, count: int, end_s: float | None = None) -> tuple[Family, Prepared]:
         """One model fitted on all development rows; those that need stop rows keep an eighth for it. end_s: see `judge`."""
@@ -146,14 +144,20 @@ class Trial:
             return self._fit(prepared, fit, stop, folder, None, end_s)[0], prepared
         return self._fit(prepared, whole, None, folder, self._mean_rounds(count))[0], prepared
 
-    def again(self, count: int, number: int) -> tuple[Family, Prepared]:
+    def again(self, count: int, number: int, end_s: float | None = None) -> Family:
         """One of several models that are fitted on all development rows without stop rows, for as many rounds as the folds' fits took.
 
-        number: which one; its seed follows from it.
+        number: which one; its seed follows from it. end_s: see `judge`.
         """
         prepared, whole = self.rounds.get(-1), np.arange(self.development.frame.height)
         folder = self.scratch / f"{self.name}-all-{number}"
-        return self._fit(prepared, whole, None, folder, self._mean_rounds(count), seed=self.plan.seed + number)[0], prepared
+        if not (folder / "fit.json").is_file():
+            rounds, seed = self._mean_rounds(count), self.plan.seed + number
+            family, _, seconds = self._fit(prepared, whole, None, folder, rounds, end_s, seed)
+            (folder / "model").mkdir(parents=True, exist_ok=True)
+            family.save(folder / "model")
+            write_json(folder / "fit.json", {"seconds": seconds})
+        return self._read(prepared, folder)
 
     def judged(self, number: int) -> tuple[Family, Prepared]:
         """The model that judged a round."""
@@ -172,6 +176,11 @@ class Trial:
 
     def _folder(self, number: int) -> Path:
         return self.scratch / f"{self.name}-{number}"
+
+    def _read(self, prepared: Prepared, folder: Path) -> Family:
+        family = self._build(prepared)
+        family.load(folder / "model")
+        return family
 
     def _build(self, prepared: Prepared) -> Family:
         recipe = {**self.plan.recipe, "family": self.component.to_json()}

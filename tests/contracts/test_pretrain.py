@@ -91,6 +91,17 @@ def test_a_hidden_word_is_an_unknown_one_and_padding_stays() -> None:
     assert torch.equal(seen == 1, changed["hidden 0"] & (x != 0)) and (seen == 1).float().mean() == pytest.approx(0.3, abs=0.03)
 
 
+@pytest.mark.parametrize("way", [{"schedule": "coslog4"}, {"epochs": None, "steps": 4, "judge_steps": 1}])
+def test_pretraining_is_as_many_passes_as_it_says_however_long_the_fit_is(way: dict[str, object]) -> None:
+    said: list[int] = []
+
+    def count(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        said.extend([total] * (what == "pretrain"))
+
+    _, told = _fit(Context(training=replace(TRAINING, **way), rounds=1, progress=count))
+    assert len(told["pretrain"]["history"]) == 3 and set(said) == {3 * 4}, "of 100 rows, 32 a batch"  # type: ignore[index]
+
+
 def test_pretraining_takes_half_of_the_time_at_most_and_the_fit_the_rest() -> None:
     endless = replace(TRAINING, epochs=100_000, pretrain=Component("masked", {"epochs": 100_000}))
     _, told = _fit(Context(training=endless, deadline_s=3.0))

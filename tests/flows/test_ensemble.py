@@ -103,6 +103,55 @@ def test_refitted_members_are_of_all_rows_and_differ_by_their_seeds(tmp_path: Pa
     assert len(answers) == 2 and not np.allclose(answers[0], answers[1])
 
 
+def _refitted(**options: Any) -> dict[str, Any]:
+    members = ["linear", {"type": "network", "width": 4}]
+    return {"type": "ensemble", "method": "bagging", "members": members, "folds": 2, "refit": 2, **options}
+
+
+def test_killed_while_members_are_fitted_again_it_goes_on_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run(_file(tmp_path / "a", model=_refitted(), train={"epochs": 2})).manifests["package"].result["hash"]
+    path, fit, seeds = _file(tmp_path / "b", model=_refitted(), train={"epochs": 2}), trials.launch.fit, []
+
+    class KilledError(Exception):
+        pass
+
+    def killed(family: Any, made: Any, rows: Any, stop: Any, context: Any) -> Any:
+        if context.seed == 1:
+            raise KilledError
+        return fit(family, made, rows, stop, context)
+
+    def watched(family: Any, made: Any, rows: Any, stop: Any, context: Any) -> Any:
+        seeds.extend([context.seed] * (made.family.type == "network" and stop is None))
+        return fit(family, made, rows, stop, context)
+
+    monkeypatch.setattr(trials.launch, "fit", killed)
+    with pytest.raises(KilledError):
+        run(path)
+    monkeypatch.setattr(trials.launch, "fit", watched)
+    assert run(path).manifests["package"].result["hash"] == expected
+    assert seeds == [1], "the first one was done"
+
+
+def test_members_are_fitted_again_within_the_budget_or_those_of_the_folds_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, given = trials.launch.fit, []
+
+    def watched(family: Any, made: Any, rows: Any, stop: Any, context: Any) -> Any:
+        given.extend([context.deadline_s] * (stop is None))
+        return fit(family, made, rows, stop, context)
+
+    monkeypatch.setattr(trials.launch, "fit", watched)
+    done = run(_file(tmp_path / "a", model=_refitted(), train={"budget": "60s", "epochs": 2})).manifests["train"].result
+    assert done["refitted"] and len(given) == 3
+    assert all(time_s is not None and time_s < 60 / share for time_s, share in zip(given, (3, 2, 1), strict=True))
+    monkeypatch.setattr(train, "_MORE_ROWS", float("inf"))
+    hurried = run(_file(tmp_path / "b", model=_refitted(), train={"budget": "60s", "epochs": 2})).manifests["train"].result
+    assert not hurried["refitted"] and hurried["models"]["ensemble"]["ensemble"]["models"] == {"linear": 2, "network": 2}
+    row = next(row for row in hurried["table"] if row["candidate"] == "ensemble")
+    assert row["parameters"] == hurried["models"]["ensemble"]["cost"]["parameters"], "what is packaged is what is counted"
+
+
 def test_the_same_file_gives_the_same_hash_and_another_seed_another(tmp_path: Path) -> None:
     def digest(place: str, **changes: Any) -> str:
         found = run(_file(tmp_path / place, model=_ensemble("greedy"), **changes)).manifests["package"].result["hash"]

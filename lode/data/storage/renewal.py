@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import polars as pl
 
+from lode.core.errors import DataError
 from lode.data.changes import Difference
 from lode.data.contracts import ROW
 from lode.data.storage.shelf import Shelf, Stored
@@ -28,14 +29,22 @@ class Renewed:
 
     def __init__(self, shelf: Shelf, whole: Mapping[str, pl.DataType]) -> None:
         self.patches: dict[str, Patch] = {}
-        self._shelf, self._names = shelf, list(whole)
+        self._shelf, self._names, self._types = shelf, list(whole), whole
         self._written: list[pl.LazyFrame] = []
         self._spool: Spool | None = None
         if whole:
             self._spool = Spool(lambda rows: self._written.append(shelf.keep("columns", rows)), whole, lambda frame: frame)
 
     def add(self, found: Difference, after: pl.DataFrame) -> None:
-        """The rows that follow those that were added before: what changed in them, and those that stay."""
+        """The rows that follow those that were added before: what changed in them, and those that stay.
+
+        Errors: DataError where a column that is written anew has another type than before.
+        """
+        for name, dtype in self._types.items():
+            if after.schema[name] not in (dtype, pl.Null):
+                raise DataError(
+                    f'data.clean: a cleaner gave "{name}" as {dtype} and then as {after.schema[name]}. `apply` must give a column one type.'
+                )
         numbers = found.kept[ROW].to_numpy()
         if self._spool is not None:
             self._spool.put(_all_rows(found.gone, numbers, after.select(self._names)))

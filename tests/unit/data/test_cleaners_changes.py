@@ -122,3 +122,19 @@ def test_the_log_says_by_row_what_each_cleaner_did(on_disk: bool, tmp_path: Path
     ]  # fmt: skip
     assert log.tallies["types", None, "x"].changed == 2 and log.tallies["types", None, "x"].lost == 1
     assert log.tallies["missing", "train", "y"].changed == 1
+
+
+def test_counts_stand_in_one_order_whatever_the_batches(tmp_path: Path) -> None:
+    schema = {**changes.SCHEMA, "why": pl.String}
+    first = pl.DataFrame([(1, "b", "x", "y", None)], schema, orient="row")
+    second = pl.DataFrame([(5, None, None, None, None), (7, "a", "x", "y", None), (8, "b", "x", "y", None)], schema, orient="row")
+    whole, parted = (changes.ChangeLog(Shelf(tmp_path, 10**9)) for _ in range(2))
+    for log, batches in ((whole, [pl.concat([second, first])]), (parted, [first, second])):
+        for batch in batches:
+            log.add("types", "train", batch)
+        log.add("missing", None, first)
+    found = [[(tally.cleaner, tally.split, tally.column, tally.changed) for tally in log.every()] for log in (whole, parted)]
+    assert found[0] == found[1] == [
+        ("types", "train", None, 1), ("types", "train", "a", 1), ("types", "train", "b", 2), ("missing", None, "b", 1),
+    ]  # fmt: skip
+    assert [tally.column for tally in parted.cells_of("types", "train")] == ["a", "b"]

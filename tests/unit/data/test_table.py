@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.contracts import ROW
@@ -179,3 +180,13 @@ def test_a_change_that_fails_leaves_no_thread_behind(tmp_path: Path) -> None:
     while threading.active_count() > before and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def test_a_cleaner_that_gives_another_type_later_is_named(tmp_path: Path) -> None:
+    table = Table(pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0]}).lazy(), 5, Shelf(tmp_path, 0, on_disk=True, batch_rows=2))
+
+    def change(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(pl.col("x") * 2 if frame[ROW][0] < 2 else pl.col("x").cast(pl.String))
+
+    with pytest.raises(DataError, match='gave "x" as Float64 and then as String'):
+        list(table.change(["x"], change, table.keep.copy()))

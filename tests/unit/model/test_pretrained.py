@@ -142,6 +142,27 @@ def test_folding_adapters_away_changes_no_answer(checkpoint: Path) -> None:
     assert adapted.portable({"tune": "lora", "path": "x"})["tune"] == "full"
 
 
+def test_an_artifact_with_adapters_beside_the_weights_still_loads(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they were written until adapters were folded in."""
+    from lode.model.encoders.pretrained import Pretrained
+
+    spec, tokens = codes(checkpoint, TEXTS * 8)
+    rows = Examples(32, {"x": tokens.numpy()}, None, {"y": np.array([1, 0, 0, 1] * 8, np.int64)})
+    network = _network(spec, {"path": str(checkpoint), "tune": "lora", "rank": 2, "rate": 1.0})
+    monkeypatch.setattr(Pretrained, "settle", lambda self: None)
+    network.fit(rows, rows, Context(training=Training(epochs=2, batch=8)))
+    network.save(tmp_path / "model")
+    assert '"lora"' in (tmp_path / "model" / "network.json").read_text()
+    loaded, wanted = _network(spec, {"path": "gone"}), network.predict(rows)["y"]
+    loaded.load(tmp_path / "model")
+    assert np.array_equal(loaded.predict(rows)["y"], wanted)
+    monkeypatch.undo()
+    network._neural.module.encoders[0].settle()
+    np.testing.assert_allclose(network.predict(rows)["y"], wanted, atol=1e-5)
+
+
 def test_vectors_of_a_frozen_network_are_computed_once(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, tokens = codes(checkpoint, TEXTS * 8)
     rows = Examples(32, {"x": tokens.numpy()}, None, {"y": np.array([1, 0, 0, 1] * 8, np.int64)})
