@@ -17,7 +17,7 @@ from lode.data import cells
 from lode.data.changes import Difference, Why, compare, lines, no_reason, reasoned
 from lode.data.contracts import ROW, Feature
 from lode.data.enums import are_few, enumerated, parsed_words, plain_words, renamed, reworded, words_of
-from lode.data.storage.renewal import Patch, Renewed
+from lode.data.renewal import Patch, Renewed
 from lode.data.storage.shelf import Shelf, Stored, series
 from lode.data.threads import in_turn, side_by_side
 
