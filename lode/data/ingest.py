@@ -79,6 +79,7 @@ def ingest(
     Errors: DataError, one line per problem.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    Shelf(folder, 0).clear()  # what a killed run left
     try:
         return _Ingest(data, inputs, outputs, place, folder, progress, tuple(extra), keep_unlabelled).run()
     finally:
