@@ -60,6 +60,8 @@ POLL_S = 0.02
 OURS = r"""
 import sys
 from pathlib import Path
+from lode.core.allocation import keep_freed_memory
+keep_freed_memory()  # as the command does
 from lode.core.spec_records import DataSpec, OutputSpec
 from lode.core.types import Component
 from lode.data.ingest import ingest
@@ -83,6 +85,8 @@ print(made.rows)
 PROFILE_OURS = r"""
 import sys
 from pathlib import Path
+from lode.core.allocation import keep_freed_memory
+keep_freed_memory()  # as the command does
 from lode.data.arrays import no_progress
 from lode.data.quality.profile import profile
 from lode.data.quality.verdict import look

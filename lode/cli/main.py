@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from lode.core import disk
+from lode.core.allocation import keep_freed_memory
 from lode.core.errors import LodeError, near_miss
 from lode.core.syntax import tree_of
 
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
+    keep_freed_memory()  # before a verb imports polars
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no Chinese is no reason to fail

@@ -15,6 +15,7 @@ from lode.data.contracts import ROW
 from lode.data.quality.counting import PART
 from lode.data.quality.figures import Column
 from lode.data.split import PARTS, TRAIN
+from lode.data.threads import side_by_side
 
 _SEEDS = (11, 29)
 _NUM_SAMPLES = 5
@@ -111,9 +112,8 @@ def _matched(met: pl.LazyFrame, at_once: int) -> Iterator[pl.DataFrame]:
 def _common(hashed: pl.LazyFrame, at_once: int) -> tuple[pl.Series, int, int]:
     """Hashes that occur in training and outside; how many rows of training, and of the others, have one."""
     # Sorted, both: looking up values in order stays in the cache, which is many times faster on long columns.
-    (train, num_train), (others, num_others) = (
-        _counted(hashed.filter(side).select("__hash__"), at_once) for side in (pl.col(PART) == TRAIN, pl.col(PART) != TRAIN)
-    )
+    sides = [hashed.filter(side).select("__hash__") for side in (pl.col(PART) == TRAIN, pl.col(PART) != TRAIN)]
+    (train, num_train), (others, num_others) = side_by_side(lambda side: _counted(side, at_once // len(sides) + 1), sides, at_once)
     if not len(train) or not len(others):
         return pl.Series([], dtype=pl.UInt64), 0, 0
     place = np.minimum(np.searchsorted(train, others), len(train) - 1)
