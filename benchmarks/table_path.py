@@ -164,7 +164,8 @@ def peer_python(name: str) -> str:
 def measured(command: list[str], bytecode: Path, every_s: float = 0.005) -> Figures:
     """What a process took. every_s: how often its memory is looked at, which takes time from who uses every core."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(bytecode)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    for own in ("PYTHONDONTWRITEBYTECODE", "_RJEM_MALLOC_CONF"):  # the second is what polars has set for this process
+        env.pop(own, None)
     start, peak, before = time.perf_counter(), 0, resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(command, env=env) as process:
         status = Path(f"/proc/{process.pid}/status")
