@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from lode.core import spans
-from lode.core.check import Finding
+from lode.core.check import Finding, dotted
 from lode.core.errors import SpecError
 from lode.core.search import Dimension, applied, dimensions
 from lode.core.spec_reader import SpecReader
 from lode.core.spec_rules import check_rules
 from lode.core.spec_train import check_train
+from lode.core.types import Key
 
 _MADE_OF_FAMILIES = ("auto", "ensemble")
 NOTHING = (
@@ -50,9 +51,8 @@ def check_search(tree: Mapping[str, Any], findings: list[Finding]) -> None:
     found = dimensions(tree, search, findings)
     if not found and len(findings) == number:
         findings.append(Finding(("tune", "search"), NOTHING))
-    for dimension in found:
-        if search is not None:
-            _check_values(tree, dimension, searched, known, findings)
+    for dimension in found if search is not None else ():
+        _check_values(tree, dimension, found, known, findings)
 
 
 def seconds_bought(budget: str, value: Mapping[str, Any] | None) -> float:
@@ -87,24 +87,33 @@ def _check_budget(budget: Any, value: Any, findings: list[Finding]) -> None:
 
 
 def _check_values(
-    tree: Mapping[str, Any], dimension: Dimension, searched: frozenset[str], known: set[str], findings: list[Finding]
+    tree: Mapping[str, Any], dimension: Dimension, every: Sequence[Dimension], known: Mapping[str, Key], findings: list[Finding]
 ) -> None:
+    """Each value beside what the file holds; what other dimensions change may fit in other trials. every: all dimensions."""
     values = dimension.choices or (dimension.low, dimension.high)
     for index, value in enumerate(values):
         value = round(value) if dimension.whole and not dimension.choices else value
         pairs = [(dimension, value)]
         if dimension.owner_key is not None:
             pairs.insert(0, (Dimension("", dimension.owner_key), dimension.words[0]))
+        changed = applied(tree, pairs)
+        # An option that is searched beside some words only stays as the file has it beside the others
+        varied = [item.key[1] for item in every if item is not dimension and item.key[0] == "train" and item.exists(changed)]
         place = index if dimension.choices else ("low", "high")[index]
-        wrong = sorted(_texts(applied(tree, pairs), searched) - known)
-        findings += [Finding(("tune", "search", dimension.name, place), text) for text in wrong]
+        wrong = sorted((text, key) for text, key in _texts(changed, frozenset(varied)).items() if text not in known)
+        findings += [Finding(("tune", "search", dimension.name, place), _named(text, key, dimension)) for text, key in wrong]
 
 
-def _texts(tree: Mapping[str, Any], searched: frozenset[str]) -> set[str]:
-    """What is wrong with the sections that may be searched; options of the loop that vary together may fit in other trials."""
+def _named(text: str, key: Key, dimension: Dimension) -> str:
+    """A problem of another option than the one that is tried says which."""
+    return text if key[: len(dimension.key)] == dimension.key or key == dimension.key[:-1] else f"{dotted(key)}: {text}"
+
+
+def _texts(tree: Mapping[str, Any], searched: frozenset[str]) -> dict[str, Key]:
+    """What is wrong with the sections that may be searched, and where. searched: options of the loop of which nothing is said."""
     rest = {name: part for name, part in tree.items() if name != "tune"}
     reader = SpecReader(rest)
     parts = reader.read()
     check_rules(parts, rest, reader.findings)
-    check_train(parts["train"], reader.findings, searched)
-    return {item.text for item in reader.findings if item.key and item.key[0] in ("model", "train", "inputs")}
+    check_train({name: value for name, value in parts["train"].items() if name not in searched}, reader.findings, searched)
+    return {item.text: item.key for item in reader.findings if item.key and item.key[0] in ("model", "train", "inputs")}

@@ -30,12 +30,12 @@ Why = Callable[[pl.DataFrame], pl.Series | None]
 
 _MAX_CHARS = 200
 _NUM_SAMPLES = 5
-_MAX_LOOKS = 3
-"""A column that is filled with one value has no more than one sample to give."""
 _GROUP_ROWS = 1 << 15
 """Lines that are encoded together: of more, the different cells no longer fit the processor's cache."""
 _LOOK = 50
-"""So many changes of a batch are looked through for samples that differ."""
+"""So many changes of a column are looked through for samples that differ, the first ones: a column that is filled with one value has no
+more than one to give, and whatever the size of a batch, the samples are the same.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,6 @@ class Tally:
     lost: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
     lost_samples: list[dict[str, Any]] = field(default_factory=list)
-    looks: int = 0
-    """Batches that were looked through for samples."""
 
     def see(self, kept: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
         """Keep a few of these changes, each different one once (of dropped rows each)."""
@@ -135,9 +133,7 @@ class Tally:
                 kept.append(sample)
 
     def to_json(self) -> dict[str, Any]:
-        record = asdict(self)
-        del record["looks"]
-        return record
+        return asdict(self)
 
 
 def _runs(names: pl.Series) -> Iterator[tuple[str | None, int, int]]:
@@ -216,13 +212,13 @@ class ChangeLog:
                 continue
             tally = self.tallies.setdefault((word, name, column), Tally(word, name, column))
             own_lost = own & lost[start:end]
+            looked = ((tally.samples, own, tally.changed), (tally.lost_samples, own_lost, tally.lost))
+            for kept, seen, num_before in looked:
+                if len(kept) < _NUM_SAMPLES and num_before < _LOOK and seen.any():
+                    rows = start + np.flatnonzero(seen)[: _LOOK - num_before]
+                    tally.see(kept, self._quotable(found[rows]).select("row", "before", "after", "why").to_dicts())
             tally.changed += num_changed
             tally.lost += int(np.count_nonzero(own_lost))
-            tally.looks += 1
-            for kept, seen in ((tally.samples, own & (tally.looks <= _MAX_LOOKS)), (tally.lost_samples, own_lost)):
-                if len(kept) < _NUM_SAMPLES and seen.any():
-                    rows = start + np.flatnonzero(seen)[:_LOOK]
-                    tally.see(kept, self._quotable(found[rows]).select("row", "before", "after", "why").to_dicts())
 
     def _quotable(self, found: pl.DataFrame) -> pl.DataFrame:
         """The lines as reports may quote them: without cells where the snapshot is encrypted."""

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -31,6 +32,8 @@ UNLABELLED = "unlabelled"
 WITHHELD = "(not kept: the snapshot is encrypted)"
 _ROW_GROUP_ROWS = 1 << 17
 _COPY_BYTES = 1 << 20
+_PROBE_BYTES = 1 << 20
+_UNSAID = "transport error"
 
 
 def scan(folder: Path, part: str) -> pl.LazyFrame:
@@ -120,20 +123,25 @@ def agrees(folder: Path, key: Key | None) -> bool:
 
 
 def write_rows(frame: pl.LazyFrame, path: Path) -> None:
-    """Write a table batch by batch. The order of rows, and with the fixed group size the bytes, do not depend on threads."""
+    """Write a table batch by batch: all of it or nothing. The order of rows, and with the fixed group size the bytes, do not depend on
+    threads.
+    """
     key = keys.key_of(path.parent) if is_sealed(path.parent) else None
     target = path if key is None else sealed_path(path)
     temporary = target.with_name(f".{target.name}.tmp")
-    if key is None:
-        sink(frame, temporary)
-    else:
-        with temporary.open("wb") as file:
-            sealing = sealed.Sealing(file, key, _known_as(path))
-            sink(frame, cast("IO[bytes]", sealing))
-            sealing.finish()
-            file.flush()
-            os.fsync(file.fileno())
-    _put(temporary, target, path)
+    try:
+        if key is None:
+            sink(frame, temporary)
+        else:
+            with temporary.open("wb") as file:
+                sealing = sealed.Sealing(file, key, _known_as(path))
+                sink(frame, cast("IO[bytes]", sealing))
+                sealing.finish()
+                file.flush()
+                os.fsync(file.fileno())
+        _put(temporary, target, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def adopt(file: Path, path: Path) -> None:
@@ -154,8 +162,11 @@ def _put(file: Path, target: Path, path: Path) -> None:
 def write_json(record: Mapping[str, Any], path: Path) -> None:
     """Write JSON that a person can read."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def content_hash(folder: Path) -> str:
@@ -179,9 +190,30 @@ def hash_of(digests: Iterable[bytes]) -> str:
 def sink(frame: pl.LazyFrame, target: Path | IO[bytes], group_rows: int = _ROW_GROUP_ROWS) -> None:
     """Write Parquet as the parts of a snapshot are written."""
     # LZ4 without statistics: written once and read whole, so speed counts more than the last byte.
-    frame.sink_parquet(
-        target, compression="lz4", statistics=False, row_group_size=group_rows, maintain_order=True, engine="streaming"
-    )
+    with _full_disk_told(target):
+        frame.sink_parquet(
+            target, compression="lz4", statistics=False, row_group_size=group_rows, maintain_order=True, engine="streaming"
+        )
+
+
+def sink_plain(frame: pl.LazyFrame, target: Path) -> None:
+    """Write Parquet for others to read, with statistics and small."""
+    with _full_disk_told(target):
+        frame.sink_parquet(target)
+
+
+@contextmanager
+def _full_disk_told(target: Path | IO[bytes]) -> Iterator[None]:
+    """Around polars writing Parquet: where the disk fills up while it writes what describes the columns, it says "transport error" and no
+    more. Whether there is room for another block tells. Errors: OSError (no space) in that case; else what polars raised.
+    """
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        if isinstance(target, Path) and _UNSAID in str(error):
+            with target.open("ab") as file:
+                file.write(bytes(_PROBE_BYTES))
+        raise
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

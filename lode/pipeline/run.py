@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from lode.core import disk
 from lode.core import spec as specs
 from lode.core.errors import SpecError
 from lode.core.naming import named
@@ -20,6 +21,9 @@ from lode.pipeline.manifest import lock, lock_in_turn
 from lode.pipeline.rows import RowsWork
 from lode.pipeline.upstream_work import UpstreamWork
 from lode.pipeline.work import Run, Stage, Work
+
+_RECORD_BYTES = 200_000
+"""About what a run keeps of itself beside its stages, which tell what they need themselves."""
 
 
 def silent(line: str) -> None:
@@ -39,7 +43,7 @@ def run(
 
     data: folder where relative paths are looked for first. runs: where results go (default: `runs` beside the file).
     say: gets one line for each thing a person should know while it happens.
-    Errors: SpecError, DataError, ModelError, ArtifactError, BusyError.
+    Errors: SpecError, DataError, ModelError, ArtifactError, BusyError, DiskFullError.
 
     Example:
         run = lode.run("lode.yaml")
@@ -48,7 +52,13 @@ def run(
     spec = specs.load(Path(path), None if data is None else Path(data))
     folder = Path(runs) if runs is not None else spec.path.parent / "runs"
     with named(spec.path), lock(folder, f"lode run {spec.path}"):
-        return work_of(spec)(spec, folder, None if data is None else Path(data), progress, say).until(until)
+        work = work_of(spec)(spec, folder, None if data is None else Path(data), progress, say)
+        try:
+            return work.until(until)
+        except OSError as error:
+            if disk.is_full(error):
+                raise disk.full_error(folder, _RECORD_BYTES) from error
+            raise
 
 
 def work_of(spec: Spec) -> type[Work]:

@@ -31,7 +31,7 @@ _MIN_PREFIX = 4
 _SPLIT = "split"
 _SINKS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
     ".csv": lambda frame, path: frame.sink_csv(path),
-    ".parquet": lambda frame, path: frame.sink_parquet(path),
+    ".parquet": snapshot.sink_plain,
     ".jsonl": lambda frame, path: frame.sink_ndjson(path),
     ".arrow": lambda frame, path: frame.sink_ipc(path),
 }

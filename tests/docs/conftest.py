@@ -123,11 +123,11 @@ class Walkthrough:
             elif block.language == "console":
                 for command, expected in commands(block.text):
                     count += 1
-                    self._check(where, command, expected, self._shell(command))
+                    self._check(where, command, expected, self._shell(command, expected))
             elif block.language == "python":
                 count += 1
                 expected = following.text if following.language == "text" else "..."
-                self._check(where, "the script", expected, self._finish([sys.executable, "-c", block.text]))
+                self._check(where, "the script", expected, self._finish([sys.executable, "-c", block.text], expected))
         return count
 
     def _write(self, name: str, block: Block) -> None:
@@ -139,7 +139,7 @@ class Walkthrough:
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "PATH": self.path, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
 
-    def _shell(self, command: str) -> str:
+    def _shell(self, command: str, expected: str) -> str:
         if command.rstrip().endswith("&"):
             words = ["bash", "-c", f"exec {command.rstrip()[:-1]}"]
             self.background.append(
@@ -155,12 +155,14 @@ class Walkthrough:
             return ""
         if self.inside is not None and command.startswith("lode ") and not SHELL.search(command):
             return self.inside(shlex.split(command.replace("\\\n", " "))[1:])
-        return self._finish(["bash", "-c", command])
+        return self._finish(["bash", "-c", command], expected)
 
-    def _finish(self, words: list[str]) -> str:
+    def _finish(self, words: list[str], expected: str) -> str:
         done = subprocess.run(
             words, cwd=self.folder, env=self._environment(), text=True, capture_output=True, timeout=600, check=False
         )
+        # Where the page says no word of what comes out, nothing would show an error but this.
+        assert done.returncode == 0 or expected.replace("...", "").strip(), f"{words[-1]}\n{done.stdout}{done.stderr}"
         # Errors are part of what a person sees; progress of a run that went well is not part of its result.
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
@@ -169,11 +171,13 @@ class Walkthrough:
         assert wrong is None, f"{where}: {command}\n{wrong}"
 
     def stop(self) -> None:
-        """End every server that the page started."""
+        """End every server that the page started. Errors: AssertionError where one ended, or had ended, with an error."""
         for process in self.background:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=60)
+        ends = [process.returncode for process in self.background]
+        assert set(ends) <= {0, -signal.SIGTERM}, f"servers of the page ended with {ends}"
 
 
 @pytest.fixture

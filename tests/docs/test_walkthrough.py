@@ -35,6 +35,28 @@ def test_a_page_holds_exactly_when_its_output_is_what_it_says(page: str, holds: 
             walkthrough.run(path)
 
 
+@pytest.mark.parametrize(
+    "page",
+    ["```python\nraise SystemExit(3)\n```\n", "```console\n$ cat /nowhere\n...\n```\n", "```console\n$ exit 3\n```\n"],
+    ids=["a script", "any output", "no output"],
+)
+def test_what_fails_is_told_where_the_page_says_nothing_of_the_output(page: str, walkthrough: Any, tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(page, encoding="utf-8")
+    with pytest.raises(AssertionError):
+        walkthrough.run(path)
+
+
+def test_a_server_of_a_page_that_fails_is_told(walkthrough: Any, tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text("```console\n$ false &\n```\n", encoding="utf-8")
+    walkthrough.run(path)
+    walkthrough.background[0].wait(10)
+    with pytest.raises(AssertionError, match=r"ended with \[1\]"):
+        walkthrough.stop()
+    walkthrough.background.clear()
+
+
 def test_a_server_of_a_page_is_stopped_at_the_end(walkthrough: Any, tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text("```console\n$ sleep 600 &\n```\n", encoding="utf-8")

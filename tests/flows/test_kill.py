@@ -39,6 +39,7 @@ def _kill_after(path: Path, delay_s: float) -> bool:
         process.send_signal(signal.SIGKILL)
         process.wait()
         return True
+    assert process.returncode == 0, f"the run after a killed one failed, {delay_s:.2f} s after its start"
     return False
 
 
@@ -77,6 +78,7 @@ def _kill_at_sign(path: Path, pattern: str) -> bool:
             process.wait()
             return True
         time.sleep(0.002)
+    assert process.returncode == 0, f"the run after a killed one failed: {pattern}"
     return False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -110,8 +109,8 @@ def test_killed_in_a_trial_it_goes_on_with_the_same_values(tmp_path: Path, capsy
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list(tmp_path.glob("runs/tune/*/trials/*/trial-0/fit.json")) and process.poll() is None:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was over before it could be killed"
     (folder,) = (tmp_path / "runs" / "tune").iterdir()
     killed = trials_of(str(folder))[0]
     assert killed.state == optuna.trial.TrialState.RUNNING

@@ -111,6 +111,26 @@ def test_the_parts_of_a_total_add_up_to_it(total: int, weights: list[int], unit:
         assert max(parts) - min(parts) <= unit
 
 
+@pytest.mark.parametrize(
+    "value",
+    [Decimal("1E+5000"), Decimal("NaN"), Decimal("Infinity"), 10**5000, True],
+    ids=["1E+5000", "nan", "inf", "10**5000", "a boolean"],
+)
+def test_numbers_that_nobody_means_are_refused_in_plain_words(value: Decimal | int) -> None:
+    with pytest.raises(BillingError, match=r"^x: "):
+        money.parse(value, "x")
+
+
+def test_what_is_left_over_goes_to_the_largest_remainders() -> None:
+    """Hamilton's rule by hand: 2.7, 1.2 and 1.1; then 5.4, 0.9 and 2.7."""
+    assert money.split(5, [27, 12, 11]) == [3, 1, 1]
+    assert money.split(-9 * money.UNIT, [6, 1, 3], money.UNIT) == [-5 * money.UNIT, -money.UNIT, -3 * money.UNIT]
+
+
+def test_the_smallest_debt_has_its_sign() -> None:
+    assert [money.plain(amount) for amount in (-1, 0, 1, -money.UNIT)] == ["-0.000000000001", "0", "0.000000000001", "-1"]
+
+
 def test_ties_go_to_the_earlier_part() -> None:
     assert money.split(1, [1, 1]) == [1, 0]
     assert money.split(-1, [1, 1]) == [-1, 0]

@@ -33,9 +33,9 @@ def found(search: Any, tree: dict[str, Any] = TREE) -> list[Dimension]:
     return made
 
 
-def told(tmp_path: Path, tune: str) -> str:
+def told(tmp_path: Path, tune: str, before: str = "") -> str:
     path = tmp_path / "lode.yaml"
-    path.write_text(f"{FILE}tune: {tune}\n")
+    path.write_text(f"{FILE}{before}tune: {tune}\n")
     with pytest.raises(SpecError) as error:
         load(path)
     return str(error.value)
@@ -163,6 +163,60 @@ def test_options_of_the_loop_that_vary_together_are_no_contradiction(tmp_path: P
 )
 def test_a_value_that_contradicts_the_file_is_told(tmp_path: Path, search: str, text: str) -> None:
     assert text in told(tmp_path, f"{{search: {search}}}")
+
+
+@pytest.mark.parametrize(
+    ("train", "search", "text"),
+    [
+        (
+            "{optimizer: sgd, momentum: 0.9}",
+            "{train.optimizer: [adamw, sgd]}",
+            "tune.search.train.optimizer[0] (line 8): train.momentum: found beside optimizer: adamw, which may not use it",
+        ),
+        (
+            # Beside adamw nothing replaces what the file says
+            "{optimizer: sgd, momentum: 0.9}",
+            "{train.optimizer: [sgd, adamw], train.momentum: [0.5, 0.9]}",
+            "tune.search.train.optimizer[1] (line 8): train.momentum: found beside optimizer: adamw",
+        ),
+        (
+            "{schedule: step, decay: 0.5, decay_epochs: 2}",
+            "{train.schedule: [step, wsd], train.decay_epochs: [1, 2]}",
+            "tune.search.train.schedule[1] (line 8): train.decay: found beside schedule: wsd",
+        ),
+        (
+            "{optimizer: sgd, nesterov: true}",
+            "{train.momentum: [0, 0.9]}",
+            "tune.search.train.momentum[0] (line 8): train.nesterov: found beside momentum: 0",
+        ),
+        (
+            "{schedule: wsd, cooldown: 0.5}",
+            "{train.warmup: {low: 0.0, high: 0.9}}",
+            "tune.search.train.warmup.high (line 8): train.cooldown: found 0.5 beside warmup: 0.9",
+        ),
+        ("{accumulate: 12}", "{train.batch: [8, 16]}", "tune.search.train.batch[0] (line 8): train.accumulate: found 12 pieces"),
+    ],
+)
+def test_a_fixed_option_that_some_words_of_a_searched_one_may_not_use_is_told(
+    tmp_path: Path, train: str, search: str, text: str
+) -> None:
+    message = told(tmp_path, f"{{search: {search}}}", f"train: {train}\n")
+    assert text in message
+    assert message.count("tune.search.") == message.count(text.split(" ")[0]), "the other values fit"
+
+
+@pytest.mark.parametrize(
+    ("train", "search"),
+    [
+        ("{optimizer: sgd, momentum: 0.9}", "{train.optimizer: [sgd, muon]}"),
+        ("{optimizer: rmsprop, momentum: 0.9}", "{train.optimizer: [sgd, muon], train.learning_rate: [0.1, 0.2]}"),
+        ("{schedule: wsd, cooldown: 0.5, warmup: 0.4}", "{train.cooldown: [0.1, 0.2], train.warmup: [0.1, 0.7]}"),
+    ],
+)
+def test_what_every_trial_replaces_contradicts_nothing(tmp_path: Path, train: str, search: str) -> None:
+    path = tmp_path / "lode.yaml"
+    path.write_text(f"{FILE}train: {train}\ntune: {{search: {search}}}\n")
+    load(path)
 
 
 @pytest.mark.parametrize("budget", ["soon", "5 EUR", "0m", "5 dollars"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ import yaml
 
 from lode.core import spec as specs
 from lode.data import snapshot
+from lode.data.changes import ChangeLog
 from lode.data.cleaners.missing import Missing
 from lode.data.cleaners.outliers import Outliers
 from lode.data.ingest import Ingested, ingest
@@ -86,8 +88,30 @@ def test_a_small_bound_changes_no_row_and_no_line_of_the_change_log(rows: Path) 
     again, others = made(rows, "200kB")
     assert again == done
     assert all(one.equals(other) for one, other in zip(tables, others, strict=True))
+    assert (rows / "200kB" / "report.json").read_text() == (rows / "4GB" / "report.json").read_text()
     changed_by = set(tables[-1]["cleaner"])
     assert changed_by == {"pii", "types", "duplicates 1", "duplicates 2", "outliers", "rules", "missing"}
+
+
+def test_where_the_change_log_cannot_be_kept_the_run_ends_with_its_error_and_no_thread_waits(
+    rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: ChangeLog, word: str, part: object, found: pl.DataFrame, hides: object = None) -> None:
+        if found["column"].is_in(["start"]).any():
+            batches.append(found)
+        if len(batches) == 2:  # by now the columns that change are being written by a thread of their own
+            raise OSError(28, "No space left on device")
+
+    batches: list[pl.DataFrame] = []
+    monkeypatch.setattr(ChangeLog, "add", full)
+    before = set(threading.enumerate())
+    with pytest.raises(OSError, match="No space left") as told:
+        made(rows, "200kB")
+    waiting = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in waiting:
+        thread.join(20)
+    assert told.value.errno == 28 and not [thread for thread in waiting if thread.is_alive()]
+    assert not (rows / "200kB" / ".columns").exists()
 
 
 @pytest.mark.parametrize("memory", ["4GB", "200kB"])

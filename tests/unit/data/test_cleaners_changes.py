@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -138,3 +139,20 @@ def test_counts_stand_in_one_order_whatever_the_batches(tmp_path: Path) -> None:
         ("types", "train", None, 1), ("types", "train", "a", 1), ("types", "train", "b", 2), ("missing", None, "b", 1),
     ]  # fmt: skip
     assert [tally.column for tally in parted.cells_of("types", "train")] == ["a", "b"]
+
+
+def test_samples_are_the_same_whatever_the_batches(tmp_path: Path) -> None:
+    dice = np.random.default_rng(0)
+    cells = dice.choice(["x", "y", "z", "v", "w"], 400, p=[0.96, *[0.01] * 4])
+    lines = pl.DataFrame(
+        {"row": range(400), "column": "a", "before": cells, "after": [None if n % 3 else "b" for n in range(400)], "why": None},
+        {**changes.SCHEMA, "why": pl.String},
+    )
+    found = []
+    for batch_rows in (400, 64, 7):
+        log = changes.ChangeLog(Shelf(tmp_path, 10**9))
+        for start in range(0, 400, batch_rows):
+            log.add("types", None, lines[start : start + batch_rows])
+        found.append([tally.to_json() for tally in log.every()])
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]["samples"]) > 1 and len(found[0][0]["lost_samples"]) > 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
@@ -92,3 +94,23 @@ def test_in_a_gap_the_threshold_is_where_acting_breaks_even() -> None:
 
 def test_treating_all_stays_where_nothing_else_earns_as_much() -> None:
     assert threshold(curve_of([0.9, 0.2], [5, 5]), 0.5) == 0.0
+
+
+def test_the_last_gap_between_rows_and_the_nearest_of_several_count_too() -> None:
+    """Profits 0, 5, 10, 5: best between 0.5 and 0.1. Profits 0, 5, 5, 0: as good anywhere from 0.9 to 0.1."""
+    assert threshold(curve_of([0.9, 0.5, 0.1], [5, 5, -5]), 0.2) == pytest.approx(0.2)
+    several = curve_of([0.9, 0.5, 0.1], [5, 0, -5])
+    assert threshold(several, 0.3) == pytest.approx(0.3) and threshold(several, 0.7) == pytest.approx(0.7)
+
+
+def test_the_gap_below_the_last_row_ends_at_zero() -> None:
+    """Treating the second row or not earns the same: between the rows there is room for 0.1, below them for 0.8."""
+    assert best(curve_of([0.9, 0.8], [5, 0])) == 2
+    assert best(curve_of([0.9, 0.2], [5, 0])) == 1
+
+
+def test_values_are_money_per_thousand_decisions() -> None:
+    """Four rows earn 5.00, 10.00, 7.00 and 7.00 in cents."""
+    gains = np.array([500, 500, -300, 0])
+    shown = points(profit_curve(np.array([0.9, 0.7, 0.2, 0.1]), gains, np.zeros_like(gains), 2))
+    assert [point["value"] for point in shown] == [Decimal(value) for value in (0, 1250, 2500, 1750, 1750)]

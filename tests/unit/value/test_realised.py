@@ -62,6 +62,27 @@ def test_rivals_are_ranked_and_the_current_rule_is_one_of_them() -> None:
     assert found.lead == 50_000 - 47_500 and found.blocks == ("day", 100)
 
 
+def test_amounts_with_cents_are_written_in_whole_units() -> None:
+    """Four right decisions earn 2 x 2.50; treating all earns 2 x 2.50 - 2 x 1.00, treating none -2 x 2.00."""
+    truth = np.array([1, 1, 0, 0])
+    found = realise(Matrix(true_positive="2.50", false_positive=-1, false_negative=-2), perfect(truth), resamples=10)
+    said = found.to_json()
+    assert found.lead == 2 and found.money.sum() == found.total
+    assert (said["rows"], said["total"], said["per_decision"], said["lead"]) == (4, "5", "1.25", "2")
+    assert [(each["name"], each["total"], each["difference"]) for each in said["rivals"]] == [
+        ("treat all", "3", "0.5"),
+        ("treat none", "-4", "2.25"),
+    ]
+    assert said["blocks"] == {"of": "request", "count": 4}
+
+
+def test_the_interval_of_a_lead_is_of_the_difference_to_that_rival() -> None:
+    """Treating a row costs 0.25 and brings nothing, so whatever is drawn the model is ahead by just that."""
+    found = realise(Matrix(true_positive=1, false_positive="-0.25"), perfect(chunk(0)[:40]), resamples=20)
+    ranges = {each.name: (each.low, each.high) for each in found.rivals}
+    assert ranges == {"treat all": (Fraction(1, 4), Fraction(1, 4)), "treat none": (0, 0)}
+
+
 def test_of_few_days_requests_are_drawn() -> None:
     truth = chunk(3)[:100]
     assert realise(Matrix(**MATRIX), perfect(truth), resamples=10).blocks == ("request", 100)
@@ -76,8 +97,16 @@ def test_without_an_outcome_there_is_nothing_to_say() -> None:
 def test_totals_of_blocks_are_exact_beyond_64_bits() -> None:
     blocks = np.array([7, 3, 7, 3])
     assert block_totals(np.array([1, 2, 3, 4]), blocks).tolist() == [6, 4]
+    assert block_totals(np.array([2**62, 2**62, 1, 1]), blocks).tolist() == [2**62 + 1, 2**62 + 1]
+    assert block_totals(np.array([2**62, 2**62]), np.array([5, 5])).tolist() == [2**63]
     huge = np.array([2**62, 2**62, 2**62, -1], dtype=object)
     assert block_totals(huge, blocks).tolist() == [2**62 - 1, 2**63]
+
+
+def test_an_interval_ends_at_values_that_were_drawn() -> None:
+    """Of 200 values in order the 5th and the 195th; of ten the first and the last."""
+    assert interval(list(range(200, 0, -1))) == (5, 195)
+    assert interval(list(range(1, 11))) == (1, 10) and interval([7]) == (7, 7)
 
 
 def test_means_divide_by_the_rows_that_were_drawn() -> None:
@@ -129,6 +158,8 @@ def test_return_present_value_and_payback() -> None:
     assert npv(flows, Fraction(0)) == 20 and npv(flows, Fraction(12)) == -100 + 30 + 15
     assert payback_months(flows) == 2 and payback_months(flows[:2]) is None
     assert payback_months([Fraction(5), Fraction(-10), Fraction(20)]) == 2
+    assert payback_months([Fraction(-10), Fraction(9), Fraction(1)]) == 2, "a sum of 0 is paid back, one of -1 is not"
+    assert payback_months([Fraction(-10), Fraction(10), Fraction(5)]) == 1, "the first such month"
 
 
 def test_a_tornado_is_sorted_by_swing() -> None:

@@ -65,6 +65,25 @@ def test_a_model_that_does_what_the_simple_policy_does_is_not_worth_it() -> None
     assert sentence(found).endswith('"treat all" earns EUR 3,500, the same or more: don\'t build this model yet.')
 
 
+def test_a_lead_of_less_than_one_unit_is_a_lead_all_the_same() -> None:
+    """200 of 400 rows bring a tenth of a cent, the others cost one: the model earns 0.50 per 1,000, either simple policy nothing."""
+    policy = Matrix(true_positive=Decimal("0.001"), false_positive=Decimal("-0.001"))
+    truth = np.arange(400) % 2
+    found = appraise(EUR, policy, Outcomes(np.where(truth == 1, 0.9, 0.1), truth), {}, resamples=200)
+    assert found.value == Decimal("0.5") and 0 < found.simple[0].low < found.simple[0].high < 1
+    assert found.verdict == "worth it" and "the model earns EUR 0.50 per 1,000 decisions" in sentence(found)
+
+
+def test_a_lead_of_less_than_one_unit_that_may_be_none_is_not_proven() -> None:
+    """Four rows are left out: two that would have cost, two that would have brought as much."""
+    policy = Matrix(true_positive=Decimal("0.001"), false_positive=Decimal("-0.001"))
+    prediction, truth = np.full(400, 0.9), np.ones(400, dtype=np.int64)
+    prediction[:4], truth[:2] = 0.1, 0
+    found = appraise(EUR, policy, Outcomes(prediction, truth), {}, resamples=200)
+    assert found.simple[0].name == "treat all" and found.simple[0].difference == 0
+    assert found.simple[0].low < 0 < found.simple[0].high < 1 and found.verdict == "not proven"
+
+
 def test_a_model_that_harms_is_not_worth_it() -> None:
     policy = Matrix(true_positive=5, false_positive=-5)
     outcomes = rows(500, 1.0)

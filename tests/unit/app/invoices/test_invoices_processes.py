@@ -63,7 +63,7 @@ def killed(folder: Path, customers: int, times: int, seed: int) -> None:
         for _ in range(chance.randint(1, max(1, customers // times))):
             heard.add(process.stdout.readline().strip())
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=30)
+        assert process.wait(timeout=30) in (-signal.SIGKILL, 0), "the run after a killed one failed"
     assert started(world).wait(timeout=60) == 0
     check(world, customers)
     with world.store.view() as session:
