@@ -294,9 +294,10 @@ def _bound(path: Path, num_bytes: int) -> None:
         raise DataError(f"{path}: unpacks to more than {MAX_ARCHIVE_BYTES >> 30} GiB. Split it, or name the folder itself.")
 
 
-def check_zip(path: Path) -> None:
+def check_zip(path: Path, look: Callable[[str, bytes], None]) -> None:
     """Unpack every part of a zip that another library will unpack (a workbook), piece by piece, to see what it holds; keeps nothing.
 
+    look: is given the name of a part and each of its pieces.
     Errors: DataError where it is damaged, encrypted, or unpacks to far more than it is.
     """
     allowed = max(files.FREE_BYTES, path.stat().st_size * files.MAX_RATIO)
@@ -310,7 +311,7 @@ def check_zip(path: Path) -> None:
                         "If it is what it should be, save it as CSV or Parquet."
                     )
                 with archive.open(entry) as file:
-                    while file.read(files.CHUNK_BYTES):
-                        pass
+                    while piece := file.read(files.CHUNK_BYTES):
+                        look(entry.filename, piece)
     except (*_DAMAGE, ValueError) as error:
         raise DataError(f"{path}: damaged or cut short ({error}). Get the file again.") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from lode.data.formats import files
 SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE_LINES = 100
 _NEWLINE = 10
+CARRIAGE_RETURN = "A bare carriage return (CR) stands in it, with which old Macs end lines: turn each CR into a line feed (LF)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,22 @@ def utf8_chunks(chunks: Iterable[bytes], encoding: str, where: str) -> Iterator[
 
     Errors: DataError with the line where the bytes are no text of that encoding.
     """
-    decoder = codecs.getincrementaldecoder(encoding)()
+    parts = iter(chunks)
+    first = next(parts, b"")
+    is_bare = encoding == "utf-16" and not first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    # Without a byte order mark it is what Windows writes.
+    decoder = codecs.getincrementaldecoder("utf-16-le" if is_bare else encoding)()
     num_lines = 0
-    for chunk in chunks:
+    for chunk in itertools.chain([first], parts):
         try:
-            yield decoder.decode(chunk).encode()
+            text = decoder.decode(chunk)
+            yield text.encode()
         except UnicodeDecodeError as error:
             raise _undecodable(where, num_lines + error.object.count(b"\n", 0, error.start) + 1, encoding) from error
-        num_lines += chunk.count(b"\n")
+        except UnicodeEncodeError as error:
+            # Half of a character, which UTF-16 can hold and no text can.
+            raise _undecodable(where, num_lines + text.count("\n", 0, error.start) + 1, encoding) from error
+        num_lines += text.count("\n")
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
@@ -80,7 +90,7 @@ def utf8_chunks(chunks: Iterable[bytes], encoding: str, where: str) -> Iterator[
 
 def _undecodable(where: str, line: int, encoding: str) -> DataError:
     return DataError(
-        f"{where}: line {line} is not {encoding}. Name the encoding, for example `encoding: gb18030` or `encoding: latin-1`, "
+        f"{where}: line {line} is not {encoding}. Name the encoding, for example `encoding: gb18030` or `encoding: windows-1252`, "
         "or save the file as UTF-8."
     )
 
@@ -90,11 +100,13 @@ class Counts:
     """Records (the header is one) and blank lines of a text.
 
     loose_quotes: whether a quote opens in the middle of a cell, which parsers read in different ways.
+    marked: the first line that begins with a byte order mark behind the first one; 0 where none does.
     """
 
     records: int
     blank: int
     loose_quotes: bool
+    marked: int
 
 
 def survey(chunks: Iterable[bytes], dialect: Dialect, num_columns: int, where: str) -> Counts:
@@ -106,7 +118,7 @@ def survey(chunks: Iterable[bytes], dialect: Dialect, num_columns: int, where: s
     for chunk in chunks:
         lines.add(chunk)
     lines.end()
-    return Counts(lines.num_records - lines.num_blank, lines.num_blank, lines.loose_quotes)
+    return Counts(lines.num_records - lines.num_blank, lines.num_blank, lines.loose_quotes, lines.marked)
 
 
 def separators(chunks: Iterable[bytes], dialect: Dialect) -> int:
@@ -139,6 +151,7 @@ class _Lines:
         self.num_columns, self.where = num_columns, where
         self.num_records = self.num_blank = 0
         self.loose_quotes = False
+        self.marked = 0
         self._last_byte = _NEWLINE
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._decoding = False
@@ -149,6 +162,8 @@ class _Lines:
         self._opened_line = 0
         self._num_separators = 0
         """Separators of the line that the last chunk left open."""
+        self._tail = b""
+        """The last bytes of the last chunk."""
         self._head = b""
         """The start of that line, as far as it matters: is it blank?"""
 
@@ -170,6 +185,8 @@ class _Lines:
             content = chunk[start : int(positions[ends[index]])]
             self._check_line(content if index else self._head + content, int(widths[index]), chunk.count(b"\n", 0, start))
         self.num_records += len(ends)
+        if not self.marked:
+            self._find_mark(chunk)
         self._num_open += int(positions[ends[0]]) if len(ends) else len(chunk)
         if self._num_open > files.MAX_LINE_BYTES:
             raise self._endless()
@@ -182,6 +199,14 @@ class _Lines:
             self._head = (self._head + chunk)[:256]
         self._num_newlines += int(np.count_nonzero(newline))
         self._last_byte = chunk[-1]
+
+    def _find_mark(self, chunk: bytes) -> None:
+        """Look for a byte order mark at the start of a line; the bytes before the chunk's end stand in the next one, too."""
+        around = self._tail + chunk
+        place = around.find(b"\n" + codecs.BOM_UTF8)
+        if place >= 0:
+            self.marked = self._num_newlines - self._tail.count(b"\n") + around.count(b"\n", 0, place + 1) + 1
+        self._tail = around[-len(codecs.BOM_UTF8) :]
 
     def _endless(self) -> DataError:
         """The error for a line that does not end."""
@@ -227,9 +252,13 @@ class _Lines:
         quote = (
             f' If {self.quote.decode()} does not enclose cells in this file, write `quote: ""`.' if self.quote in content else ""
         )
+        advice = "Mend the line, or quote a cell that holds the separator."
+        if width == self.num_columns + 1 and content.rstrip(b"\r").endswith(bytes([self.separator])):
+            advice = "It ends with a separator, as the first line does not: end all lines alike."
+        if b"\r" in content.rstrip(b"\r"):
+            advice = CARRIAGE_RETURN
         raise DataError(
-            f"{self.where}: line {line} has {found}, the first line has {needed}. Mend the line, or quote a cell that holds "
-            f"the separator.{quote if self.quote else ''}"
+            f"{self.where}: line {line} has {found}, the first line has {needed}. {advice}{quote if self.quote else ''}"
         )
 
     def _check_text(self, chunk: bytes) -> None:

@@ -28,11 +28,16 @@ MAX_LINE_BYTES = 1 << 26
 MAX_COLUMNS = 1 << 15
 """Twice what a spreadsheet holds, and more than there are genes; every column costs time in every step."""
 
+MAX_DIGITS = 38
+"""Of a decimal: what fits 128 bits."""
+
 MAX_RATIO = 200
 FREE_BYTES = 1 << 30
 """A compressed file may unpack to so many times its size, or to `FREE_BYTES`, whichever is more; what does not is made to fill disks."""
 
 _MAX_READ_BYTES = 1 << 30
+_LONGEST_MARK = 8
+"""Bytes of what `check_lines` looks for."""
 
 
 def sha256_of(path: Path) -> str:
@@ -79,14 +84,24 @@ def check_width(where: str, num_columns: int) -> None:
         )
 
 
-def check_lines(path: Path, where: str, mark: str = "") -> bool:
+def check_types(where: str, schema: pl.Schema) -> None:
+    """Errors: DataError for a column of a typed file that polars knows and cannot read."""
+    for name, dtype in schema.items():
+        if isinstance(dtype, pl.Decimal) and (dtype.precision or 0) > MAX_DIGITS:
+            raise DataError(
+                f'{where}: column "{name}" holds decimals of {dtype.precision} digits, at most {MAX_DIGITS} are allowed. Write it as '
+                "64-bit numbers or as text."
+            )
+
+
+def check_lines(path: Path, where: str, *marks: str) -> frozenset[str]:
     """Look for bytes and lines that no text table has, before a parser takes the file into its hands: some gigabytes a second.
 
-    Gives whether there is a `mark` (a quote) in the file.
+    Gives those of the marks (a quote) that stand in the file.
     Errors: DataError where a line is longer than `MAX_LINE_BYTES` or holds a NUL byte, or the file unpacks to far more than it is.
     """
     num_open = position = 0
-    sought, is_marked = mark.encode(), False
+    sought, found, tail = {mark.encode(): mark for mark in marks if mark}, set(), b""
     for chunk in byte_chunks(path):
         first = chunk.find(b"\n")
         num_open += len(chunk) if first < 0 else first
@@ -96,9 +111,11 @@ def check_lines(path: Path, where: str, mark: str = "") -> bool:
             num_open = len(chunk) - chunk.rfind(b"\n") - 1
         if b"\0" in chunk:
             raise holds_nul(where, _line_of(path, position + chunk.index(b"\0")))
-        is_marked = is_marked or (mark != "" and sought in chunk)
+        for mark in [mark for mark in sought if mark in chunk or mark in tail + chunk[: len(mark)]]:
+            found.add(sought.pop(mark))
+        tail = (tail + chunk[-_LONGEST_MARK:])[-_LONGEST_MARK:]
         position += len(chunk)
-    return is_marked
+    return frozenset(found)
 
 
 def _line_of(path: Path, position: int) -> int:

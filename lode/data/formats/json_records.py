@@ -1,24 +1,21 @@
 """One JSON document -> its records, one a line, block by block: a document larger than memory streams through.
 
 Strings and brackets are told apart with numpy, about 80 MB a second; polars then parses the lines. Used by the sources that read JSON;
-read lode/data/formats/json_types.py next.
+read lode/data/formats/json_lines.py next.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
-import polars as pl
 
 from lode.core.errors import DataError, listed, near_miss
-from lode.data.formats import files, json_types
+from lode.data.formats import files
 
 BLOCK_BYTES = 1 << 23
 """Records are handed on about so much at a time."""
@@ -30,7 +27,6 @@ MAX_MAPPING_BYTES = 1 << 26
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _NEWLINE, _BLANK = 34, 92, 44, 58, 10, 32
 _OPEN, _CLOSE = (ord("["), ord("{")), (ord("]"), ord("}"))
 _KEY_BYTES = 1 << 12
-_HALF = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F])", re.DOTALL)
 _STEP = np.zeros(256, dtype=np.int32)
 _STEP[list(_OPEN)], _STEP[list(_CLOSE)] = 1, -1
 _IS_MARK = _STEP != 0
@@ -177,7 +173,7 @@ class _Reader:
         """What the next bytes add to the lines."""
         if self._is_first and chunk.strip():
             self._is_first = False
-            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
             self._check_start(chunk)
         was_closed = self.is_done and self.marks.depth == 0
         marks = self.marks.of(chunk)
@@ -259,73 +255,3 @@ class _Reader:
             what = "a string that never closes" if self.marks.inside else open_brackets
             raise DataError(f"{self.where}: the JSON document is cut short, it ends with {what}. Get the file again.")
         raise DataError(f"{self.where}: the JSON document holds no list of records. Name it with `records`.")
-
-
-def load(text: bytes) -> Any:
-    """A JSON value as Python objects. Errors: ValueError with what is wrong, in words."""
-    try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-        if has_half(text):
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
-    except UnicodeEncodeError as error:
-        raise ValueError(f"holds half of a character (\\u{ord(error.object[error.start]):x} without its other half)") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("is not UTF-8") from error
-    except RecursionError as error:
-        raise ValueError("is nested too deep") from error
-    except ValueError as error:
-        message = str(error)
-        raise ValueError(message if message.startswith("holds") else f"is no JSON ({message})") from error
-
-
-def has_half(text: bytes) -> bool:
-    """Whether half of a character beyond the first 65,536 seems to stand alone, as where a program cut a text within an emoji."""
-    return b"\\u" in text and _HALF.search(text) is not None
-
-
-def _finite(word: str) -> float:
-    number = float(word)
-    if math.isinf(number):
-        raise ValueError(f"holds {word[:20]}, which is larger than any number of 64 bits; write null")
-    return number
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"holds {word}, which JSON does not know; write null")
-
-
-def problem(line: bytes) -> str:
-    """What is wrong with a line that should hold one JSON object, or an empty string."""
-    try:
-        value = load(line)
-    except ValueError as error:
-        return str(error)
-    return "" if isinstance(value, dict) else f"holds a JSON {type(value).__name__}, an object is needed"
-
-
-def types_of(block: bytes, where: str, unit: str, num_before: int) -> tuple[dict[str, pl.DataType], int]:
-    """Types of the columns, and number, of the lines of a block; each must be one object.
-
-    unit: what messages call a line ("record", "line"); lines may be blank where they are lines.
-    Errors: DataError for the first line that is no JSON object.
-    """
-    lines = block.removesuffix(b"\n").split(b"\n")
-    try:
-        # Of half a character polars makes a NUL.
-        frame = pl.DataFrame() if has_half(block) else pl.read_ndjson(block, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, OSError):
-        frame = pl.DataFrame()
-    if frame.height == len(lines):
-        return dict(frame.schema), len(lines)
-    # Blank lines, faults, or cells of several types, which polars does not turn into text on its own.
-    types: dict[str, pl.DataType] = {}
-    for number, line in enumerate(lines, start=num_before + 1):
-        is_blank = not line.strip()
-        if is_blank and unit == "line":
-            continue
-        text = "is empty (a comma too many)" if is_blank else problem(line)
-        if text:
-            raise DataError(f'{where}: {unit} {number:,} {text}. Each must be one JSON object, for example {{"age": 31}}.')
-        types = json_types.union_fields(types, json_types.fields_of(load(line)))
-    return types, len(lines)

@@ -86,6 +86,13 @@ def final(dtype: pl.DataType) -> pl.DataType:
     return pl.String() if dtype in (pl.Null, pl.Int128) else dtype
 
 
+def is_wide(dtype: pl.DataType) -> bool:
+    """Whether cells hold numbers of more than 64 bits, at any depth."""
+    if isinstance(dtype, pl.Struct):
+        return any(is_wide(inner) for inner in _fields(dtype).values())
+    return is_wide(_inner(dtype)) if isinstance(dtype, pl.List) else dtype == pl.Int128
+
+
 def num_columns(schema: Mapping[str, pl.DataType]) -> int:
     """How many columns `flat` makes."""
     return sum(num_columns(_fields(dtype)) if isinstance(dtype, pl.Struct) else 1 for dtype in schema.values())

@@ -38,10 +38,17 @@ class Arrow(Source):
         self.num_bytes = path.stat().st_size
         try:
             frame = self._opened(path)
-            files.check_width(self.path, len(frame.collect_schema()))
+            schema = frame.collect_schema()
+            files.check_width(self.path, len(schema))
+            files.check_types(self.path, schema)
             is_empty = frame.head(1).select(pl.len()).collect().item() == 0
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"{self.path}: not readable as Arrow ({str(error).splitlines()[0]}). Get the file again.") from error
+        except pl.exceptions.PanicException as error:
+            raise DataError(
+                f"{self.path}: holds a type that is not read ({str(error).splitlines()[0]}), for example decimals of more than "
+                f"{files.MAX_DIGITS} digits. Write it with common types."
+            ) from error
         if is_empty:
             raise DataError(f"{self.path}: the file has columns but no rows. Name one that has rows.")
         return frame

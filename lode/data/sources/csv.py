@@ -5,6 +5,7 @@ every line.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from polars.io.plugins import register_io_source
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import FilePath
 from lode.data.contracts import Source
-from lode.data.formats import delimited, files
+from lode.data.formats import beginnings, delimited, files
 from lode.data.formats.delimited import Dialect
 from lode.data.place import Place
 from lode.data.threads import in_turn
@@ -28,6 +29,10 @@ _BLOCK_BYTES = 1 << 23
 
 _HEAD_BYTES = 1 << 18
 
+_EXCEL_HINT = re.compile(r'"?sep=(.)"?[,;\t|]*')
+_ONLY_WINDOWS = re.compile("[\x80-\x9f]")
+_JOINED = "\n\ufeff"
+"""A byte order mark at the start of a line."""
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -52,7 +57,7 @@ class Csv(Source):
         header: whether the first line holds the column names.
         columns: column names of a file without a header.
         null_values: words that mean "missing".
-        encoding: how characters are written.
+        encoding: how characters are written; windows-1252 is what Windows calls ANSI in the West, gb18030 reads GBK too.
         quote: the character around cells that hold a separator; "" where quotes mean nothing.
         replace: per column, cells that are written differently in this file: `{income: {"<=50K.": "<=50K"}}`.
         sha256: the expected sha256 of the file; checked before it is read.
@@ -68,7 +73,7 @@ class Csv(Source):
         header: bool = True,
         columns: list[str] | None = None,
         null_values: list[str] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"),  # type: ignore[assignment]
-        encoding: Literal["utf-8", "latin-1", "gb18030"] = "utf-8",
+        encoding: Literal["utf-8", "latin-1", "windows-1252", "gb18030", "utf-16"] = "utf-8",
         quote: str = '"',
         replace: dict[str, dict[str, str]] | None = None,
         sha256: str | None = None,
@@ -161,11 +166,14 @@ class Csv(Source):
         """The file, after a look for what would fill the memory: polars must not meet a line without end, or a bomb."""
         table = self._opened()
         if not self._is_bounded and not self._is_checked:
-            if files.is_compressed(table.path):
-                # Unpacking costs more than looking at every cell.
+            if files.is_compressed(table.path) or self.encoding == "utf-16":
+                # Unpacking costs more than looking at every cell. Half of the bytes of UTF-16 are zero.
                 self.check()
             else:
-                self._is_plain = not files.check_lines(table.path, self.path, table.dialect.quote) and self.encoding == "utf-8"
+                found = files.check_lines(table.path, self.path, table.dialect.quote, _JOINED)
+                self._is_plain = table.dialect.quote not in found and self.encoding == "utf-8"
+                if _JOINED in found:
+                    self.check()  # which names the line
         self._is_bounded = True
         return self._table or table
 
@@ -176,6 +184,11 @@ class Csv(Source):
             raise DataError(f"{self.path}: the file has a header but no rows. If the first line holds data, write `header: false`.")
         if counts.blank:
             self.notes.append(f"{self.path}: skipped {counts.blank:,} blank line{'s' if counts.blank > 1 else ''}.")
+        if counts.marked:
+            self.notes.append(
+                f"{self.path}: line {counts.marked:,} begins with a byte order mark, as where files were joined. It stays in the cell; "
+                "remove it, and a second header."
+            )
         if counts.loose_quotes:
             self._try(table)
         return replace(table, has_blank_lines=True) if counts.blank else table
@@ -216,11 +229,19 @@ class Csv(Source):
 
     def _dialect(self, path: Path) -> tuple[Dialect, str]:
         """How the file separates cells, and its first lines."""
+        if self.encoding != "utf-16":
+            beginnings.check(path, self.path, "Write `encoding: utf-16`, or save it as UTF-8.")
         sample = _first_lines(self._chunks(path), self.path)
         if "\0" in sample:
             raise files.holds_nul(self.path, sample.count("\n", 0, sample.index("\0")) + 1)
         if not sample.strip():
             raise DataError(f"{self.path}: the file holds no text. Get it again, or name another one.")
+        self._check_first(sample.lstrip("\n").partition("\n")[0])
+        if self.encoding == "latin-1" and _ONLY_WINDOWS.search(sample):
+            self.notes.append(
+                f"{self.path}: holds bytes that are no characters in latin-1 (80 to 9F). Was it written on Windows, "
+                "`encoding: windows-1252` reads them."
+            )
         likely = delimited.sniff(sample.lstrip("\n"), self.quote)
         if self.separator is None:
             separator = likely or ","
@@ -234,6 +255,17 @@ class Csv(Source):
                 f"Write `separator: {likely!r}`, or leave it out."
             )
         return dialect, sample
+
+    def _check_first(self, line: str) -> None:
+        """Errors: DataError where the first line is a hint for Excel, or holds many lines."""
+        if (hint := _EXCEL_HINT.fullmatch(line.strip())) and self.header:
+            raise DataError(
+                f'{self.path}: the first line is "{line.strip()}", which tells Excel the separator. Delete it, and write '
+                f"`separator: {hint[1]!r}` if it is not found."
+            )
+        outside = "".join(line.split(self.quote)[::2]) if self.quote else line
+        if "\r" in outside:
+            raise DataError(f"{self.path}: line 1 is many lines in one. {delimited.CARRIAGE_RETURN}")
 
     def _column_names(self, dialect: Dialect, sample: str) -> tuple[str, ...]:
         first = next(dialect.records(sample.lstrip("\n")), [])

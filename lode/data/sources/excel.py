@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import fastexcel
 import polars as pl
@@ -13,7 +13,7 @@ import polars as pl
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName, FilePath, Range
 from lode.data.contracts import Source
-from lode.data.formats import archives, files
+from lode.data.formats import archives, files, workbook_size, workbook_times
 from lode.data.place import Place
 
 _ZIPPED = (".xlsx", ".xlsm", ".xlsb", ".ods")
@@ -28,7 +28,8 @@ class Excel(Source):
     """One sheet of a workbook. Dates, booleans and numbers are typed; a column that mixes them with words is text.
 
     Rows without a cell are left out and counted. A merged range has its value in its first cell; `fill_down` gives it to the cells
-    below. Formulas count as the value that was saved with them, errors (#N/A, #DIV/0!) as missing. The sheet is held in memory.
+    below. Formulas count as the value that was saved with them, errors (#N/A, #DIV/0!) as missing. Times of day become text (13:05:00),
+    durations seconds. The sheet is held in memory.
 
     Args:
         path: the file, relative to lode.yaml or to `--data DIR`.
@@ -57,6 +58,7 @@ class Excel(Source):
         self.place, self.path, self.sheet, self.header, self.header_row = place, path, sheet, header, header_row
         self.columns, self.fill_down, self.sha256, self.origin = columns, fill_down or [], sha256, origin
         self.notes: list[str] = []
+        self._is_hidden = False
         self._frame: pl.DataFrame | None = None
 
     def fingerprint(self) -> str:
@@ -82,25 +84,53 @@ class Excel(Source):
                 f"{self.path}: the workbook is encrypted, or an .xls file with another name. Save it without a password."
             )
         if path.suffix.lower() in _ZIPPED:
-            archives.check_zip(path)
+            archives.check_zip(path, workbook_size.Extent(self.path).add)
         _quiet()
         try:
             workbook = fastexcel.read_excel(path)
             name = self._sheet_name(workbook.sheet_names)
-            sheet = workbook.load_sheet(
-                name,
-                header_row=self.header_row - 1 if self.header else None,
-                # All rows are looked at for a column's type: a guess from the first ones would lose words further down.
-                schema_sample_rows=None,
-            )
+            try:
+                sheet = self._loaded(workbook, name)
+                columns = sheet.to_polars().get_columns()
+            except fastexcel.FastExcelError:
+                sheet = self._loaded(workbook, name, dtypes="string")
+                columns = self._by_halves(workbook, name, [column.name for column in sheet.available_columns()])
+            self._is_hidden = sheet.visible != "visible"
             names = self._names(workbook, name, [column.name for column in sheet.available_columns()])
-            frame = sheet.to_polars()
         except (fastexcel.FastExcelError, pl.exceptions.PolarsError) as error:
             raise DataError(
                 f"{self.path}: not readable as a workbook ({str(error).splitlines()[0]}). Save it again as .xlsx."
             ) from error
-        frame.columns = names
-        return frame
+        return pl.DataFrame([column.alias(name) for column, name in zip(columns, names, strict=True)])
+
+    def _loaded(self, workbook: fastexcel.ExcelReader, sheet: str, **options: Any) -> fastexcel.ExcelSheet:
+        # All rows are looked at for a column's type: a guess from the first ones would lose words further down.
+        header = self.header_row - 1 if self.header else None
+        return workbook.load_sheet(sheet, header_row=header, schema_sample_rows=None, **options)
+
+    def _by_halves(self, workbook: fastexcel.ExcelReader, sheet: str, names: list[str]) -> list[pl.Series]:
+        """The columns where the reader cannot type one of them, which stops all: it is found by halves and read as text."""
+
+        def some(which: list[int]) -> list[pl.Series]:
+            try:
+                return self._loaded(workbook, sheet, use_columns=which).to_polars().get_columns()
+            except fastexcel.FastExcelError as error:
+                if len(which) > 1:
+                    middle = len(which) // 2
+                    return some(which[:middle]) + some(which[middle:])
+                if "cell error" in str(error):
+                    return [self._without_errors(workbook, sheet, which)]
+                raise DataError(
+                    f'{self.path}: column "{names[which[0]]}" mixes durations with other cells. Give all of its cells one format.'
+                ) from error
+
+        return some(list(range(len(names)))) if names else []
+
+    def _without_errors(self, workbook: fastexcel.ExcelReader, sheet: str, which: list[int]) -> pl.Series:
+        """One column with errors (#NAME?) as missing cells; numbers where all others are."""
+        column = self._loaded(workbook, sheet, use_columns=which, dtypes="string").to_polars().to_series()
+        numbers = column.cast(pl.Float64, strict=False)
+        return numbers if numbers.null_count() == column.null_count() else column
 
     def _sheet_name(self, names: list[str]) -> str:
         if isinstance(self.sheet, int):
@@ -156,6 +186,11 @@ class Excel(Source):
         if frame.is_empty():
             raise DataError(f"{self.path}: the sheet has no rows under its header. Name another `sheet`, or another `header_row`.")
         self.notes.clear()
+        if self._is_hidden and isinstance(self.sheet, int):
+            self.notes.append(
+                f"{self.path}: sheet {self.sheet} is hidden in the workbook. Name another `sheet` if it is not meant."
+            )
+        frame = workbook_times.told(frame, self.path, self.notes)
         if frame.height < num_rows:
             num_empty = num_rows - frame.height
             self.notes.append(f"{self.path}: {num_empty:,} empty row{'s were' if num_empty > 1 else ' was'} left out.")

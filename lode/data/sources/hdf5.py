@@ -129,6 +129,12 @@ class Hdf5(Source):
 
     def _of_group(self, group: h5py.Group) -> tuple[dict[str, _Column], list[h5py.Dataset]]:
         """The datasets of one axis; where there are none, the only table or matrix."""
+        if "pandas_type" in group.attrs:
+            raise DataError(
+                f"{self.path}: {group.name} was written by pandas, which keeps names and dates apart from the cells. Write it with "
+                "`to_parquet`, or by column."
+            )
+        files.check_width(self.path, len(group))
         datasets: list[h5py.Dataset] = []
         others: list[Any] = []
         for name in group:

@@ -1,4 +1,6 @@
-"""One JSON document: a list of records, or a mapping of columns. Reads with lode/data/formats/json_records.py and json_types.py."""
+"""One JSON document: a list of records, or a mapping of columns. Reads with json_records.py, json_lines.py and json_types.py of
+lode/data/formats.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from polars.io.plugins import register_io_source
 from lode.core.errors import DataError, listed
 from lode.core.types import FilePath
 from lode.data.contracts import Source
-from lode.data.formats import files, json_records, json_types
+from lode.data.formats import beginnings, files, json_lines, json_records, json_types
 from lode.data.place import Place
 
 
@@ -49,6 +51,7 @@ class Json(Source):
         path = files.find(self.place, self.path, self.sha256, self.origin)
         self.num_bytes = path.stat().st_size
         if self._schema is None and self._mapping is None:
+            beginnings.check(path, self.path, "Save it as UTF-8.")
             self._look(path)
         if self._mapping is not None:
             return self._mapping.lazy()
@@ -81,7 +84,7 @@ class Json(Source):
             if block.startswith(b"\n"):
                 self._mapping = self._columns(block)
                 return
-            types, height = json_records.types_of(block, self.path, "record", num_records)
+            types, height = json_lines.types_of(block, self.path, "record", num_records)
             schema = json_types.union_fields(schema, types)
             files.check_width(self.path, json_types.num_columns(schema))
             num_records += height
@@ -94,7 +97,7 @@ class Json(Source):
     def _columns(self, text: bytes) -> pl.DataFrame:
         """The table of a mapping of columns to lists of cells, or to mappings of a row's name to its cell."""
         try:
-            found = json_records.load(text)
+            found = json_lines.load(text)
         except ValueError as error:
             raise DataError(f"{self.path}: the document {error}. Get the file again.") from error
         columns = {name: list(cells.values()) if isinstance(cells, dict) else cells for name, cells in found.items()}

@@ -29,9 +29,11 @@ class Parquet(Source):
     def scan(self) -> pl.LazyFrame:
         path = files.find(self.place, self.path, self.sha256, self.origin)
         self.num_bytes = path.stat().st_size
-        frame = pl.scan_parquet(path, glob=False)
         try:
-            files.check_width(self.path, len(frame.collect_schema()))
+            frame = pl.scan_parquet(path, glob=False)
+            schema = frame.collect_schema()
+            files.check_width(self.path, len(schema))
+            files.check_types(self.path, schema)
             num_rows = frame.select(pl.len()).collect().item()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"{self.path}: not readable as Parquet ({str(error).splitlines()[0]}). Get the file again.") from error

@@ -6,8 +6,10 @@ Read lode/data/access/landing.py first: parts, positions, what a killed read lea
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -15,6 +17,7 @@ from uuid import UUID
 
 import polars as pl
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.types import ColumnName, FilePath, Range
@@ -24,8 +27,12 @@ from lode.data.contracts import Source
 from lode.data.formats import files
 from lode.data.place import Place
 
+_ATTACH = 24
+"""SQLITE_ATTACH, which has no name in Python 3.11."""
 _FETCH_ROWS = 1000
 """Rows asked for in one round trip; so many are in memory before their size is known."""
+_FIRST_ROWS = 4
+"""Rows of the first round trip of a batch, which show how large they are: a thousand photographs are gigabytes."""
 _MAX_BATCH_BYTES = 1 << 26
 _POSITIONS: Mapping[str, tuple[type, Any]] = {
     "datetime": (datetime, datetime.fromisoformat),
@@ -128,7 +135,7 @@ class Sql(Source):
             assert self.server.file is not None
             found = [self.server.file, self.server.file.with_name(f"{self.server.file.name}-wal")]
             return hashlib.sha256("".join(files.sha256_of(path) for path in found if path.is_file()).encode()).hexdigest()
-        with self.server.connect() as connection:
+        with self._connect() as connection:
             row = connection.execute(sa.text(self.version)).first()
         if row is None or len(row) != 1:
             raise DataError(f"{self.name}: `version` must give one row with one cell. Use max(...) or count(*).")
@@ -136,7 +143,7 @@ class Sql(Source):
 
     def _read(self, position: Any) -> Iterator[Batch]:
         """The rows after a position, in batches that depend on the rows alone."""
-        with self.server.connect() as connection:
+        with self._connect() as connection:
             order_by, is_named = self._order(connection)
             statement = self._statement(connection, order_by, _restored(position))
             result = connection.execution_options(stream_results=True, max_row_buffer=_FETCH_ROWS).execute(statement)
@@ -153,6 +160,24 @@ class Sql(Source):
                 yield self._batch(names, rows, keys)
                 rows = self._fetched(result)
 
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        """A connection that reads, and with which a query cannot make files either."""
+        with self.server.connect() as connection:
+            plain: Any = connection.connection.dbapi_connection
+            if isinstance(plain, sqlite3.Connection):
+                plain.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY if action == _ATTACH else sqlite3.SQLITE_OK)
+            try:
+                yield connection
+            except exc.OperationalError as error:
+                if "decode to UTF-8" not in str(error.orig):
+                    raise
+                told = str(error.orig).partition(" with text")[0]
+                raise DataError(
+                    f"{self.name}: a text is not UTF-8 ({told}). Read the column by a `query` as bytes: "
+                    "SELECT CAST(name AS BLOB) AS name, ..."
+                ) from error
+
     def _check_distinct(self, keys: _Keys) -> None:
         """Ask the server itself whether texts are different: it may take a and A for equal, and leave one out when it goes on.
 
@@ -167,15 +192,25 @@ class Sql(Source):
                 raise keys.unfit("holds texts that the server takes for equal")
 
     def _fetched(self, result: sa.CursorResult[Any]) -> list[Sequence[Any]]:
-        """At most `batch_rows` rows, fewer where they are large."""
+        """At most `batch_rows` rows, fewer where they are large.
+
+        Errors: DataError for a cell that would have to be held in memory several times.
+        """
         rows: list[Sequence[Any]] = []
-        num_bytes = 0
+        num_bytes, wanted = 0, _FIRST_ROWS
         while len(rows) < self.batch_rows and num_bytes < _MAX_BATCH_BYTES:
-            more = result.fetchmany(min(_FETCH_ROWS, self.batch_rows - len(rows)))
+            more = result.fetchmany(min(wanted, self.batch_rows - len(rows)))
             if not more:
                 break
             rows += more
-            num_bytes += sum(len(cell) for row in more for cell in row if isinstance(cell, str | bytes))
+            sizes = [len(cell) for row in more for cell in row if isinstance(cell, str | bytes)]
+            if max(sizes, default=0) > files.MAX_LINE_BYTES:
+                raise DataError(
+                    f"{self.name}: a cell holds {max(sizes) >> 20:,} MiB, at most {files.MAX_LINE_BYTES >> 20} are allowed. Leave it out "
+                    "with `columns` or a `query`, or keep it in files."
+                )
+            num_bytes += sum(sizes)
+            wanted = max(1, min(_FETCH_ROWS, (_MAX_BATCH_BYTES - num_bytes) * len(rows) // max(1, num_bytes)))
         return rows
 
     def _batch(self, names: Sequence[str], rows: Sequence[Sequence[Any]], keys: _Keys | None) -> Batch:
@@ -190,7 +225,10 @@ class Sql(Source):
         schema, table = self._table(connection)
         if self.order_by is not None:
             return self.order_by, True
-        key = sa.inspect(connection).get_pk_constraint(table, schema)["constrained_columns"]
+        try:
+            key = sa.inspect(connection).get_pk_constraint(table, schema)["constrained_columns"]
+        except exc.NoSuchTableError:
+            return None, False  # SQLite finds "Orders" as "orders", but not its key
         return (key[0] if len(key) == 1 else None), False
 
     def _table(self, connection: sa.Connection) -> tuple[str | None, str]:

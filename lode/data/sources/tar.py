@@ -15,7 +15,7 @@ from polars.io.plugins import register_io_source
 from lode.core.errors import DataError, listed
 from lode.core.types import FilePath
 from lode.data.contracts import Source
-from lode.data.formats import archives, files, json_records, json_types, samples
+from lode.data.formats import archives, files, json_lines, json_types, samples
 from lode.data.place import Place
 
 _TEXTS = ("txt", "text", "transcript", "caption")
@@ -196,10 +196,10 @@ def _record(data: bytes | None, where: str) -> dict[str, Any]:
     """The object of a .json file; {} where a sample has none."""
     if data is None:
         return {}
-    problem = json_records.problem(data)
+    problem = json_lines.problem(data)
     if problem:
         raise DataError(f"{where}.json {problem}. Mend the file, or make the archive again.")
-    return dict(json_records.load(data))
+    return dict(json_lines.load(data))
 
 
 def _column_type(extension: str, data: bytes | None, before: pl.DataType | None) -> pl.DataType:

@@ -31,6 +31,7 @@ def _proved(folder: Path, column: pl.Series, parts: str, **options: Any) -> tupl
         ([1, 2, 9, 4, 6, 7], "t--vve", None, 0),  # 9 was dropped
         ([1, 8, 2, 10, 4, 20], "tttvve", 2, 1),  # 8 is behind 4; 2 lies two before it, as far as asked
         ([1, 2, 3, 10, 19, 20], "tttvve", 2, 1),  # 19 is too near to 20
+        ([1, 2, 9, 4, 5, 6], "tttvve", None, 1),  # 9 is one row, though it is behind both other parts
     ],
 )
 def test_rows_that_are_as_late_as_a_later_part_are_counted(
@@ -48,6 +49,8 @@ def test_a_part_without_rows_has_no_border(tmp_path: Path) -> None:
 
 
 def test_groups_that_stand_in_two_parts_are_counted(tmp_path: Path) -> None:
-    record, (told,) = _proved(tmp_path, pl.Series("x", ["a", "a", "b", "b", "c", "c", "d"]), "tttvvee", by="group")
-    assert record == {"groups": {"train": 2, "validation": 2, "test": 2}, "in_two_parts": 2}
-    assert told == 'split: groups of "x": 2 in train, 2 in validation, 2 in test; 2 stand in two parts.'
+    record, (told,) = _proved(tmp_path, pl.Series("x", ["a", "a", "b", "b", "c", "c", "d", "b"]), "tttvveee", by="group")
+    assert record == {"groups": {"train": 2, "validation": 2, "test": 3}, "in_two_parts": 2}, (
+        "b is one group, though it is in all three"
+    )
+    assert told == 'split: groups of "x": 2 in train, 2 in validation, 3 in test; 2 stand in two parts.'

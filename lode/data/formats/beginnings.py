@@ -1,0 +1,34 @@
+"""What a file is by its first bytes, where it is not the text that it was named as: told by its name, not by its first odd byte."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from lode.core.errors import DataError
+from lode.data.formats import files
+
+_BYTES = (
+    (b"PK\x03\x04", "a workbook or a zip", "Name `type: excel` for a workbook, or unpack the zip."),
+    (b"\xd0\xcf\x11\xe0", "an old workbook (.xls)", "Name `type: excel`."),
+    (b"\x1f\x8b", "packed by gzip", "Let its name end in .gz."),
+    (b"\x28\xb5\x2f\xfd", "packed by Zstandard", "Let its name end in .zst."),
+    (b"PAR1", "a Parquet file", "Name `type: parquet`."),
+    (b"ARROW1", "an Arrow file", "Name `type: arrow`."),
+    (b"\x89HDF\r\n", "an HDF5 file", "Name `type: hdf5`."),
+    (b"SQLite format 3\0", "an SQLite database", "Name `type: sql`."),
+    (b"%PDF-", "a PDF", "Save its table as CSV or as a workbook."),
+)
+_PAGES = (b"<!doctype html", b"<html")
+
+
+def check(path: Path, where: str, utf16: str) -> None:
+    """Errors: DataError where a file begins as no text table does. utf16: what to do about a file in UTF-16."""
+    start = next(files.byte_chunks(path), b"")[:4096]
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{where}: is written in UTF-16. {utf16}")
+    for mark, what, advice in _BYTES:
+        if start.startswith(mark):
+            raise DataError(f"{where}: is {what}, no text. {advice}")
+    if start.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(_PAGES):
+        raise DataError(f"{where}: is a web page, as a server sends in place of a file (an error, or a login). Get the file again.")
