@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -76,7 +76,14 @@ def _text(cell: Any) -> str:
         return json.dumps(cell, ensure_ascii=False, default=_text)
     if isinstance(cell, datetime | date):
         return cell.isoformat()
-    return str(cell)
+    return _span(cell) if isinstance(cell, timedelta) else str(cell)
+
+
+def _span(cell: timedelta) -> str:
+    """Hours, minutes and seconds, as databases write a span of time: "-01:00:00", "771:00:00"."""
+    minutes, seconds = divmod(abs(cell), timedelta(minutes=1))
+    fraction = f".{seconds.microseconds:06d}" if seconds.microseconds else ""
+    return f"{'-' if cell < timedelta() else ''}{minutes // 60:02d}:{minutes % 60:02d}:{seconds.seconds:02d}{fraction}"
 
 
 def _moment(cell: date) -> datetime:
