@@ -10,7 +10,7 @@ import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -159,6 +159,7 @@ class Work(ABC):
         write_bytes(folder / "lode.yaml", self.spec.path.read_bytes())
         write_json(folder / "spec.json", self.resolved)
         self.catalog.start_run(run.id, self.spec.name, self.spec.path)
+        status = "failed"
         try:
             for stage in self.stages[: self.stages.index(last) + 1]:
                 run.folders[stage], run.manifests[stage] = getattr(self, f"_{stage}")()
@@ -166,13 +167,11 @@ class Work(ABC):
                 self._said(stage, last)
                 if stage == "data":
                     self._require()
-        except BaseException:
-            with suppress(
-                OSError, sqlite3.Error, DiskFullError
-            ):  # what stopped the stage counts, not that there is no room to note it
-                self.catalog.end_run(run.id, "failed", None)
-            raise
-        self.catalog.end_run(run.id, "done", run.headline)
+            status = "done"
+        finally:
+            # What stopped a stage counts, not that there is no room to note it.
+            with nullcontext() if status == "done" else suppress(OSError, sqlite3.Error, DiskFullError):
+                self.catalog.end_run(run.id, status, run.headline if status == "done" else None)
         write_json(folder / "run.json", run.to_json())
         if "evaluate" in run.folders:
             shutil.copyfile(run.folders["evaluate"] / "report.html", folder / "report.html")

@@ -89,9 +89,9 @@ def utf8_chunks(chunks: Iterable[bytes], encoding: str, where: str) -> Iterator[
 
 
 def _undecodable(where: str, line: int, encoding: str) -> DataError:
+    others = [f"`encoding: {name}`" for name in ("gb18030", "windows-1252", "latin-1") if name != encoding][:2]
     return DataError(
-        f"{where}: line {line} is not {encoding}. Name the encoding, for example `encoding: gb18030` or `encoding: windows-1252`, "
-        "or save the file as UTF-8."
+        f"{where}: line {line} is not {encoding}. Name the encoding, for example {' or '.join(others)}, or save the file as UTF-8."
     )
 
 

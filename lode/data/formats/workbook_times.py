@@ -9,7 +9,7 @@ from datetime import date, time
 
 import polars as pl
 
-_FIRST_DAY = date(1900, 1, 1)
+_DAY_0 = date(1899, 12, 31)
 _FIRST_DAY_OF_MACS = date(1904, 1, 1)
 _WRITTEN = r"^1899-12-31 (\d\d:\d\d:\d\d(?:\.\d+)?)$"
 """A time of day among words, as the reader writes it."""
@@ -36,7 +36,7 @@ def _moments(column: pl.Series) -> tuple[pl.Series, str]:
     """A column of dates, and what was done to it."""
     days, known = column.dt.date(), column.len() - column.null_count()
     # Of a workbook made on an old Mac the days begin in 1904.
-    is_time = (days < _FIRST_DAY) | ((days == _FIRST_DAY_OF_MACS) & (days == _FIRST_DAY_OF_MACS).all())
+    is_time = (days == _DAY_0) | ((days == _FIRST_DAY_OF_MACS) & (days == _FIRST_DAY_OF_MACS).all())
     is_midnight = column.dt.time() == time(0)
     num_times = int(is_time.sum())
     if not num_times or (is_midnight.all() and (days == _FIRST_DAY_OF_MACS).all()):

@@ -29,7 +29,7 @@ _BLOCK_BYTES = 1 << 23
 
 _HEAD_BYTES = 1 << 18
 
-_EXCEL_HINT = re.compile(r'"?sep=(.)"?[,;\t|]*')
+_EXCEL_HINT = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
 _ONLY_WINDOWS = re.compile("[\x80-\x9f]")
 _JOINED = "\n\ufeff"
 """A byte order mark at the start of a line."""
@@ -229,7 +229,9 @@ class Csv(Source):
 
     def _dialect(self, path: Path) -> tuple[Dialect, str]:
         """How the file separates cells, and its first lines."""
-        if self.encoding != "utf-16":
+        if self.encoding == "utf-16":
+            beginnings.check_utf16(path, self.path)
+        else:
             beginnings.check(path, self.path, "Write `encoding: utf-16`, or save it as UTF-8.")
         sample = _first_lines(self._chunks(path), self.path)
         if "\0" in sample:
@@ -264,7 +266,8 @@ class Csv(Source):
                 f"`separator: {hint[1]!r}` if it is not found."
             )
         outside = "".join(line.split(self.quote)[::2]) if self.quote else line
-        if "\r" in outside:
+        # At the end it is one too many, as of a program that writes CRLF as CR CRLF: no cell keeps it.
+        if "\r" in outside.rstrip("\r"):
             raise DataError(f"{self.path}: line 1 is many lines in one. {delimited.CARRIAGE_RETURN}")
 
     def _column_names(self, dialect: Dialect, sample: str) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ _OLE = b"\xd0\xcf\x11\xe0"
 _UNNAMED = re.compile(r"__UNNAMED__(\d+)")
 _NUMBERED = re.compile(r"(.+)_\d+")
 _EXACT = float(1 << 53)
+_NUMBER = r"^-?(?:0|[1-9]\d{0,14})(?:\.\d+)?(?:[eE][+-]?\d+)?$"
+"""A number as the reader writes one: 01234 is a text, and so is a long number that would lose its last digits."""
 
 
 class Excel(Source):
@@ -77,6 +79,7 @@ class Excel(Source):
             raise DataError(
                 f"{self.path}: `columns` names the columns of a sheet without a header. Add `header: false`, or leave it out."
             )
+        extent = workbook_size.Extent(self.path)
         with path.open("rb") as file:
             is_ole = file.read(4) == _OLE
         if is_ole and path.suffix.lower() in _ZIPPED:
@@ -84,11 +87,12 @@ class Excel(Source):
                 f"{self.path}: the workbook is encrypted, or an .xls file with another name. Save it without a password."
             )
         if path.suffix.lower() in _ZIPPED:
-            archives.check_zip(path, workbook_size.Extent(self.path).add)
+            archives.check_zip(path, extent.add)
         _quiet()
         try:
             workbook = fastexcel.read_excel(path)
             name = self._sheet_name(workbook.sheet_names)
+            extent.check(name)
             try:
                 sheet = self._loaded(workbook, name)
                 columns = sheet.to_polars().get_columns()
@@ -129,8 +133,7 @@ class Excel(Source):
     def _without_errors(self, workbook: fastexcel.ExcelReader, sheet: str, which: list[int]) -> pl.Series:
         """One column with errors (#NAME?) as missing cells; numbers where all others are."""
         column = self._loaded(workbook, sheet, use_columns=which, dtypes="string").to_polars().to_series()
-        numbers = column.cast(pl.Float64, strict=False)
-        return numbers if numbers.null_count() == column.null_count() else column
+        return column.cast(pl.Float64) if column.str.contains(_NUMBER).all() else column
 
     def _sheet_name(self, names: list[str]) -> str:
         if isinstance(self.sheet, int):

@@ -77,8 +77,10 @@ class Jsonl(Source):
             schema = frame.collect_schema()
             files.check_width(self.path, len(schema))
             # Cells are only read now, so a broken line is found here and not in the middle of the work.
-            num_rows = frame.select(pl.len(), pl.all().null_count()).collect(engine="streaming")["len"].item()
-            self._check_keys(path)
+            counts = frame.select(pl.len(), pl.all().count().name.prefix("of ")).collect(engine="streaming").row(0)
+            num_rows = counts[0]
+            if not json_lines.are_once(self._blocks(path), num_rows, sum(counts[1:])):
+                self._check_keys(path)
         except (pl.exceptions.PolarsError, OSError):
             schema, num_rows = self._by_block(path)
         if not num_rows or not schema:

@@ -20,7 +20,7 @@ from lode.core.errors import DataError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
 from lode.data.contracts import Source
-from lode.data.formats import delimited, files, workbook_size
+from lode.data.formats import delimited, files, json_lines, workbook_size
 from lode.data.place import Place
 
 TABLE = "a,b\n1,Zürich €\n2,中文\n"
@@ -57,11 +57,40 @@ def fault(folder: Path, word: str, content: bytes, **options: Any) -> str:
         (b"PK\x03\x04" + bytes(99), "is a workbook or a zip, no text. Name `type: excel`"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0), "is packed by gzip, no text. Let its name end in .gz"),
         (b"\n <!DOCTYPE html>\n<html>404</html>\n", "is a web page"),
+        (b"SEP=;\na;b\n1;2\n", 'the first line is "SEP=;", which tells Excel the separator'),
+        (b"PAR1\x15\x04", "is a Parquet file"),
     ],
-    ids=["cr", "cr in a line", "separator at the end", "sep=", "utf-16", "zip", "gzip", "web page"],
+    ids=["cr", "cr in a line", "separator at the end", "sep=", "utf-16", "zip", "gzip", "web page", "SEP=", "parquet"],
 )
 def test_what_is_no_plain_table_is_told_with_the_next_step(tmp_path: Path, content: bytes, message: str) -> None:
     assert message in fault(tmp_path, "csv", content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PAR1,PAR2\n1,2\n",
+        b"ARROW1,ARROW2\n1,2\n",
+        b"PK,ID\n1,2\n",
+        b"a,b\r\r\n1,2\r\r\n",
+        b"<html_length,label\n1,2\n",
+    ],
+    ids=["parquet", "arrow", "zip", "cr cr lf", "html"],
+)
+def test_tables_that_begin_like_something_else_are_read(tmp_path: Path, content: bytes) -> None:
+    frame, notes = written(tmp_path, "csv", content)
+    assert frame.rows() == [("1", "2")] and notes == []
+
+
+def test_web_pages_as_cells_are_read(tmp_path: Path) -> None:
+    content = b"<html>x</html>,1\n<html>y</html>,0\n"
+    assert written(tmp_path, "csv", content, header=False, columns=["page", "y"])[0].height == 2
+
+
+def test_another_encoding_is_named_than_the_one_that_was_tried(tmp_path: Path) -> None:
+    message = fault(tmp_path, "csv", b"a,b\n1,\x81\n", encoding="windows-1252")
+    assert "`encoding: gb18030` or `encoding: latin-1`" in message
+    assert "x: is not written in UTF-16." in fault(tmp_path, "csv", b"a,b\n1,2\n", encoding="utf-16")
 
 
 def test_a_carriage_return_between_quotes_is_part_of_its_cell(tmp_path: Path) -> None:
@@ -129,6 +158,23 @@ def lines(word: str, *records: str) -> bytes:
 )
 def test_a_key_that_stands_twice_in_one_object_is_refused(tmp_path: Path, word: str, record: str, key: str) -> None:
     assert f'2 holds the key "{key}" twice in one object' in fault(tmp_path, word, lines(word, '{"a": null}', record))
+
+
+@pytest.mark.parametrize("word", ["json", "jsonl"])
+@pytest.mark.parametrize(
+    "record",
+    ['{"a": 3, "a": 4}', '{"a": 3, "a": null}', '{"a" : 3, "a": 4}', '{"a"\t:3,"a":4}', '{"a":3,"a"\r:4}', '{"a": 3, "a": {}}'],
+)
+@pytest.mark.parametrize("other", ['{"a": 1, "b": 2}', '{"b": 2}', '{"a": 1, "b": "x\\":{ :"}', '{"a": 1, "b": null}'])
+def test_no_count_hides_a_key_that_stands_twice(tmp_path: Path, word: str, record: str, other: str) -> None:
+    assert '2 holds the key "a" twice in one object' in fault(tmp_path, word, lines(word, other, record, other))
+
+
+@pytest.mark.parametrize("word", ["json", "jsonl"])
+@pytest.mark.parametrize("record", ['{"a": 1, "b": "x y"}', '{"b": "y"}', "{}", '{"a":1,"b":"x: y"}'])
+def test_flat_records_need_no_second_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, record: str) -> None:
+    monkeypatch.setattr(json_lines, "check_keys", lambda *_: pytest.fail("read once more"))
+    assert written(tmp_path, word, lines(word, '{"a": 1, "b": "x"}', record))[0].height == 2
 
 
 @pytest.mark.parametrize("word", ["json", "jsonl"])
@@ -246,13 +292,59 @@ def test_a_lonely_cell_in_the_last_corner_is_told(tmp_path: Path) -> None:
 
 
 def test_corners_are_found_wherever_pieces_end() -> None:
-    text = b'<row r="1"><c r="A1"/><c s="3" r="AB1"/></row><row r="900000"><c r="XFD900000"/></row>'
+    text = b'<row r="1"><c r="A1"><v>1</v></c></row><row r="900000"><c s="3" r="XFD900000" t="n"><v>1</v></c><c r="A900001"/></row>'
     for size in (1, 2, 7, 100):
         extent = workbook_size.Extent("x")
+        for start in range(0, len(text), size):
+            extent.add("xl/worksheets/sheet1.xml", text[start : start + size])
         with pytest.raises(DataError, match="900,000 rows and 16,384 columns"):
-            for start in range(0, len(text), size):
-                extent.add("xl/worksheets/sheet1.xml", text[start : start + size])
-    workbook_size.Extent("x").add("xl/sharedStrings.xml", text)
+            extent.check("Sheet")
+    extent = workbook_size.Extent("x")
+    extent.add("xl/sharedStrings.xml", text)
+    extent.check("Sheet")
+
+
+def test_far_cells_that_are_only_coloured_or_on_another_sheet_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active["A1"], book.active["A2"] = "a", 1
+    book.active["XFD1048576"].fill = openpyxl.styles.PatternFill("solid", fgColor="FFFF00")
+    other = book.create_sheet("Other & more")
+    other["A1"], other["XFD1048576"] = "b", 2
+    book.save(tmp_path / "x.xlsx")
+    assert make(tmp_path, "excel", path="x.xlsx").scan().collect().rows() == [(1,)]
+    with pytest.raises(DataError, match='the sheet "Other & more" has 2 cells, which lie in 1,048,576 rows'):
+        make(tmp_path, "excel", path="x.xlsx", sheet="Other & more").scan()
+
+
+def test_dates_before_1900_stay_dates(tmp_path: Path) -> None:
+    book = openpyxl.Workbook(iso_dates=True)
+    assert book.active is not None
+    days = [datetime(1850, 5, 1), datetime(1899, 12, 30, 8), datetime(1950, 5, 1)]
+    for cell in ("day", *days):
+        book.active.append((cell,))
+    book.save(tmp_path / "x.xlsx")
+    source = make(tmp_path, "excel", path="x.xlsx")
+    assert source.scan().collect()["day"].to_list() == days and source.notes == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (("01234", "777"), ["01234", "777"]),
+        (("12345678901234567890", "1"), ["12345678901234567890", "1"]),
+        (("nan", "1"), ["nan", "1"]),
+        ((-0.1, 1e-9, 3), [-0.1, 1e-9, 3.0]),
+    ],
+)
+def test_beside_errors_only_numbers_become_numbers(tmp_path: Path, cells: tuple[Any, ...], expected: list[Any]) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for cell in ("a", *cells):
+        book.active.append((cell, 1))
+    book.active.append(("#NAME?", 1))
+    book.save(tmp_path / "x.xlsx")
+    assert make(tmp_path, "excel", path="x.xlsx").scan().collect()["a"].to_list() == [*expected, None]
 
 
 # -- other files ------------------------------------------------------------------------------------------------------
