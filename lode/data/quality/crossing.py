@@ -81,12 +81,14 @@ def _copies(
     output = pl.struct(outputs).hash(_SEEDS[0]) if outputs else pl.lit(0, pl.UInt64)
     at_once = max(1, memory // _ROW_BYTES)
     rounds = -(-num_rows * _HASH_BYTES // memory)
+    key = pl.struct(telling).hash(_SEEDS[0])
     for turn in range(rounds):
-        hashed = scan.with_columns(pl.struct(telling).hash(_SEEDS[0]).alias("__hash__"))
+        hashed = scan.select(PART, key.alias("__hash__"))
         hashed = hashed if rounds == 1 else hashed.filter(pl.col("__hash__") % rounds == turn)
-        common, num_train, num_others = _common(hashed.select(PART, "__hash__"), max(1, memory // _HASH_BYTES))
+        common, num_train, num_others = _common(hashed, max(1, memory // _HASH_BYTES))
         both = [pl.struct(names).hash(seed).alias(str(seed)) for seed in _SEEDS]
-        met = hashed.filter(pl.col("__hash__").is_in(common.implode())).select(PART, ROW, *both, output.alias("__output__"))
+        # Of the columns as they lie in the file: so the others are decoded for the few rows that meet, not for all.
+        met = scan.filter(key.is_in(common.implode())).select(PART, ROW, *both, output.alias("__output__"))
         if num_train + num_others <= at_once:
             met = met.collect(engine="streaming").lazy()  # read once for both sides
         shares = -(-num_train // at_once)
