@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lode.core.errors import DiskFullError
@@ -47,6 +47,36 @@ def full_error(folder: Path, needed_bytes: int | None) -> DiskFullError:
         f"{folder}: the disk is full{needs}{free}. Free some (`lode gc` shows what lode can free), or name another place with --runs DIR; "
         "the same command then goes on."
     )
+
+
+def write_whole(path: Path, pieces: Iterable[bytes], mark: str | None = None) -> None:
+    """Write through a temporary neighbour, flushed to disk, then renamed, and the name flushed too: all of it or nothing.
+
+    Makes the folder. mark: stands in the neighbour's name, of whoever may write the same file at the same time (None: this process;
+    "": nobody else, so that what a killed one left is written over).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(".".join(["", path.name, *filter(None, [str(os.getpid()) if mark is None else mark]), "tmp"]))
+    temporary.unlink(missing_ok=True)
+    try:
+        with temporary.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """A name is on disk when its folder is."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def size_text(num_bytes: int) -> str:

@@ -7,6 +7,7 @@ whole or not at all, and equal rows give equal bytes. Read lode/data/ingest.py f
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -19,6 +20,7 @@ from typing import IO, Any, Literal, cast
 
 import polars as pl
 
+from lode.core import disk
 from lode.core.errors import ArtifactError
 from lode.data.split import PARTS
 from lode.data.storage import blocks, keys, sealed
@@ -196,20 +198,24 @@ def sink(frame: pl.LazyFrame, target: Path | IO[bytes], group_rows: int = _ROW_G
         )
 
 
-def sink_plain(frame: pl.LazyFrame, target: Path) -> None:
-    """Write Parquet for others to read, with statistics and small."""
+def sink_plain(frame: pl.LazyFrame, target: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write Parquet for others to read, with statistics and small. Errors: OSError where the disk is full."""
     with _full_disk_told(target):
-        frame.sink_parquet(target)
+        frame.sink_parquet(target, metadata=None if metadata is None else dict(metadata))
 
 
 @contextmanager
 def _full_disk_told(target: Path | IO[bytes]) -> Iterator[None]:
-    """Around polars writing Parquet: where the disk fills up while it writes what describes the columns, it says "transport error" and no
-    more. Whether there is room for another block tells. Errors: OSError (no space) in that case; else what polars raised.
+    """Around polars writing Parquet, which tells a full disk in its own words; where the disk fills up while it writes what describes the
+    columns, it says "transport error" and no more, and whether there is room for another block tells.
+
+    Errors: OSError (no space) where the disk is full; else what polars raised.
     """
     try:
         yield
     except pl.exceptions.PolarsError as error:
+        if disk.is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         if isinstance(target, Path) and _UNSAID in str(error):
             with target.open("ab") as file:
                 file.write(bytes(_PROBE_BYTES))

@@ -14,6 +14,7 @@ import polars as pl
 from lode.core.errors import DataError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
+from lode.data import snapshot
 from lode.data.access import watch
 from lode.data.contracts import ROW
 from lode.data.place import Place
@@ -188,7 +189,7 @@ class _Writer:
         try:
             if error is None and self.chunks:
                 if self.suffix == ".parquet":
-                    pl.scan_ipc(self.parts / "*.arrow").sink_parquet(self.temporary, metadata=self.made_by)
+                    snapshot.sink_plain(pl.scan_ipc(self.parts / "*.arrow"), self.temporary, self.made_by)
                 os.replace(self.temporary, self.path)
             elif error is None:
                 # An older file of this name would be taken for this run's.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from lode.core import disk
 from lode.core.errors import ArtifactError
 
 _ARRAY = "$array"
@@ -22,17 +22,8 @@ def write_json(path: Path, record: Any, *, sort_keys: bool = True) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write through a temporary neighbour, flushed to disk, then renamed: all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """All of it or nothing."""
+    disk.write_whole(path, [content])
 
 
 def read_json(path: Path) -> Any:

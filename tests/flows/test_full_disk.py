@@ -73,7 +73,7 @@ def test_wherever_a_wide_part_stops_for_want_of_room_the_error_says_so_and_nothi
         assert _mount(tmpfs, "-o", f"remount,size={size}k")
         try:
             snapshot.write_rows(frame, tmpfs / "train.parquet")
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except OSError as error:
             assert disk.is_full(error), error
             assert not list(tmpfs.iterdir())
             told += "transport error" in str(error.__context__)
@@ -127,7 +127,6 @@ def test_an_exported_table_that_stops_for_want_of_room_says_so(tmpfs: Path) -> N
     wide = pl.DataFrame({f"column-{number}": [number] for number in range(400)}).lazy()
     for size in range(16, 72, 8):
         assert _mount(tmpfs, "-o", f"remount,size={size}k")
-        with pytest.raises((OSError, pl.exceptions.PolarsError)) as caught:
+        with pytest.raises(OSError, match="No space left"):
             snapshot.sink_plain(wide, tmpfs / "wide.parquet")
-        assert disk.is_full(caught.value), caught.value
         (tmpfs / "wide.parquet").unlink(missing_ok=True)

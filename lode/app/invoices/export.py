@@ -6,8 +6,6 @@ Text that a spreadsheet would run (it begins with = + - @ or a control character
 from __future__ import annotations
 
 import csv
-import errno
-import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +15,7 @@ from typing import Any
 from lode.app.books import journal
 from lode.app.books.contracts import Session, Store
 from lode.app.invoices import customers, focus, selection, usage
-from lode.core import disk, money
+from lode.core import money
 from lode.core.errors import BillingError
 
 TEXTS = (
@@ -100,6 +98,8 @@ def _parquet(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     import polars as pl
     from polars.io.plugins import register_io_source
 
+    from lode.data import snapshot
+
     schema = {name: pl.String if name in TEXTS else pl.Decimal(38, 12) if name == "amount" else pl.Int64 for name in COLUMNS}
     count = 0
 
@@ -111,12 +111,7 @@ def _parquet(path: Path, rows: Iterator[dict[str, Any]]) -> int:
             frame = pl.DataFrame(texts, schema={**schema, "amount": pl.String})
             yield frame.with_columns(pl.col("amount").cast(pl.Decimal(38, 12)))
 
-    try:
-        register_io_source(io_source=batches, schema=schema).sink_parquet(path)
-    except pl.exceptions.PolarsError as error:
-        if disk.is_full(error):  # which polars tells in its own words
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
-        raise
+    snapshot.sink_plain(register_io_source(io_source=batches, schema=schema), path)
     return count
 
 

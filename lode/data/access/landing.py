@@ -26,6 +26,7 @@ from typing import Any
 
 import polars as pl
 
+from lode.core import disk
 from lode.core.disk import is_full, size_text
 from lode.core.errors import DataError
 from lode.data.access import typed_rows
@@ -230,7 +231,7 @@ class _Reader:
             return finished
         shutil.rmtree(finished, ignore_errors=True)
         os.replace(self.folder, finished)
-        _flush(finished.parent)
+        disk.sync_folder(finished.parent)
         (finished / _STATE).unlink()
         return finished
 
@@ -275,28 +276,8 @@ def _read_landing(folder: Path) -> Landing:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """All of it, flushed to disk, under its name at once; where that fails, nothing is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    _flush(path.parent)
-
-
-def _flush(folder: Path) -> None:
-    """Names of a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """All of it under its name at once. Only one process writes here, so what a killed one left is written over."""
+    disk.write_whole(path, [content], "")
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

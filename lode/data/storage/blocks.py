@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
+from lode.core import disk
 from lode.core.errors import ArtifactError
 from lode.data.storage.parquet_footer import chunk_borders
 
@@ -62,18 +62,18 @@ def pack(path: Path, store: Path) -> None:
             blocks.append((sha256, end - begin))
             if not _holds(_place(store, sha256), sha256):
                 file.seek(begin)
-                write_whole(_place(store, sha256), _read(file, end - begin))
+                disk.write_whole(_place(store, sha256), _read(file, end - begin))
     record = {"format": FORMAT, "bytes": path.stat().st_size, "sha256": digest.hexdigest(), "blocks": blocks}
-    write_whole(list_of(path), [(json.dumps(record) + "\n").encode()])
+    disk.write_whole(list_of(path), [(json.dumps(record) + "\n").encode()])
     for _ in pieces(list_of(path), store):
         pass  # every block is read again and held against its name before the file goes
     path.unlink()
-    _sync_folder(path.parent)
+    disk.sync_folder(path.parent)
 
 
 def unpack(listing: Path, target: Path, store: Path) -> None:
     """Write the file of a list again, bitwise. The list stays. Errors: ArtifactError for a block that is missing or damaged."""
-    write_whole(target, pieces(listing, store))
+    disk.write_whole(target, pieces(listing, store))
 
 
 def pieces(listing: Path, store: Path) -> Iterator[bytes]:
@@ -101,22 +101,6 @@ def named_by(listings: Iterable[Path]) -> set[str]:
 def unnamed(store: Path, named: set[str]) -> list[Path]:
     """Blocks, and what was being written when a process died, that no list names."""
     return sorted(path for path in store.glob("*/*") if path.is_file() and path.name not in named)
-
-
-def write_whole(path: Path, content: Iterable[bytes]) -> None:
-    """Write through a temporary neighbour, flushed to disk, then renamed: all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            for piece in content:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def _spans(file: IO[bytes], num_bytes: int) -> Iterator[tuple[int, int]]:
@@ -160,15 +144,6 @@ def _holds(path: Path, sha256: str) -> bool:
 
 def _place(store: Path, sha256: str) -> Path:
     return store / sha256[:2] / sha256
-
-
-def _sync_folder(folder: Path) -> None:
-    """A name is on disk when its folder is."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _lost(path: Path, what: str, listing: Path) -> ArtifactError:
