@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_expit, log_softmax
 
 _LOWEST, _HIGHEST = 0.05, 20.0
@@ -107,6 +106,8 @@ def _losses(scores_NK: np.ndarray, target_N: np.ndarray, heat: float) -> np.ndar
 
 
 def _fit(scores_NK: np.ndarray, target_N: np.ndarray) -> float:
+    from scipy.optimize import minimize_scalar  # here: it takes half a second, and a run that only cleans has no need of it
+
     # Rows that are separated perfectly would call for a temperature of zero. One row more of each other class, spread over all rows,
     # says how sure so few rows can make anybody (Platt 1999, Probabilistic outputs for support vector machines, section 2.2).
     num_classes = max(2, scores_NK.shape[1])

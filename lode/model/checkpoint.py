@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from lode.core.disk import write_whole
 from lode.core.errors import ArtifactError
 
 FILE = "checkpoint.safetensors"
@@ -38,7 +38,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = json.dumps({"format": FORMAT, **checkpoint.record}, sort_keys=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    write_bytes(folder / FILE, save(_unshared(tensors), {"record": record}))
+    write_whole(folder / FILE, [save(_unshared(tensors), {"record": record})], mark="")  # "": a killed one leaves no second copy
 
 
 class Writer:
@@ -88,16 +88,6 @@ def read(folder: Path) -> Checkpoint | None:
             f"{path}: written by another version of lode, allowed is format {FORMAT}. Delete it to train from the start."
         )
     return Checkpoint(tensors, record)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and make it durable."""
-    partial = path.with_name(path.name + ".tmp")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from lode.core import errors
+from lode.core.disk import write_whole
 from lode.core.errors import ModelError
 from lode.core.types import Component
 from lode.model import parcel
-from lode.model.checkpoint import write_bytes
 from lode.model.contracts import Context, Examples, Family, Fitted, Shapes, Task
 
 MAX_RESTARTS = 3
@@ -214,7 +214,7 @@ def _answer(folder: Path, asked: str, context: Context) -> str:
     if text != asked:
         record = json.loads(text)
         answer = {"epoch": record["epoch"], "ends": context.watch(record["epoch"], record["loss"])}
-        write_bytes(folder / "answer.json", json.dumps(answer).encode())
+        write_whole(folder / "answer.json", [json.dumps(answer).encode()])
     return text
 
 

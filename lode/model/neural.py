@@ -21,13 +21,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch.nn import functional
 
+from lode.core.disk import write_whole
 from lode.core.errors import ArtifactError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, TensorSpec
 from lode.model import memory
 from lode.model.batches import Batch, Rows, rows_per_forward
 from lode.model.blocks import is_image
-from lode.model.checkpoint import write_bytes
 from lode.model.choices import Choices, Workload, decide, merged
 from lode.model.contracts import Context, Cost, Examples, Fitted, Shapes, Task
 from lode.model.fit import Job, Objective, fit
@@ -167,9 +167,9 @@ class Neural:
             "outputs": [{"name": name, "scores": size} for name, size in self._outputs().items()],
         }
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / _WEIGHTS, save_tensors(tensors))
+        write_whole(folder / _WEIGHTS, [save_tensors(tensors)])
         text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        write_bytes(folder / _FILE, text.encode())
+        write_whole(folder / _FILE, [text.encode()])
 
     def load(self, folder: Path) -> None:
         """Rebuilds the module from the file's own options, so that later defaults change nothing."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from lode.core.disk import write_whole
 from lode.core.types import Component, FlatSpec, TensorSpec
-from lode.model.checkpoint import write_bytes
 from lode.model.contracts import Examples, Shapes
 from lode.model.training import Training
 
@@ -75,7 +75,7 @@ def pack(parcel: Parcel, folder: Path) -> None:
             "log_folder": None if parcel.log_folder is None else str(parcel.log_folder),
         },
     }  # fmt: skip
-    write_bytes(folder / FILE, json.dumps(record).encode())
+    write_whole(folder / FILE, [json.dumps(record).encode()])
 
 
 def unpack(folder: Path) -> Parcel:

@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from lode.core.disk import write_whole
 from lode.core.errors import ModelError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import TensorSpec
 from lode.model.batches import Batch, Rows
-from lode.model.checkpoint import write_bytes
 from lode.model.choices import Choices, batch_for
 from lode.model.contracts import Context, Examples, Fitted, Shapes
 from lode.model.fit import Job, Objective, fit
@@ -169,7 +169,7 @@ def _write(network: nn.Module, folder: Path | None, fitted: Fitted) -> None:
         return
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
     steps = torch.tensor([entry["train_loss"] for entry in fitted.history], dtype=torch.float64)
-    write_bytes(folder / _WEIGHTS, save({**{f"network.{name}": tensor for name, tensor in tensors.items()}, "losses": steps}))
+    write_whole(folder / _WEIGHTS, [save({**{f"network.{name}": tensor for name, tensor in tensors.items()}, "losses": steps})])
 
 
 def _read(network: nn.Module, folder: Path | None, team: Team) -> Fitted | None:

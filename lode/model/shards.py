@@ -21,9 +21,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from lode.core.disk import write_whole
 from lode.core.errors import ArtifactError
 from lode.model import checkpoint as files
-from lode.model.checkpoint import Checkpoint, write_bytes
+from lode.model.checkpoint import Checkpoint
 from lode.model.divide import joined, region
 
 POINTER = "checkpoint.json"
@@ -79,7 +80,7 @@ class ShardWriter:
         while missing := [path for path in missing if not path.exists()]:
             time.sleep(_LOOK_S)
         pointer = {"format": FORMAT, "folder": name, "size": self.size, "record": dict(record)}
-        write_bytes(self.folder / POINTER, json.dumps(pointer, sort_keys=True).encode())
+        write_whole(self.folder / POINTER, [json.dumps(pointer, sort_keys=True).encode()])
         (self.folder / files.FILE).unlink(missing_ok=True)
         _clean(self.folder, name)
 

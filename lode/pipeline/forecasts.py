@@ -8,31 +8,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lode.core.hardware import Device
-from lode.model.choices import Choices
-from lode.model.contracts import Fitted
-from lode.model.fit import Job
-from lode.model.planning import here
 from lode.model.planning.forecast import Forecast, step_band, with_price
 from lode.model.planning.memory import Memory
 from lode.model.planning.reconcile import reconcile
-from lode.model.planning.survey import Survey, survey
 from lode.model.training import Training
 from lode.pipeline.manifest import anonymous_memory_bytes
 from lode.pipeline.state import read_json, write_json
 
-FILE = "forecast.json"
+if TYPE_CHECKING:  # they import torch, some seconds; rows that are only cleaned have no need of it
+    from lode.model.choices import Choices
+    from lode.model.contracts import Fitted
+    from lode.model.fit import Job
+    from lode.model.planning.survey import Survey
 
-Look = Callable[[Job, Choices, Training, Callable[[int], list[float]]], Fitted | None]
-"""What `Context.survey` is."""
+    Look = Callable[[Job, Choices, Training, Callable[[int], list[float]]], Fitted | None]
+
+FILE = "forecast.json"
 
 
 def before(folder: Path) -> Look:
-    """Write what the fit is expected to take into the folder, and let it begin. One that was written before a kill stands."""
+    """What `Context.survey` is: write what the fit is expected to take into the folder, and let it begin. One that was written
+    before a kill stands.
+    """
 
     def look(job: Job, choices: Choices, training: Training, try_steps: Callable[[int], list[float]]) -> None:
+        from lode.model.planning.survey import survey
+
         path = folder / FILE
         if not path.is_file():
             found = survey(job, choices, training)
@@ -91,6 +95,8 @@ def reconciled(
 
 def _machine(precision: str) -> tuple[str, Device]:
     """This machine, measured once, and the precision in which it was."""
+    from lode.model.planning import here
+
     known = precision if precision in ("fp32", "bf16") else "fp32"
     return known, here.device((known,), with_bandwidth=False)
 

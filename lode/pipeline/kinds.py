@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
 
 from lode.model import bootstrap, transitions
 from lode.model.contracts import Task
@@ -113,6 +112,8 @@ def _anomaly(task: Any, prediction_N: np.ndarray, target_N: np.ndarray) -> dict[
 
 def _binomial(count: int, total: int) -> tuple[float, float]:
     """Exact 95 % interval of a share (Clopper and Pearson 1934)."""
+    from scipy.stats import beta  # here: it takes half a second, and most runs ask no such thing
+
     low = float(beta.ppf(0.025, count, total - count + 1)) if count else 0.0
     return low, float(beta.ppf(0.975, count + 1, total - count)) if count < total else 1.0
 

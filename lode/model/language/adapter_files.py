@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from lode.core.disk import write_whole
 from lode.core.errors import ArtifactError, listed
-from lode.model.checkpoint import write_bytes
 from lode.model.language import adapters, weights
 from lode.model.language.contracts import Adapter, Architecture
 from lode.model.lora import LoraLinear
@@ -152,7 +152,7 @@ def write_contents(files: Mapping[str, bytes], folder: Path) -> None:
     """What `contents` read."""
     for name, content in files.items():
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / FOLDER / name, content)
+        write_whole(folder / FOLDER / name, [content])
 
 
 def read(decoder: nn.Module, architecture: Architecture, folder: Path, base: str | None = None) -> dict[str, Delta]:

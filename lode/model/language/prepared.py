@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 from torch import nn
 
-from lode.model.checkpoint import write_bytes
+from lode.core.disk import write_whole
 from lode.model.language.contracts import Objective
 
 
@@ -22,5 +22,5 @@ def prepared(
     made = objective.prepare(decoder, arrays, device)
     if made and path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, save(made))
+        write_whole(path, [save(made)])
     return made

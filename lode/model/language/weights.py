@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from lode.core.disk import write_whole
 from lode.core.errors import ArtifactError, ModelError, listed, near_miss
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.model.checkpoint import write_bytes
 from lode.model.language.contracts import Architecture
 from lode.model.language.decoder import Decoder
 
@@ -63,10 +63,10 @@ def save_state(
     if len(shards) > 1:
         total = sum(tensor.nbytes for tensor in theirs.values())
         where = {weight: name for name, shard in shards.items() for weight in shard}
-        write_bytes(folder / INDEX, _json({"metadata": {"total_size": total}, "weight_map": where}))
+        write_whole(folder / INDEX, [_json({"metadata": {"total_size": total}, "weight_map": where})])
         (folder / FILE).unlink(missing_ok=True)
     dtype = str(next(iter(theirs.values())).dtype).removeprefix("torch.")
-    write_bytes(folder / CONFIG, _json({**architecture.config(), "torch_dtype": dtype, **(extra or {})}))
+    write_whole(folder / CONFIG, [_json({**architecture.config(), "torch_dtype": dtype, **(extra or {})})])
 
 
 def load(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[Architecture, Decoder]:

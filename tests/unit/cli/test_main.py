@@ -218,6 +218,22 @@ def test_a_mistake_in_the_file_is_told_before_torch_is_loaded(name: str, tmp_pat
     assert done.returncode == 0 and "missing.yaml: found no such file" in done.stderr
 
 
+def test_rows_are_cleaned_without_torch(tmp_path: Path) -> None:
+    """It takes seconds and 200 MB to load; a file that is only cleaned has no need of it."""
+    text = "name: rows\ndata: {source: {type: csv, path: rows.csv}}\noutputs: {bought: {type: binary, positive: '1'}}\n"
+    (tmp_path / "lode.yaml").write_text(text, "utf-8")
+    (tmp_path / "rows.csv").write_text(
+        "age,bought\n" + "".join(f"{number * 7 % 50},{number % 2}\n" for number in range(60)), "utf-8"
+    )
+    code = (
+        "import sys; from lode.cli.main import main; code = main(['data']); "
+        "print('heavy', sorted({'torch', 'sklearn', 'scipy.optimize', 'scipy.stats'} & set(sys.modules))); sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "heavy []"), done.stderr
+
+
 def test_a_port_is_never_another_one_than_was_asked_for() -> None:
     with pytest.raises(ServeError, match=r"--port 99999: found 99999, allowed: 0 to 65535"):
         listen(ServeOptions(port=99999))

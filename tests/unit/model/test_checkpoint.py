@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lode.core import disk
 from lode.core.errors import ArtifactError
 from lode.model import checkpoint as files
 
@@ -37,7 +38,7 @@ def test_a_kill_while_writing_leaves_the_earlier_one(tmp_path: Path, monkeypatch
     def killed(source: Path, target: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "replace", killed)
+    monkeypatch.setattr(disk.os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         files.write(tmp_path, files.Checkpoint({"a": torch.zeros(2)}))
     found = files.read(tmp_path)

@@ -149,18 +149,19 @@ def test_a_killed_fit_goes_on(tmp_path: Path) -> None:
 WRITING = """
 import os, signal, sys
 from lode.model import checkpoint
-real, moment, left = checkpoint.write_bytes, sys.argv[2], [int(sys.argv[3])]
-def write_bytes(path, data):
+real, moment, left = checkpoint.write_whole, sys.argv[2], [int(sys.argv[3])]
+def write_whole(path, pieces, mark=None):
+    data = b"".join(pieces)
     left[0] -= 1
     if not left[0] and moment == "half":
-        path.with_name(path.name + ".tmp").write_bytes(data[: len(data) // 2])
+        path.with_name(f".{path.name}.tmp").write_bytes(data[: len(data) // 2])
     if not left[0] and moment == "whole":
-        path.with_name(path.name + ".tmp").write_bytes(data)
+        path.with_name(f".{path.name}.tmp").write_bytes(data)
     if left[0] or moment == "after":
-        real(path, data)
+        real(path, [data], mark)
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.write_bytes = write_bytes
+checkpoint.write_whole = write_whole
 """
 
 
