@@ -19,13 +19,17 @@ ROUNDS = 5
 
 
 class Engine:
-    """Each sequence ends after ROUNDS steps of step_s. did: what happened, in order. gate: where it is closed, a step waits for it."""
+    """Each sequence ends after ROUNDS steps of step_s. did: what happened, in order. gate: where it is closed, a step waits for it.
+
+    is_inside: set once a step has begun.
+    """
 
     def __init__(self) -> None:
         self.left: dict[str, int] = {}
         self.did: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.is_inside = threading.Event()
         self.is_broken, self.step_s = False, 0.0
 
     @property
@@ -39,6 +43,7 @@ class Engine:
         return self.left.pop(request_id, None) is not None
 
     def step(self) -> list[Delta]:
+        self.is_inside.set()
         self.gate.wait(10)
         time.sleep(self.step_s)
         self.did.append("step")
@@ -104,7 +109,7 @@ def test_a_step_comes_between_two_pieces_of_other_work() -> None:
         engine.gate.clear()
         engine.step_s = 0.01  # what is generated outlasts the calls
         generated = asyncio.create_task(told(runner, "a"))
-        await asyncio.sleep(0)
+        await asyncio.to_thread(engine.is_inside.wait, 10)
         calls = [asyncio.create_task(runner.call(lambda: engine.did.append("work"))) for _ in range(3)]
         await asyncio.sleep(0.01)
         engine.gate.set()
@@ -119,7 +124,7 @@ def test_what_is_cancelled_while_it_waits_does_not_stop_the_others() -> None:
     async def work(engine: Engine, runner: Runner) -> None:
         engine.gate.clear()
         generated = asyncio.create_task(told(runner, "a"))
-        await asyncio.sleep(0.01)
+        await asyncio.to_thread(engine.is_inside.wait, 10)
         gone = [asyncio.create_task(told(runner, "b")), asyncio.create_task(runner.call(lambda: engine.did.append("work")))]
         await asyncio.sleep(0.01)
         for task in gone:
@@ -136,7 +141,7 @@ def test_a_step_that_fails_is_the_end_and_everybody_is_told() -> None:
     async def work(engine: Engine, runner: Runner) -> None:
         engine.gate.clear()
         open_ones = [asyncio.create_task(outcome(told(runner, id))) for id in "ab"]
-        await asyncio.sleep(0.01)
+        await asyncio.to_thread(engine.is_inside.wait, 10)
         waiting = asyncio.create_task(outcome(runner.call(lambda: 7)))
         await asyncio.sleep(0.01)
         engine.is_broken = True
