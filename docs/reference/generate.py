@@ -52,6 +52,11 @@ KINDS: Mapping[str, tuple[str, str, str]] = {
         "Benchmarks",
         "Questions with known answers for language models: the list `evaluate: {tasks: [...]}`.",
     ),
+    "damage": (
+        "damages",
+        "Damages",
+        "What goes wrong with cells in production: the list `evaluate: {robustness: [...]}`, or all of them with `robustness: true`.",
+    ),
     "task": ("tasks", "Tasks", "What an output is: `outputs: {NAME: ...}`."),
     "metric": ("metrics", "Metrics", "Figures of merit. Each task names its own; the first of them selects models."),
     "policy": ("policies", "Policies", "How predictions become money: the section `value`."),

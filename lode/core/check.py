@@ -14,6 +14,7 @@ from typing import Any
 
 from lode.core import spans
 from lode.core.errors import listed, near_miss
+from lode.core.fits import misfits
 from lode.core.signature import NESTED, OptionType, Signature, jsonable
 from lode.core.types import Component, ExactFloat, Key, Range
 
@@ -21,17 +22,18 @@ _DECIMAL = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{
 _ORDER = (
     *("Literal", "None", "bool", "int", "Decimal", "float", "ByteSize", "TimeSpan", "FilePath", "ColumnName", "str"),
     *("SourceSpec", "FormatSpec", "EncoderSpec", "FamilySpec", "PretrainSpec", "list", "dict", "Any"),
-    *("ArchitectureSpec", "TokenizerSpec", "ObjectiveSpec", "AdapterSpec", "BenchmarkSpec"),
+    *("ArchitectureSpec", "TokenizerSpec", "ObjectiveSpec", "AdapterSpec", "BenchmarkSpec", "DamageSpec"),
 )
 """In a union the narrowest type is tried first, in whatever order the signature has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem: where it stands, and `found ..., allowed: ...`."""
+    """One problem: where it stands, and `found ..., allowed: ...`. beside: the option that it does not fit, where it is about two."""
 
     key: Key
     text: str
+    beside: Key = ()
 
 
 class _RefusedError(Exception):
@@ -89,6 +91,7 @@ def check_options(
     also: words that may stand beside them, for the list of what is allowed. nested: needed where an option is a component itself.
     """
     made: dict[str, Any] = {}
+    known = len(findings)
     for name, value in options.items():
         option = signature.options.get(name)
         if option is None:
@@ -98,6 +101,10 @@ def check_options(
     for name, option in signature.options.items():
         if option.required and name not in options:
             findings.append(Finding((*key, name), f'found nothing, allowed: {option.type.text}. Add "{name}: ...".'))
+    if len(findings) == known and signature.constants.get("fits"):
+        every = {name: made.get(name, option.default) for name, option in signature.options.items()}
+        for name, text, other in misfits(every, signature.constants["fits"]):
+            findings.append(Finding((*key, name), text, (*key, other) if other else ()))
     return made
 
 

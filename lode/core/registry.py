@@ -145,6 +145,7 @@ _FOLDERS = {
     "adapter": "model.adapters",
     "tokenizer": "data.tokenizers",
     "benchmark": "pipeline.benchmarks",
+    "damage": "pipeline.damages",
     "policy": "value.policies",
     "protocol": "app.protocols",
     "charge": "app.charges",

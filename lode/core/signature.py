@@ -21,7 +21,7 @@ from lode.core.types import Component, Range
 _PLAIN = (
     *("int", "float", "bool", "str", "Decimal", "ColumnName", "FilePath", "ByteSize", "TimeSpan", "Any", "None"),
     *("SourceSpec", "FormatSpec", "EncoderSpec", "FamilySpec", "PretrainSpec"),
-    *("ArchitectureSpec", "TokenizerSpec", "ObjectiveSpec", "AdapterSpec", "BenchmarkSpec"),
+    *("ArchitectureSpec", "TokenizerSpec", "ObjectiveSpec", "AdapterSpec", "BenchmarkSpec", "DamageSpec"),
 )
 _NUMERIC = ("int", "float", "Decimal")
 _PLAIN_WORDS = {
@@ -46,6 +46,7 @@ _PLAIN_WORDS = {
     "ObjectiveSpec": "an objective",
     "AdapterSpec": "an adapter",
     "BenchmarkSpec": "a set of questions",
+    "DamageSpec": "a damage",
 }
 
 NESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -59,6 +60,7 @@ NESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "ObjectiveSpec": ("objective", ()),
     "AdapterSpec": ("adapter", ()),
     "BenchmarkSpec": ("benchmark", ()),
+    "DamageSpec": ("damage", ()),
 }
 """Annotations that stand for another extension: its kind, and those of its options that the outer one gives."""
 

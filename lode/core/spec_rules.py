@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lode.core.check import Finding, shown, unknown_word
+from lode.core.check import Finding, shown
+from lode.core.errors import listed
 from lode.core.registry import REGISTRIES
+from lode.core.spec_candidates import LISTS, check_candidates
 from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec, is_language, is_upstream
 from lode.core.spec_upstream import check_upstream
+from lode.core.spec_words import check_words
 from lode.core.types import CURRENCY, Component, Key
+
+_EVERYWHERE = ("seed", "budget")
+"""Options of `train:` that every family reads."""
+_OF_THE_LOOP = ("focal", "label_smoothing")
+"""Options of outputs that only networks read."""
 
 
 def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: list[Finding]) -> None:
@@ -22,10 +30,12 @@ def check_rules(parts: Mapping[str, Any], tree: Mapping[str, Any], findings: lis
     findings += _unnamed_positive(outputs)
     findings += _split(parts["data"])
     findings += _cut_twice(parts["data"], parts["model"], parts["evaluate"])
+    findings += _favoured(parts["evaluate"], outputs)
     findings += _reduced(parts["data"], inputs or ())
-    findings += _unused_by_family(parts["model"], inputs or (), tree)
+    findings += _unused_by_family(parts["model"], inputs or (), outputs, tree)
+    check_words(parts, findings)
     findings += _of_tokens(parts["model"], parts["train"])
-    findings += _candidates(parts["model"])
+    check_candidates(parts["model"], [item.task.type for item in outputs if item.task is not None], findings)
     findings += _unvalued(parts["value"], outputs)
     findings += _currency(parts["value"])
 
@@ -110,24 +120,42 @@ def _reduced(data: DataSpec, inputs: tuple[InputSpec, ...]) -> list[Finding]:
     ]
 
 
-def _unused_by_family(model: Component, inputs: tuple[InputSpec, ...], tree: Mapping[str, Any]) -> list[Finding]:
-    """Options that the chosen family would not read. `auto` trains every family, so there everything is read."""
-    if model.type in ("", *CHOICES):
+def _unused_by_family(
+    model: Component, inputs: tuple[InputSpec, ...], outputs: tuple[OutputSpec, ...], tree: Mapping[str, Any]
+) -> list[Finding]:
+    """Options that no family of the file would read. `auto` that lists no candidates trains networks, so there everything is read."""
+    families, registry = _families(model), REGISTRIES["family"]
+    if not families or any(not registry.has(word) or registry.constant(word, "loop") is not False for word in families):
         return []
-    registry = REGISTRIES["family"]
-    found = []
-    train = tree.get("train")
-    if registry.constant(model.type, "loop") is False and isinstance(train, Mapping) and train:
+    found, train, named = [], tree.get("train"), listed(families)
+    unread = [name for name in train if name not in _EVERYWHERE] if isinstance(train, Mapping) else []
+    if unread:
         found.append(
             Finding(
                 ("train",),
-                f'found options of the training loop, which model "{model.type}" does not use, allowed: nothing here. '
-                "Remove `train:`, or choose model: network or auto.",
+                f"found {listed(unread)}, options of the training loop, which {named} {'do' if len(families) > 1 else 'does'} not use, "
+                f"allowed: {listed(_EVERYWHERE)}. Remove them, or choose model: network or auto.",
             )
         )
-    if registry.constant(model.type, "needs") == "flat":
+    for output in outputs:
+        for name in _OF_THE_LOOP if output.task is not None else ():
+            if output.task is not None and output.task.options.get(name):
+                text = (
+                    f"found {output.task.options[name]}, which {named} cannot use, allowed: 0. Remove it, or choose model: network."
+                )
+                found.append(Finding(("outputs", output.name, name), text))
+    if len(families) == 1 and model.type == families[0] and registry.constant(model.type, "needs") == "flat":
         found += _encoders(model.type, inputs)
     return found
+
+
+def _families(model: Component) -> tuple[str, ...]:
+    """Words of the families that the file names; none where it leaves them open."""
+    if model.type not in CHOICES:
+        return (model.type,) if model.type else ()
+    written = model.options.get(LISTS.get(model.type, ""))
+    entries = written if isinstance(written, list) else []
+    return tuple(dict.fromkeys(entry.type if isinstance(entry, Component) else str(entry) for entry in entries))
 
 
 def _of_tokens(model: Component, train: Mapping[str, Any]) -> list[Finding]:
@@ -142,21 +170,6 @@ def _of_tokens(model: Component, train: Mapping[str, Any]) -> list[Finding]:
         text = "found tensor with a model that is no language model, allowed are ddp and fsdp. Write one of them."
         found.append(Finding(("train", "strategy"), text))
     return found
-
-
-def _candidates(model: Component) -> list[Finding]:
-    """The families that `auto` may package are words too, and an ensemble has members."""
-    words = REGISTRIES["family"].names()
-    if model.type == "ensemble" and model.options.get("members") == []:
-        return [Finding(("model", "members"), f"found an empty list, allowed: {', '.join(words)}.")]
-    written = model.options.get("candidates") if model.type == "auto" else None
-    if not isinstance(written, list):
-        return []
-    key: Key = ("model", "candidates")
-    if not written:
-        return [Finding(key, f"found an empty list, allowed: {', '.join(words)}.")]
-    found = [(index, word) for index, word in enumerate(written) if isinstance(word, str) and word not in words]
-    return [Finding((*key, index), unknown_word(word, words)) for index, word in found]
 
 
 def _encoders(family: str, inputs: tuple[InputSpec, ...]) -> list[Finding]:
@@ -205,6 +218,20 @@ def _cut_twice(data: DataSpec, model: Component, evaluate: Mapping[str, Any]) ->
     some = " and ".join(f"{name}: {shown(value)}" for name, value in given.items())
     key: Key = ("evaluate", "folds") if "evaluate.folds" in given else ("model", "folds")
     return [Finding(key, f"found {some}, allowed: one of them. Remove the other.")]
+
+
+def _favoured(evaluate: Mapping[str, Any], outputs: tuple[OutputSpec, ...]) -> list[Finding]:
+    """Which answer people wish for is asked of groups of people, and of a yes or no."""
+    if evaluate.get("favourable") is None:
+        return []
+    found = f'found "{evaluate["favourable"]}"'
+    if not evaluate.get("protected"):
+        return [
+            Finding(("evaluate", "favourable"), f"{found} without evaluate.protected, allowed: beside it. Name columns of groups.")
+        ]
+    if any(item.task is None or item.task.type == "binary" for item in outputs):
+        return []
+    return [Finding(("evaluate", "favourable"), f"{found} without a binary output, allowed: beside one. Remove it.")]
 
 
 def _currency(value: ValueSpec | None) -> list[Finding]:

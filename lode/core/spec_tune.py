@@ -99,8 +99,9 @@ def _check_values(
         changed = applied(tree, pairs)
         # An option that is searched beside some words only stays as the file has it beside the others
         varied = [item.key[1] for item in every if item is not dimension and item.key[0] == "train" and item.exists(changed)]
+        others = frozenset(item.key for item in every if item is not dimension)
         place = index if dimension.choices else ("low", "high")[index]
-        wrong = sorted((text, key) for text, key in _texts(changed, frozenset(varied)).items() if text not in known)
+        wrong = sorted((text, key) for text, key in _texts(changed, frozenset(varied), others).items() if text not in known)
         findings += [Finding(("tune", "search", dimension.name, place), _named(text, key, dimension)) for text, key in wrong]
 
 
@@ -109,11 +110,15 @@ def _named(text: str, key: Key, dimension: Dimension) -> str:
     return text if key[: len(dimension.key)] == dimension.key or key == dimension.key[:-1] else f"{dotted(key)}: {text}"
 
 
-def _texts(tree: Mapping[str, Any], searched: frozenset[str]) -> dict[str, Key]:
-    """What is wrong with the sections that may be searched, and where. searched: options of the loop of which nothing is said."""
+def _texts(tree: Mapping[str, Any], searched: frozenset[str], others: frozenset[Key] = frozenset()) -> dict[str, Key]:
+    """What is wrong with the sections that may be searched, and where. searched: options of the loop of which nothing is said.
+
+    others: keys that are tried, too; what does not fit beside their values in the file may fit in other trials.
+    """
     rest = {name: part for name, part in tree.items() if name != "tune"}
     reader = SpecReader(rest)
     parts = reader.read()
     check_rules(parts, rest, reader.findings)
     check_train({name: value for name, value in parts["train"].items() if name not in searched}, reader.findings, searched)
-    return {item.text: item.key for item in reader.findings if item.key and item.key[0] in ("model", "train", "inputs")}
+    told = [item for item in reader.findings if item.beside not in others]
+    return {item.text: item.key for item in told if item.key and item.key[0] in ("model", "train", "inputs")}

@@ -106,6 +106,9 @@ AdapterSpec = NewType("AdapterSpec", Component)
 BenchmarkSpec = NewType("BenchmarkSpec", Component)
 """An option that is a set of questions with known answers: a word, or a mapping with `type` and its options."""
 
+DamageSpec = NewType("DamageSpec", Component)
+"""An option that is a way to damage cells: a word, or a mapping with `type` and its options."""
+
 FormatSpec = NewType("FormatSpec", Component)
 """An option that says how to read files that the outer source finds: a source without its `path`. It arrives as a Component."""
 

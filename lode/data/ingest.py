@@ -69,19 +69,19 @@ def ingest(
     folder: Path,
     progress: Progress = no_progress,
     *,
-    extra: Sequence[str] = (),
+    extra: Mapping[str, str] | None = None,
     keep_unlabelled: bool = False,
 ) -> Ingested:
     """Read the sources of a file and write a snapshot into `folder`.
 
-    inputs: None infers every column. extra: columns to carry along as they are (money per row), inputs only if named.
+    inputs: None infers every column. extra: columns to carry along (money per row), with the key that asks; inputs only if named.
     keep_unlabelled: write rows without a label to a part of their own, `unlabelled.parquet` (train.pretrain learns from them).
     Errors: DataError, one line per problem.
     """
     folder.mkdir(parents=True, exist_ok=True)
     Shelf(folder, 0).clear()  # what a killed run left
     try:
-        return _Ingest(data, inputs, outputs, place, folder, progress, tuple(extra), keep_unlabelled).run()
+        return _Ingest(data, inputs, outputs, place, folder, progress, extra or {}, keep_unlabelled).run()
     finally:
         Shelf(folder, 0).clear()
 
@@ -96,7 +96,7 @@ class _Ingest:
     place: Place
     folder: Path
     progress: Progress
-    extra: tuple[str, ...]
+    extra: Mapping[str, str]
     keep_unlabelled: bool = False
     unlabelled: np.ndarray | None = None
     columns: Columns = field(default_factory=Columns)
@@ -154,7 +154,7 @@ class _Ingest:
     def _read(self) -> Raw:
         """Read what is needed; hold every name in the file against the columns that there are."""
         names = [item.name for item in self.outputs]
-        asked = [*((f"outputs.{name}", name) for name in names), *(("value", name) for name in self.extra)]
+        asked = [*((f"outputs.{name}", name) for name in names), *((key, name) for name, key in self.extra.items())]
         asked += [("data.split", name) for name in self._split_columns]
         asked += [("outputs", name) for name in self._carried if name not in (*self._split_columns, *self.extra)]
         asked += [(f"inputs.{item.name}", item.name) for item in self.inputs or ()]
@@ -227,7 +227,7 @@ class _Ingest:
             if not len(bad) or (types[name] == "text" and before[name][1] == pl.String):
                 continue
             if feature.kind in _WHOLE:
-                self._drop_broken(table, name, feature, bad, names)
+                problems += self._drop_broken(table, name, feature, bad, names)
                 continue
             samples = cells.shown(table.gather_of(name, before[name][0], bad[:_NUM_SAMPLES]))
             self.rejected[name] = {"count": len(bad), "samples": samples}
@@ -238,13 +238,15 @@ class _Ingest:
             )
         return problems
 
-    def _drop_broken(self, table: Table, name: str, feature: Feature, bad: np.ndarray, names: Sequence[str]) -> None:
+    def _drop_broken(self, table: Table, name: str, feature: Feature, bad: np.ndarray, names: Sequence[str]) -> list[str]:
         table.keep[bad] = False
         word = {"image": "picture", "audio": "recording"}.get(self.columns.inputs[name].type, _WHOLE[feature.kind])
         self.dropped[f"{name}: not a readable {word}"] = len(bad)
         where = table.gather(_PATH, bad[:_NUM_SAMPLES]).to_list() if _PATH in names else bad[:_NUM_SAMPLES].tolist()
         self.rejected[name] = {"count": len(bad), "samples": where}
         self.notes.append(f"{name}: {len(bad):,} {word}s cannot be read and were dropped ({listed(str(item) for item in where)}).")
+        said = f"inputs.{name}: no {word} can be read, {feature.expects} is needed. Correct the type or its options."
+        return [] if table.keep.any() else [said]
 
     def _empty_labels(self, table: Table, problems: list[str]) -> None:
         """Rows without a label teach nothing. They are dropped before anything is decided about outputs."""

@@ -51,7 +51,7 @@ class Split:
     column: ColumnName | None = None
     validation: Annotated[float, Range(0, 1)] = 0.1
     test: Annotated[float, Range(0, 1)] = 0.2
-    seed: int = 0
+    seed: Annotated[int, Range(0, 4_294_967_295)] = 0
     folds: Annotated[int, Range(2)] | Literal["each"] | None = None
     fold_column: ColumnName | None = None
     window: Literal["expanding", "sliding"] = "expanding"

@@ -48,7 +48,7 @@ def intervals(
     """
     make = _maker(metric)
     drawn_R = np.array(list(_resampled(make, prediction, target, resamples, seed)))
-    return Interval(figure(make, prediction, target), *_bounds(drawn_R))
+    return Interval(figure(make, prediction, target), *bounds(drawn_R))
 
 
 def difference(
@@ -63,7 +63,14 @@ def difference(
     make = _maker(metric)
     a_R = np.array(list(_resampled(make, prediction_a, target, resamples, seed)))
     b_R = np.array(list(_resampled(make, prediction_b, target, resamples, seed)))
-    return _bounds(a_R - b_R)
+    return bounds(a_R - b_R)
+
+
+def drawn(
+    metric: str | Callable[[], Metric], prediction: np.ndarray, target: np.ndarray, resamples: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """The metric on each resample, float64 (resamples,), NaN where it is undefined; the same seed draws the same rows. See `intervals`."""
+    return np.array(list(_resampled(_maker(metric), prediction, target, resamples, seed)), np.float64)
 
 
 def draws(num_rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -92,7 +99,8 @@ def _resampled(
         yield figure(lambda: metric, prediction, target, drawn_N[order_N])
 
 
-def _bounds(values_R: np.ndarray) -> tuple[float, float]:
+def bounds(values_R: np.ndarray) -> tuple[float, float]:
+    """The 2.5 % and 97.5 % points of the values that are no NaN; NaN where none is."""
     defined = values_R[~np.isnan(values_R)]
     if not len(defined):
         return float("nan"), float("nan")

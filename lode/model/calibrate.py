@@ -100,24 +100,29 @@ def expected_calibration_error(prediction: np.ndarray, target_N: np.ndarray, bin
 
 
 def _losses(scores_NK: np.ndarray, target_N: np.ndarray, heat: float) -> np.ndarray:
+    return _class_losses(scores_NK, heat)[target_N, np.arange(len(target_N))]
+
+
+def _class_losses(scores_NK: np.ndarray, heat: float) -> np.ndarray:
+    """The loss of each row if each class were the right one, float64 (C, N): all classes in one pass."""
     if scores_NK.shape[1] == 1:
-        return -log_expit(np.where(target_N == 1, 1.0, -1.0) * scores_NK[:, 0] / heat)
-    return -np.take_along_axis(log_softmax(scores_NK / heat, axis=1), target_N[:, None], axis=1)[:, 0]
+        return np.stack([-log_expit(sign * scores_NK[:, 0] / heat) for sign in (-1.0, 1.0)])
+    return np.ascontiguousarray(-log_softmax(scores_NK / heat, axis=1).T)
 
 
 def _fit(scores_NK: np.ndarray, target_N: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar  # here: it takes half a second, and a run that only cleans has no need of it
 
-    # Rows that are separated perfectly would call for a temperature of zero. One row more of each other class, spread over all rows,
-    # says how sure so few rows can make anybody (Platt 1999, Probabilistic outputs for support vector machines, section 2.2).
+    # Rows that are separated perfectly would call for a temperature of zero. One row more, spread over all classes and rows, says
+    # how sure so few rows can make anybody (after Platt 1999, Probabilistic outputs for support vector machines, section 2.2).
     num_classes = max(2, scores_NK.shape[1])
     doubt = 1.0 / (len(target_N) + num_classes)
-    others = [np.full(len(target_N), code) for code in range(num_classes)]
 
     def loss(log_heat: float) -> float:
-        heat = float(np.exp(log_heat))
-        uniform = sum(_losses(scores_NK, code_N, heat).mean() for code_N in others) / num_classes
-        return float((1 - doubt) * _losses(scores_NK, target_N, heat).mean() + doubt * uniform)
+        loss_KN = _class_losses(scores_NK, float(np.exp(log_heat)))
+        own_N = loss_KN[target_N, np.arange(len(target_N))]
+        uniform = sum(each_N.mean() for each_N in loss_KN) / num_classes
+        return float((1 - doubt) * own_N.mean() + doubt * uniform)
 
     # The loss is convex in 1 / temperature; the logarithm keeps both ends equally far away.
     found = minimize_scalar(

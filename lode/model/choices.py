@@ -16,8 +16,10 @@ from typing import Any
 
 import torch
 
+from lode.core.disk import write_whole
 from lode.core.errors import ModelError
 from lode.core.spec_train import FP16_ON_CPU
+from lode.model import memory
 from lode.model.contracts import Context
 from lode.model.training import Training
 
@@ -32,6 +34,7 @@ _THREADS_S, _COMPILE_S = 600.0, 1800.0
 # A look at held-out text reads so much of what was trained since the last one (a position costs a third of a trained one, so that looks
 # take a tenth of the time), but never less than a loss needs to be told with an error of about 1 %.
 _LOOK_SHARE, _LOOK_TOKENS = 1 / 3, 1 << 14
+_FILE = "choices.json"
 _FLOPS_PER_S = {
     ("cpu", "fp32"): 1e11,
     ("cpu", "bf16"): 1e12,
@@ -91,21 +94,34 @@ class Choices:
         """The choices of an earlier, killed fit in this folder, else `fresh`, written down before anybody uses them."""
         if folder is None:
             return fresh
-        path = folder / "choices.json"
-        if path.exists():
-            record = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**record, "measure": tuple(record.get("measure", ()))})
+        if (folder / _FILE).exists():
+            return cls._read(folder)
         fresh.write(folder)
         return fresh
+
+    @classmethod
+    def cut(cls, folder: Path, processes: int) -> Choices:
+        """Twice as many pieces of each batch when the fit in this folder starts again.
+
+        processes: among how many a batch's rows are divided. Errors: ModelError where a piece is one row already.
+        """
+        found = cls._read(folder)
+        pieces = memory.more_pieces(max(1, found.batch // processes), found.accumulate, 1)
+        made = replace(found, accumulate=pieces)
+        made.write(folder)
+        return made
+
+    @classmethod
+    def _read(cls, folder: Path) -> Choices:
+        record = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return cls(**{**record, "measure": tuple(record.get("measure", ()))})
 
     def write(self, folder: Path | None) -> None:
         """Replace what the folder holds."""
         if folder is None:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / "choices.tmp"
-        partial.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(partial, folder / "choices.json")
+        text = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        write_whole(folder / _FILE, [text.encode()], mark="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +171,7 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
     precision = _precision(training, device, step_flops, work.pictures)
     processes = 1 if context.team is None else context.team.size
     schedule = training.schedule or "cosine"
+    warmup = _or(training.warmup, {"one_cycle": 0.3, "coslog4": 0.0}.get(schedule, 0.05))
     seconds = (
         step_flops * (steps or work.num_rows / max(batch, 1) * epochs) / _FLOPS_PER_S.get((device.split(":")[0], precision), 1e11)
     )
@@ -164,11 +181,11 @@ def decide(training: Training, context: Context, work: Workload) -> Choices:
         patience=0 if context.rounds else training.patience or max(5, epochs // 3),
         **_movement(training, work),
         schedule=schedule,
-        warmup=_or(training.warmup, {"one_cycle": 0.3, "coslog4": 0.0}.get(schedule, 0.05)),
+        warmup=warmup,
         decay=training.decay or 0.1,
         last_epoch=last_epoch,
         decay_epochs=training.decay_epochs or (2 if schedule == "plateau" else max(1, epochs // 3)),
-        cooldown=_or(training.cooldown, 0.2),
+        cooldown=_or(training.cooldown, min(0.2, 1.0 - warmup)),
         final_rate=_or(training.final_rate, 0.0),
         steps=steps,
         judge_steps=judge_steps,

@@ -10,6 +10,8 @@ import torch
 
 from lode.model.feed import Piece
 
+_ADVICE = "Try a lower train.learning_rate, train.clip: 1.0, or look for extreme values in the inputs."
+
 
 class Watch:
     """Forward hooks on the innermost modules; `first` is the name of the first one whose output is not finite."""
@@ -36,10 +38,17 @@ class Watch:
 def message(loss: float, where: str, batches: Sequence[Piece], layer: str | None, layer_name: Callable[[str], str]) -> str:
     """What to tell. where: epoch and batch; layer: the first module whose output was not finite."""
     found = f"has exploded to {loss:.3g}" if math.isfinite(loss) else "is not finite"
-    return (
-        f"training: the loss {found} in {where}; {_source(batches, layer, layer_name)}. "
-        "Try a lower train.learning_rate, train.clip: 1.0, or look for extreme values in the inputs."
-    )
+    return f"training: the loss {found} in {where}; {_source(batches, layer, layer_name)}. {_ADVICE}"
+
+
+def broken_message(where: str, weights: Sequence[str], module: torch.nn.Module, layer_name: Callable[[str], str]) -> str:
+    """What to tell of a step with a finite loss whose gradients were not. weights: names of those in `module` that it broke.
+
+    A gradient comes from the loss: the broken weight nearest to it is where that began, unless a common norm has spread it to all.
+    """
+    learned = sum(weight.requires_grad for weight in module.parameters())
+    layer = "all layers" if len(weights) == learned else layer_name(weights[-1].rpartition(".")[0])
+    return f"training: the gradients are not finite in {where}, though the loss is; found in {layer}. {_ADVICE}"
 
 
 def _source(batches: Sequence[Piece], layer: str | None, layer_name: Callable[[str], str]) -> str:

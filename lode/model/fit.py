@@ -267,8 +267,7 @@ class _Loop:
         found_inf = None if self.scaler is None else self.scaler.unscale(optimizer.gradients())
         if training.l1 or training.l2:
             optimizer.add_penalties(training.l1, training.l2)
-        if choices.clip is not None or training.clip_value is not None:
-            optimizer.clip(choices.clip, training.clip_value)
+        optimizer.clip(choices.clip, training.clip_value)
         rate = self.state.rate_factor * schedules.learning_rate(step, self.steps, self.steps_per_epoch, choices)
         optimizer.step(rate, schedules.decay_share(step, self.steps, choices.decay_schedule), found_inf)
         if self.scaler is not None:
@@ -277,10 +276,12 @@ class _Loop:
             parameter.grad = None
 
     def look_at(self, losses: list[torch.Tensor], rows: list[int], order: np.ndarray, start_s: float) -> None:
-        """The losses of a stretch that began at `start_s`, on the host. Errors: ModelError where one is not finite or exploded."""
+        """The losses of a stretch that began at `start_s`. Errors: ModelError where one is not finite or exploded, or a weight is not."""
         state = self.state
         values = self.team.sum(torch.stack(losses)).tolist()
-        if any(state.is_lost(value, values[0]) for value in values):
+        is_lost = any(state.is_lost(value, values[0]) for value in values)
+        # What the last step breaks no later loss may tell, and no checkpoint may hold
+        if is_lost or self.team.anywhere(bool(self.parts.broken())):
             self.explain(order)
         state.add(values, rows)
         speed = {} if self.job.meter is None else self.job.meter.add(sum(rows), time.monotonic() - start_s)
@@ -300,8 +301,7 @@ class _Loop:
             ends = self.context.watch is not None and self.context.watch(state.epoch, entry["stop_loss"])
             state.stopped |= self.team.agrees(ends)  # of several processes the first one is told
         if self.choices.schedule == "plateau":
-            watched = entry.get("stop_loss", entry["train_loss"])
-            state.drop_rate(watched, self.choices.decay, self.choices.decay_epochs)
+            state.drop_rate(entry.get("stop_loss", entry["train_loss"]), self.choices.decay, self.choices.decay_epochs)
         state.stopped |= 0 < self.choices.last_epoch <= state.epoch
         self.logs.write(state.step, {name: value for name, value in entry.items() if name != "epoch"})
 
@@ -332,10 +332,13 @@ class _Loop:
         self.job.module.eval()
 
     def restore(self, found: files.Checkpoint) -> None:
-        """Back to what was captured or a file holds."""
+        """Back to what was captured or a file holds; no gradient is left."""
+        for parameter in self.parameters:
+            parameter.grad = None
         self.parts.restore(found)
         self.best = found.part("best") or self.best
         self.state = LoopState(**found.record)
+        self.state.pieces = max(self.state.pieces, self.choices.accumulate)  # memory may have been short since
 
     def checkpoint_if_due(self) -> None:
         """A file every `checkpoint_seconds`, and when time is up; where exactly has no influence on the result."""
@@ -349,14 +352,11 @@ class _Loop:
         """Out of memory: go back to the last good state and on with twice as many pieces, kept in checkpoints from here on."""
         assert self.good is not None, "a state is captured before every stretch"
         pieces = memory.more_pieces(self.choices.batch, self.state.pieces, self.least_rows)
-        for parameter in self.parameters:
-            parameter.grad = None
         self.restore(self.good)
         self.state.pieces, self.good = pieces, None
         if self.choices.device.startswith("cuda"):
             torch.cuda.empty_cache()
-        said = f"train (out of memory: each batch of {self.choices.batch} rows in {pieces} pieces)"
-        self.context.progress(said, self.state.step, self.steps, {"accumulate": pieces})
+        self.context.progress(memory.cut_text(self.choices.batch, pieces), self.state.step, self.steps, {"accumulate": pieces})
 
     def explain(self, order: np.ndarray) -> None:
         """Repeat the steps since the last good state, looking at each, and say where the first wrong value came up."""
@@ -371,11 +371,12 @@ class _Loop:
                 finally:
                     watch.close()
                 loss = self.team.sum(torch.tensor(own, dtype=torch.float64)).item()
+                broken, place = self.parts.broken(), state.place(self.steps_per_epoch, self.choices.judge_steps and self.steps)
                 if state.is_lost(loss):
                     self.team.speaks(not math.isfinite(own))
-                    where = f"epoch {state.epoch + 1}, batch {state.step % self.steps_per_epoch + 1} of {self.steps_per_epoch}"
-                    where += f" (step {state.step + 1} of {self.steps})" if self.choices.judge_steps else ""
-                    raise ModelError(explain.message(loss, where, batch, watch.first, self.job.layer_name))
+                    raise ModelError(explain.message(loss, place, batch, watch.first, self.job.layer_name))
+                if self.team.speaks(bool(broken)):
+                    raise ModelError(explain.broken_message(place, broken, self.job.module, self.job.layer_name))
                 state.add([loss], [0])
                 state.step += 1
                 state.position += min(self.choices.batch, self.num_rows - state.position)
@@ -383,15 +384,17 @@ class _Loop:
 
 
 def _try(job: Job, training: Training, team: Team | None, choices: Choices, number: int) -> list[float]:
-    """Seconds of each of some steps on the first rows; afterwards everything is as it was."""
+    """Seconds of each of some steps on the first rows; afterwards everything is as it was, also where memory did not suffice."""
     with machine.running(job.module, choices):
         loop = _Loop(job, choices, replace(training, log=None), Context(team=team))
         before = loop.parts.capture(asdict(loop.state))
         job.module.train()
         seconds, rows = [], loop.rounds.order(0)[: choices.batch]
-        for _ in range(number):
-            start_s = time.perf_counter()
-            loop.train_step(next(loop.batches(rows))).item()
-            seconds.append(time.perf_counter() - start_s)
-        loop.restore(before)
+        try:
+            for _ in range(number):
+                start_s = time.perf_counter()
+                loop.train_step(next(loop.batches(rows))).item()
+                seconds.append(time.perf_counter() - start_s)
+        finally:
+            loop.restore(before)
     return seconds

@@ -59,12 +59,19 @@ def fit(family: Family, made: Made, train: Examples, stop: Examples | None, cont
 
     Errors: those of `Family.fit`; ModelError where the processes were killed again and again, or an option does not go with them.
     """
-    if not family.loop or context.training is None or context.training.devices == 1:
+    if not family.loop or context.training is None:
         return family.fit(train, stop, context)
+    if context.training.pretrain is not None and family.needs == "tokens":
+        raise ModelError(
+            f"train.pretrain: found {context.training.pretrain.type} with model: {made.family.type}, which learns from all its text in any "
+            "case, allowed is none. Remove it."
+        )
+    if context.training.devices == 1:
+        return _alone(family, train, stop, context)
     device = context.device if context.training.device == "auto" else context.training.device
     training = replace(context.training, devices=num_processes(context.training, device))
     if training.devices == 1:
-        return family.fit(train, stop, replace(context, training=training))
+        return _alone(family, train, stop, replace(context, training=training))
     if family.needs == "flat":
         raise ModelError(
             f"train.devices: found {training.devices} processes with model: {made.family.type}, which is fitted in one, allowed is 1. "
@@ -79,6 +86,22 @@ def fit(family: Family, made: Made, train: Examples, stop: Examples | None, cont
         record = json.loads((folder / "fitted.json").read_text(encoding="utf-8"))
     choices = {**record["choices"], "devices": training.devices, "strategy": training.strategy}
     return Fitted(record["rounds"], tuple(record["history"]), choices)
+
+
+def _alone(family: Family, train: Examples, stop: Examples | None, context: Context) -> Fitted:
+    """Fitted in this process. Errors: ModelError also where memory does not suffice for the model itself: the loop cuts only batches."""
+    from lode.model import memory
+
+    try:
+        return family.fit(train, stop, context)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_out(error):
+            raise
+        found = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"training: out of memory outside of a step ({found}), allowed is a model that fits with its optimizer. Choose a smaller one "
+            "(width, depth), or use a machine with more memory; `lode plan` says how much it takes."
+        ) from error
 
 
 def _parcel(made: Made, train: Examples, stop: Examples | None, context: Context) -> parcel.Parcel:

@@ -49,6 +49,11 @@ class LoopState:
             self.loss_sum += loss * count
             self.loss_rows += count
 
+    def place(self, steps_per_epoch: int, steps: int = 0) -> str:
+        """Epoch and batch of the step at hand, for an error; its number too, where `steps` says how many there are in all."""
+        found = f"epoch {self.epoch + 1}, batch {self.step % steps_per_epoch + 1} of {steps_per_epoch}"
+        return f"{found} (step {self.step + 1} of {steps})" if steps else found
+
     def close_epoch(self) -> dict[str, float]:
         """Begin the next epoch; the entry of this one, which is in the history already."""
         self.epoch += 1

@@ -9,20 +9,29 @@ from typing import Any
 
 import torch
 
+from lode.core.errors import ModelError
 from lode.model.choices import Choices
 
+_UNREPEATABLE = " does not have a deterministic implementation"
 _LARGE_BYTES = 256 << 20
 
 
 @contextmanager
 def running(module: torch.nn.Module, choices: Choices) -> Iterator[None]:
-    """So many threads, and the module compiled where that was chosen."""
+    """So many threads, and the module compiled where that was chosen. Errors: ModelError where this machine cannot compile it."""
     before = torch.get_num_threads()
     torch.set_num_threads(choices.threads)
     if choices.compile:
         module.compile()
     try:
         yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise ModelError(
+            f"train.compile: found true, but the model cannot be compiled here ({str(error).splitlines()[0]}), allowed are auto and false. "
+            "Install a C++ compiler (g++), or remove the option."
+        ) from error
     finally:
         torch.set_num_threads(before)
         if choices.compile:
@@ -33,7 +42,7 @@ def running(module: torch.nn.Module, choices: Choices) -> Iterator[None]:
 def own_randomness(device: str, strict: bool) -> Iterator[None]:
     """Leaves torch's own generators as they were, whatever dropout draws. A GPU takes its repeatable kernels where it has them.
 
-    strict: an operation without a repeatable kernel is an error (`train.deterministic`), on the processor too.
+    strict: an operation without a repeatable kernel is an error (`train.deterministic`), on the processor too. Errors: that ModelError.
     """
     on_gpu = device.startswith("cuda")
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -44,6 +53,13 @@ def own_randomness(device: str, strict: bool) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices=[torch.device(device)] if on_gpu else []):
             yield
+    except RuntimeError as error:
+        if not (strict and _UNREPEATABLE in str(error)):
+            raise
+        raise ModelError(
+            f"train.deterministic: found an operation that does not repeat on this device ({str(error).split(_UNREPEATABLE)[0]}), allowed "
+            "is a model without it. Remove the option, choose another part of the model, or train on a processor."
+        ) from error
     finally:
         if on_gpu or strict:  # its first call loads torch's compiler, which takes over a second
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])

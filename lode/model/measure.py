@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from lode.core.errors import ModelError
+from lode.model import memory
 from lode.model.choices import Choices
 from lode.model.contracts import Context
 
@@ -26,7 +28,22 @@ _SETTLED = 0.05
 
 
 def settle(choices: Choices, context: Context, steps_per_epoch: int, try_steps: TrySteps) -> Choices:
-    """The choices with nothing left to measure, on disk."""
+    """The choices with nothing left to measure, on disk; where memory does not suffice for a step, with more pieces of each batch.
+
+    Errors: ModelError where it does not suffice for one row; what a step of several processes raised, which start again then.
+    """
+    while True:
+        try:
+            return _settled(choices, context, steps_per_epoch, try_steps)
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_out(error) or not (context.team is None or context.team.is_alone):
+                raise
+        pieces = memory.more_pieces(choices.batch, choices.accumulate, 1)
+        choices = replace(choices, accumulate=pieces)
+        context.progress(memory.cut_text(choices.batch, pieces), 0, 1, {"accumulate": pieces})
+
+
+def _settled(choices: Choices, context: Context, steps_per_epoch: int, try_steps: TrySteps) -> Choices:
     planned = (choices.steps == 0 or "steps" in choices.measure) and context.deadline_s is not None
     if not choices.measure and not planned:
         return choices
@@ -101,7 +118,8 @@ def _faster(rule: Choices, other: Choices, try_steps: TrySteps) -> Choices:
         seconds[rule] += try_steps(rule, _STEPS)[1:]
         try:
             seconds[other] += try_steps(other, _STEPS)[1:]
-        except RuntimeError:  # no compiler on this machine, or one that cannot take the model
+        except (RuntimeError, ModelError):
+            # No compiler on this machine, one that cannot take the model, or too little memory for it
             return rule
     return other if min(seconds[other]) < _CLEARLY * min(seconds[rule]) else rule
 

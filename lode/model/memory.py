@@ -57,6 +57,11 @@ def piece_rows(batch: int, pieces: int) -> int:
     return -(-batch // pieces)
 
 
+def cut_text(batch: int, pieces: int) -> str:
+    """What is said when a batch is cut."""
+    return f"train (out of memory: each batch of {batch} rows in {pieces} pieces)"
+
+
 def more_pieces(batch: int, pieces: int, least_rows: int) -> int:
     """Twice as many. least_rows: 2 with batch norm, else 1. Errors: ModelError where a piece is as small as it may be."""
     rows = piece_rows(batch, pieces)

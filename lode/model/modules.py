@@ -14,6 +14,8 @@ from lode.core.types import TensorSpec
 class Encoder(torch.nn.Module, ABC):
     """Arrays of one or several inputs to one vector each row. `__init__(self, specs: Sequence[TensorSpec], *, ...)`.
 
+    reads: features whose arrays it can take; fits: how its options must be to one another (`lode/core/fits.py`); cuts: True where it brings
+        its own tokenizer. `lode check` reads these, so they are literals; what says nothing is judged when the network is made.
     joint: True where inputs with the same encoder and options are encoded together by one instance (numbers, categories);
         then `specs` has several entries and `forward` gets as many tensors.
     feature_defaults: options that the encoder wants from the feature where the user says nothing.
@@ -24,6 +26,9 @@ class Encoder(torch.nn.Module, ABC):
     constant: True where training changes nothing in it: each row's vector is computed once.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ()
+    fits: ClassVar[tuple[tuple[str, str, Any], ...]] = ()
+    cuts: ClassVar[bool] = False
     joint: ClassVar[bool] = False
     feature_defaults: ClassVar[dict[str, Any]] = {}
     training_defaults: ClassVar[dict[str, Any]] = {}
@@ -72,10 +77,14 @@ class Augment(torch.nn.Module, ABC):
     affine: True where pictures are moved by a map that `matrix` draws: of several such changes in a row the network makes one.
     mixes: True where rows are mixed with other rows of the batch, so that the targets must be mixed too: it implements `mix`, and
         the network calls that with one permutation for all inputs, after all other changes.
+    reads: features whose arrays it can take, a literal, for `lode check`.
+    moves_steps: True where steps of a text or a series change places, so that a tag for each would be wrong.
     wants_words: True where it must know which word each code of a text stands for: `read_words` is called once, before training.
     ahead: True where calls cost more than the change itself, as of texts: it may get several batches as one, padded with 0 at the end.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ()
+    moves_steps: ClassVar[bool] = False
     affine: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
     ahead: ClassVar[bool] = False

@@ -87,6 +87,14 @@ class Team:
         dist.broadcast(said, src=0)
         return int(said.item())
 
+    def anywhere(self, says: bool) -> bool:
+        """Whether any of the processes says so; all hear the same."""
+        if self.is_alone:
+            return says
+        said = torch.tensor(int(says))
+        dist.all_reduce(said)
+        return bool(said.item())
+
     def turns(self, starts: Sequence[int]) -> Iterator[tuple[int, int]]:
         """This process's share of the blocks that begin at `starts`: (start, 1), and (start, 0) where it only keeps the others company.
 
@@ -96,10 +104,12 @@ class Team:
             own = turn + self.own_share
             yield (starts[own], 1) if own < len(starts) else (starts[0], 0)
 
-    def speaks(self, knows: bool) -> None:
-        """Lets those go on that know more, all where nobody does; the others wait here until they are ended."""
-        if not self.is_alone and self.sum(torch.tensor(int(knows))).item() and not knows:
+    def speaks(self, knows: bool) -> bool:
+        """Lets those go on that know more, all where nobody does (False then); the others wait here until they are ended."""
+        somebody = self.anywhere(knows)
+        if somebody and not knows:
             dist.barrier()
+        return somebody
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -13,6 +13,7 @@ from lode.model import checkpoint as files
 from lode.model import machine, shards
 from lode.model.average import Average
 from lode.model.checkpoint import Checkpoint
+from lode.model.divide import locals_of
 from lode.model.optim import Optimizer
 from lode.model.parallel import Team
 from lode.model.scaling import Scaler
@@ -76,6 +77,17 @@ class Parts:
     def weights(self) -> dict[str, torch.Tensor]:
         """The module's state, without what is fixed."""
         return {name: tensor for name, tensor in self.module.state_dict().items() if name not in self.fixed}
+
+    def broken(self) -> list[str]:
+        """Names of the learned weights that are not finite; of divided ones, by this process's part."""
+        learned = [(name, weight) for name, weight in self.module.named_parameters() if weight.requires_grad]
+        if not learned:
+            return []
+        own = locals_of([weight.detach() for _, weight in learned])
+        finite = torch.stack([norm.float() for norm in torch._foreach_norm(own)]).isfinite()
+        if bool(finite.all()):
+            return []
+        return [name for (name, _), is_finite in zip(learned, finite.tolist(), strict=True) if not is_finite]
 
     def put(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Give the module what `weights` gave. Errors: RuntimeError where it is of another network."""

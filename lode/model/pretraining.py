@@ -40,6 +40,8 @@ class Pretrain(nn.Module, ABC):
     specs: the arrays of the network's inputs. width: D of what the network makes of a row. shapes: for the augmentations of the file.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Features whose arrays it can learn from, a literal, for `lode check`."""
     least_rows: ClassVar[int] = 2
     """Rows that a batch needs for the task to make sense."""
     epochs: int

@@ -69,9 +69,9 @@ class Recurrent(nn.Module):
         real_BT = place_T < length_B[:, None]
         # Each row's steps from its last to its first, its padding left in place: the same order undoes it
         turned_BT = torch.where(real_BT, length_B[:, None] - 1 - place_T, place_T)
-        h_BTD = self._drop(h_BTD)
         for number, layer in enumerate(self.layers):
-            h_BTD = _both_ways(layer, self._drop(h_BTD) if number else h_BTD, turned_BT)
+            # Of a series nothing is dropped before the first layer: a value of three that is 0 now and then is another series
+            h_BTD = _both_ways(layer, self._drop(h_BTD) if number or self.table_VD is not None else h_BTD, turned_BT)
         return h_BTD, real_BT
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

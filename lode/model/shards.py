@@ -82,7 +82,10 @@ class ShardWriter:
         pointer = {"format": FORMAT, "folder": name, "size": self.size, "record": dict(record)}
         write_whole(self.folder / POINTER, [json.dumps(pointer, sort_keys=True).encode()])
         (self.folder / files.FILE).unlink(missing_ok=True)
-        _clean(self.folder, name)
+        # Others, whose parts were done sooner, may be at the next one already
+        for place in self.folder.glob("checkpoint-*"):
+            if _order(place.name) < _order(name):
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def read(folder: Path, like: Callable[[str], Any]) -> Checkpoint | None:
@@ -208,6 +211,11 @@ def _clean(folder: Path, but: str) -> None:
     for place in folder.glob("checkpoint-*"):
         if place.name != but:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _order(name: str) -> tuple[int, ...]:
+    """Step and epoch in a folder's name."""
+    return tuple(int(word) for word in name.split("-")[1:])
 
 
 def _file(rank: int, size: int) -> str:

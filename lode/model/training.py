@@ -88,7 +88,7 @@ class Training:
     clip: Annotated[float, Range(0, open_low=True)] | None = None
     clip_value: Annotated[float, Range(0, open_low=True)] | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    threads: Annotated[int, Range(1)] | None = None
+    threads: Annotated[int, Range(1, 1024)] | None = None
     compile: bool | Literal["auto"] = "auto"
     checkpoint_activations: bool = False
     deterministic: bool = False
@@ -99,7 +99,7 @@ class Training:
     budget: TimeSpan | None = None
     log: list[Literal["tensorboard", "mlflow"]] | None = None
     checkpoint_seconds: Annotated[float, Range(0)] = 30.0
-    seed: int = 0
+    seed: Annotated[int, Range(0, 4_294_967_295)] = 0
 
     def __post_init__(self) -> None:
         for key, value in (self.stop or {}).items():

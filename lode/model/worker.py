@@ -17,9 +17,14 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lode.core import errors
+
+if TYPE_CHECKING:
+    from lode.model.contracts import Context, Family, Fitted
+    from lode.model.parallel import Team
+    from lode.model.parcel import Parcel
 
 _LOOK_S, _ANSWER_S = 0.2, 0.02
 _PATIENCE = timedelta(days=1)
@@ -27,18 +32,17 @@ _PATIENCE = timedelta(days=1)
 
 
 def main(folder: Path) -> int:
-    """Exit code: 0 done; 1 a fault, said in a file."""
+    """Exit code: 0 done; 1 a fault, said in a file, or a batch that was cut because memory did not suffice: then all start again."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
     if (folder / "stop").exists() or list(folder.glob("fault-*.json")):
         return 1  # what failed once fails again: nobody should wait for torch to load
     threading.Thread(target=_end_with_parent, args=(folder, os.getppid()), daemon=True).start()
     sys.excepthook = partial(_tell, folder)
     try:
-        _work(folder)
+        return 0 if _work(folder) else 1
     except errors.LodeError as error:
         _write(folder, {"kind": type(error).__name__, "text": str(error)})
         return 1
-    return 0
 
 
 def _tell(folder: Path, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -48,20 +52,50 @@ def _tell(folder: Path, kind: type[BaseException], error: BaseException, trace: 
     sys.__excepthook__(kind, error, trace)
 
 
-def _work(folder: Path) -> None:
+def _work(folder: Path) -> bool:
+    """Whether the fit is done."""
+    import torch.distributed as dist
+
+    from lode.core.registry import REGISTRIES
+    from lode.model.contracts import Context
+    from lode.model.parcel import training_of, unpack
+
+    parcel = unpack(folder)
+    training = training_of(parcel.options)
+    team = _joined(parcel.device.startswith("cuda"), training.strategy)
+    tasks = {name: REGISTRIES["task"].create(component) for name, component in parcel.tasks.items()}
+    for name, state in parcel.states.items():
+        tasks[name].restore(state)
+    family = REGISTRIES["family"].create(parcel.family, parcel.shapes, tasks)
+    context = Context(
+        seed=parcel.seed, folder=parcel.folder, rounds=parcel.rounds, device=parcel.device, training=training,
+        progress=_Progress(folder / "progress.json") if team.is_first else _say_nothing,
+        deadline_s=None if parcel.end_unix_s is None else max(0.0, parcel.end_unix_s - time.time()),
+        log_folder=parcel.log_folder, unlabelled=parcel.unlabelled, team=team,
+        watch=_Asks(folder) if parcel.watched and team.is_first else None,
+    )  # fmt: skip
+    fitted = fit_or_cut(family, parcel, context, folder)
+    if fitted is None:
+        return False
+    if team.is_first:
+        (folder / "model").mkdir(exist_ok=True)
+        family.save(folder / "model")
+        record = {"rounds": fitted.rounds, "history": list(fitted.history), "choices": dict(fitted.choices)}
+        _replace(folder / "fitted.json", record)
+    dist.barrier()
+    dist.destroy_process_group()
+    return True
+
+
+def _joined(on_gpu: bool, strategy: str) -> Team:
+    """Meet the other processes, as torchrun's agent has named them in the environment."""
     import torch
     import torch.distributed as dist
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-    from lode.core.registry import REGISTRIES
-    from lode.model.contracts import Context
     from lode.model.parallel import Team
-    from lode.model.parcel import training_of, unpack
 
-    parcel = unpack(folder)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    training = training_of(parcel.options)
-    on_gpu = parcel.device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # torchrun keeps one store for all attempts: without a part of its own, a restarted process finds the addresses of dead ones
@@ -69,25 +103,34 @@ def _work(folder: Path) -> None:
     attempt = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     kinds = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     dist.init_process_group(kinds, store=attempt, rank=rank, world_size=size, timeout=_PATIENCE)
-    tasks = {name: REGISTRIES["task"].create(component) for name, component in parcel.tasks.items()}
-    for name, state in parcel.states.items():
-        tasks[name].restore(state)
-    family = REGISTRIES["family"].create(parcel.family, parcel.shapes, tasks)
-    context = Context(
-        seed=parcel.seed, folder=parcel.folder, rounds=parcel.rounds, device=parcel.device, training=training,
-        progress=_Progress(folder / "progress.json") if rank == 0 else _say_nothing,
-        deadline_s=None if parcel.end_unix_s is None else max(0.0, parcel.end_unix_s - time.time()),
-        log_folder=parcel.log_folder, unlabelled=parcel.unlabelled, team=Team(rank, size, training.strategy),
-        watch=_Asks(folder) if parcel.watched and rank == 0 else None,
-    )  # fmt: skip
-    fitted = family.fit(parcel.train, parcel.stop, context)
-    if rank == 0:
-        (folder / "model").mkdir(exist_ok=True)
-        family.save(folder / "model")
-        record = {"rounds": fitted.rounds, "history": list(fitted.history), "choices": dict(fitted.choices)}
-        _replace(folder / "fitted.json", record)
-    dist.barrier()
-    dist.destroy_process_group()
+    return Team(rank, size, strategy)
+
+
+def fit_or_cut(family: Family, parcel: Parcel, context: Context, folder: Path) -> Fitted | None:
+    """The fit, or None where memory did not suffice: its batches have twice as many pieces when all start again.
+
+    Errors: ModelError where a piece is one row already.
+    """
+    from lode.model import memory
+    from lode.model.choices import Choices
+
+    for cut in sorted(folder.glob("cut-*"))[-1:]:
+        context.progress(cut.read_text(encoding="utf-8"), 0, 1, {})
+    try:
+        return family.fit(parcel.train, parcel.stop, context)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_out(error):
+            raise
+    cut = folder / f"cut-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    try:
+        cut.touch(exist_ok=False)  # several may be out of memory in one attempt, and the batch is cut once
+    except FileExistsError:
+        return None
+    processes = 1 if context.team is None else context.team.num_shares
+    for path in (*parcel.folder.glob("*/choices.json"), *parcel.folder.glob("choices.json")):  # of pretraining, too
+        made = Choices.cut(path.parent, processes)
+        cut.write_text(memory.cut_text(made.batch, made.accumulate), encoding="utf-8")
+    return None
 
 
 def _is_left_behind(error: BaseException) -> bool:

@@ -90,12 +90,13 @@ def select(
     *,
     package_best: bool = False,
     above: str | None = None,
+    out: Mapping[str, str] | None = None,
 ) -> tuple[str, list[dict[str, Any]]]:
     """The word to package, and the table of reasons.
 
     differences: per word, the paired 95 % interval of (candidate - best), better counted positive. package_best: the file says
     `choose: best`; the table still marks the cheapest that reaches it as recommended. above: a single candidate with a higher score than
-    `best`, which is an ensemble and not surely below it.
+    `best`, which is an ensemble and not surely below it. out: why words that the file allows are not among `allowed`.
     """
     table = []
     for entry in judgements:
@@ -110,13 +111,13 @@ def select(
     chosen = next(row for row in reaching if row["candidate"] == best) if package_best else cheapest
     for row in table:
         row["chosen"], row["recommended"] = row is chosen, row is cheapest
-        row["reason"] = _reason(row, best, str(cheapest["candidate"]), len(allowed) == 1)
+        row["reason"] = _reason(row, best, str(cheapest["candidate"]), len(allowed) == 1 and not out, out or {})
         if above is not None and row["chosen"]:
             row["reason"] = f"not surely below {above}, and the mean of several errs less on new rows"
     return str(chosen["candidate"]), table
 
 
-def _reason(row: Mapping[str, Any], best: str, chosen: str, named: bool) -> str:
+def _reason(row: Mapping[str, Any], best: str, chosen: str, named: bool, out: Mapping[str, str]) -> str:
     word = row["candidate"]
     if row["chosen"]:
         if named:
@@ -125,9 +126,7 @@ def _reason(row: Mapping[str, Any], best: str, chosen: str, named: bool) -> str:
             return "best" if row["recommended"] else f"best, as the file asks; {chosen} reaches it and costs less"
         return f"cheapest whose interval reaches the best ({best})"
     if not row["allowed"]:
-        if named:
-            return "baseline"
-        return "has learnt nothing, others have" if word == "constant" else "not among model.candidates"
+        return out.get(str(word), "baseline" if named else "not among model.candidates")
     if row["recommended"]:
         return f"recommended: cheapest whose interval reaches the best ({best})"
     if row["reaches_best"]:

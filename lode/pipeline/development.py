@@ -26,6 +26,7 @@ from lode.data.snapshot import read_unlabelled
 from lode.data.split import Split, times
 from lode.model.contracts import Examples, Progress, Task
 from lode.pipeline import folds
+from lode.pipeline.fewer import Share
 from lode.pipeline.scoring import values_of
 from lode.value.contracts import Outcomes, Policy
 
@@ -113,12 +114,12 @@ def _of_output(name: str) -> Iterator[None]:
 def read(
     snapshot: Path, features: Mapping[str, Component], cleaners: Sequence[Component], outputs: Mapping[str, Component],
     split: Mapping[str, Any], seed: int, select: Select | None = None, reduce: Reduce | None = None,
-    learnt: Sequence[State] = (), cross: int | None = None, told: bool = False,
+    learnt: Sequence[State] = (), cross: int | None = None, told: bool = False, share: Share | None = None,
 ) -> Development:  # fmt: skip
     """Read the development rows of a snapshot and make the plan. learnt: see `Preprocessor`.
 
     cross: judge out of so many folds of the split's own kind, whatever the number of rows (`evaluate.folds`, an ensemble's `folds`).
-    told: the file asks for figures of the folds.
+    told: the file asks for figures of the folds. share: of the rows, as if there were no others; the outputs' classes stay known.
     """
     train, validation = (read_part(snapshot, name) for name in ("train", "validation"))
     frame = pl.concat([train, validation], how="vertical")
@@ -129,13 +130,16 @@ def read(
             task = tasks[name] = REGISTRIES["task"].create(component)
             task.fit(values_of(task, name, train))
         targets[name] = task.encode(values_of(task, name, frame))
-    first = next(iter(tasks))
+    first, division = next(iter(tasks)), Split(**split)
+    train_rows = train.height
+    if share is not None:
+        frame, train_rows = _fewer(frame, train_rows, share, tasks[first], targets[first], division)
+        targets = {name: task.encode(values_of(task, name, frame)) for name, task in tasks.items()}
     tables = is_table(features)
-    few = validation.height < folds.MIN_HOLDOUT_ROWS or frame.estimated_size() <= folds.SMALL_BYTES
+    few = frame.height - train_rows < folds.MIN_HOLDOUT_ROWS or frame.estimated_size() <= folds.SMALL_BYTES
     # Rows in time order must be judged by later rows only, which a shuffle into folds would break.
     small = (few or (tables and frame.height <= folds.SMALL_ROWS)) and split.get("by") != "time"
     groups = folds.group_values(frame, split)
-    division = Split(**split)
     if cross is not None and FOLD not in frame.columns:
         division = replace(division, folds=min(cross, frame.height))
         words = {name: component.type for name, component in outputs.items()}
@@ -144,11 +148,23 @@ def read(
     moments = times(frame[str(division.column)]) if division.by == "time" and given is not None else None
     strata = tasks[first].strata(targets[first])
     classes = strata.dtype.kind in "iu"
-    plan = folds.plan(train.height, validation.height, strata, classes, small, groups, seed, given, moments)
+    plan = folds.plan(train_rows, frame.height - train_rows, strata, classes, small, groups, seed, given, moments)
     return Development(
-        frame, train.height, features, cleaners, tasks, targets, plan, groups, seed, select, reduce, moments, tuple(learnt),
+        frame, train_rows, features, cleaners, tasks, targets, plan, groups, seed, select, reduce, moments, tuple(learnt),
         read_unlabelled(snapshot), told,
     )  # fmt: skip
+
+
+def _fewer(
+    frame: pl.DataFrame, train_rows: int, share: Share, task: Task, target: np.ndarray, division: Split
+) -> tuple[pl.DataFrame, int]:
+    """Whole groups are kept, of the split or of the task: half of a list to rank is another list."""
+    strata = task.strata(target)
+    column = division.column if division.by == "group" else task.group
+    groups = None if column is None else frame[column].cast(pl.String).fill_null("").rank("dense").to_numpy()
+    moments = times(frame[str(division.column)]) if division.by == "time" else None
+    rows, kept = share.rows(train_rows, strata, strata.dtype.kind in "iu", groups, moments)
+    return frame[rows], kept
 
 
 def is_table(features: Mapping[str, Component]) -> bool:

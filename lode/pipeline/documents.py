@@ -63,9 +63,10 @@ class DocumentsWork(Work):
         # Read now: a file that is missing is told before hours are spent.
         self.questions = [benchmark.fingerprint() for benchmark in self.benchmarks]
 
-    def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Sequence[str]]:
+    def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Mapping[str, str]]:
         """The columns that the objective names, as whole texts."""
-        return tuple(InputSpec(name, _TEXT) for name in columns_of(self.objective)), (), tuple(self.evaluation.slices or ())
+        inputs = tuple(InputSpec(name, _TEXT) for name in columns_of(self.objective))
+        return inputs, (), dict.fromkeys(self.evaluation.slices or (), "evaluate.slices")
 
     def _tokens(self) -> tuple[Path, Manifest]:
         """Training documents -> tokenizer; documents of every split -> token files."""

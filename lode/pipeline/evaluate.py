@@ -1,8 +1,8 @@
 """Evaluation on the test rows: figures with intervals, beside the baselines' and, where a value is given, in money.
 
 `evaluate` returns the report as JSON; `lode/pipeline/report.py` makes a page and a terminal summary from it. Its parts
-live in `diagnosis`, `importance`, `slices` and `valuation`. The test rows decide nothing: thresholds and temperatures
-come with the model.
+live in `diagnosis`, `fairness`, `importance`, `robustness`, `slices` and `valuation`. The test rows decide nothing:
+thresholds and temperatures come with the model.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import polars as pl
 
 from lode.core.errors import DataError
 from lode.core.spec import ValueSpec
-from lode.core.types import ColumnName, Range
+from lode.core.types import ColumnName, DamageSpec, Range
 from lode.data.contracts import ROW
 from lode.model import bootstrap
 from lode.model.contracts import Task
-from lode.pipeline import diagnosis, kinds, scoring, slices, valuation, wording
+from lode.pipeline import development, diagnosis, fairness, kinds, robustness, scoring, slices, valuation, wording
 from lode.pipeline.importance import importance
 from lode.pipeline.scoring import Predictor, Truth
 
@@ -42,9 +42,19 @@ class Evaluation:
             time), each row by a model that never saw it; the report shows these figures beside those of the test rows.
         resamples: bootstrap resamples behind every 95 % interval.
         slices: columns whose groups are judged one by one; without it every category or binary input of 2 to 20 values.
+        protected: columns of people's groups that decisions should not depend on, inputs or not; the report shows what each group gets
+            and which gaps are surely there. A number of many values is cut into quarters.
+        favourable: which answer of a binary output people wish for: a loan granted, or a fraud not suspected.
         importance: whether each input is shuffled to see what the model loses without it.
         importance_rows: at most so many test rows are used for that.
         repeats: how often each input is shuffled.
+        robustness: damage the inputs as they are in production and show what the model loses: true for every damage that fits an input,
+            or a list of damages. It takes as long as scoring the rows once for each damage, and once for each input; of large networks
+            without an accelerator that is minutes, so it is asked for.
+        robustness_rows: at most so many test rows are used for that.
+        learning_curve: fit the chosen model on an eighth, a quarter and a half of the rows too, each so many times with other rows; the
+            report shows what more rows brought so far and what twice as many are expected to bring, in money too. More fits make the
+            interval narrower; each takes up to as long as the training of the chosen model.
         map: a picture of the test rows in two dimensions, by t-SNE or by UMAP (which needs lodeml[umap]); it takes a while.
         map_rows: at most so many test rows are drawn in it.
         seed: everything random here derives from it.
@@ -53,12 +63,17 @@ class Evaluation:
     folds: Annotated[int, Range(2, 100)] | None = None
     resamples: Annotated[int, Range(100, 100000)] = 1000
     slices: list[ColumnName] | None = None
+    protected: list[ColumnName] | None = None
+    favourable: Literal["positive", "negative"] = "positive"
     importance: bool = True
     importance_rows: Annotated[int, Range(10)] = 2000
     repeats: Annotated[int, Range(1, 100)] = 3
+    robustness: bool | list[DamageSpec] = False
+    robustness_rows: Annotated[int, Range(10)] = 2000
+    learning_curve: Annotated[int, Range(2, 20)] | None = None
     map: Literal["none", "tsne", "umap"] = "none"
     map_rows: Annotated[int, Range(50, 20000)] = 1000
-    seed: int = 0
+    seed: Annotated[int, Range(0, 4_294_967_295)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +97,24 @@ def evaluate(
 ) -> dict[str, Any]:
     """The report, as JSON.
 
-    test: inputs, outputs, `__row__` and the columns that slices and value need. facts: what the run knows beside that;
+    test: inputs, outputs, `__row__` and the columns that slices, groups of people and value need. facts: what the run knows beside that;
     read are "name", "run" and "rows" (per split), the report shows the rest: "notes" (list), "inferred", "selection"
     (list of records), "history" (candidate -> list of records), "seconds", "hardware", "costs", "learning_curve" (list
     of {"rows", "score"}, or candidate -> such a list) and whatever else.
-    Errors: DataError for no test rows, no usable label, or a slice column that is not there.
+    Errors: DataError for no test rows, no usable label, or a column of slices or groups that is not there.
     """
     if test.is_empty():
         raise DataError("data.split.test: no test rows, at least one is needed to judge the model. Give a larger share.")
     sliced = slices.columns_of(test, model.columns, options.slices)
+    slices.columns_of(test, model.columns, options.protected or [], "evaluate.protected")
     contests = _contests(model, baselines, test)
     outputs = {name: _judge(model, contest, test, options) for name, contest in contests.items()}
     for name, contest in contests.items():
-        word, settings = contest.task.metrics[0], {"resamples": options.resamples, "seed": options.seed}
-        outputs[name]["slices"] = slices.slices(test, sliced, word, contest.prediction, contest.truth, **settings)
+        outputs[name] |= _by_groups(model, contest, test, sliced, value, options)
     for name, record in _importance(model, contests, test, options).items():
         outputs[name]["importance"] = record
+    for name, record in _robustness(model, contests, test, options).items():
+        outputs[name]["robustness"] = record
     report = {
         "format": FORMAT,
         "name": facts.get("name", ""),
@@ -149,6 +166,59 @@ def _importance(
         return {}
     truths = {name: contest.truth for name, contest in contests.items()}
     return importance(model, test, truths, rows=options.importance_rows, repeats=options.repeats, seed=options.seed)
+
+
+def _by_groups(
+    model: Predictor, contest: _Contest, test: pl.DataFrame, sliced: list[str], value: ValueSpec | None, options: Evaluation
+) -> dict[str, Any]:
+    """The slices of an output, and the fairness of one that is a decision or a number."""
+    word, protected = contest.task.metrics[0], list(dict.fromkeys(options.protected or ()))
+    settings = {"resamples": options.resamples, "seed": options.seed}
+    figures = _figures(model, contest, test, value, options.favourable) if protected else {}
+    # Of other outputs a protected column is one more to slice by.
+    columns = sliced if figures else list(dict.fromkeys([*sliced, *protected]))
+    found: dict[str, Any] = {"slices": slices.slices(test, columns, word, contest.prediction, contest.truth, **settings)}
+    if figures:
+        audited = fairness.audit(test[contest.truth.rows], protected, figures, **settings)
+        found["fairness"] = {"favourable": _favourable(contest, options.favourable), "columns": audited}
+    return found
+
+
+def _robustness(
+    model: Predictor, contests: Mapping[str, _Contest], test: pl.DataFrame, options: Evaluation
+) -> dict[str, dict[str, Any]]:
+    """Per output; nothing unless it is asked for."""
+    if not options.robustness:
+        return {}
+    truths = {name: contest.truth for name, contest in contests.items()}
+    constants = {name: _same_for_all(contest) for name, contest in contests.items()}
+    settings = robustness.Settings(options.robustness_rows, options.resamples, options.seed)
+    return robustness.robustness(model, test, truths, constants, options.robustness, settings)
+
+
+def _figures(
+    model: Predictor, contest: _Contest, test: pl.DataFrame, value: ValueSpec | None, favourable: str
+) -> dict[str, fairness.Figure]:
+    """What groups are compared by, at the decisions that are really taken; nothing of outputs that are neither classes nor numbers."""
+    truth, said = contest.truth, contest.prediction
+    if truth.kind == "binary":
+        figures = fairness.decisions(said, _answers(model, contest)[0], truth.target, favourable)
+    elif truth.kind == "multiclass":
+        figures = fairness.classes(_answers(model, contest)[0], truth.target, contest.task.classes)
+    elif truth.kind == "number":
+        figures = fairness.numbers(said, truth.target)
+    else:
+        return {}
+    if value is not None and model.policy is not None and truth.name == next(iter(model.tasks)):
+        outcomes = development.outcomes(test[truth.rows], model.policy, said, truth.target)
+        money = np.asarray(model.policy.worth(model.policy.act(said), outcomes), np.float64) * 1000 / 10**model.policy.scale
+        figures["value"] = fairness.Figure(money, np.ones(len(money)), share=False)
+    return figures
+
+
+def _favourable(contest: _Contest, favourable: str) -> str | None:
+    """The class that people wish for, of two."""
+    return contest.task.classes[favourable == "positive"] if contest.truth.kind == "binary" else None
 
 
 def _judge(model: Predictor, contest: _Contest, test: pl.DataFrame, options: Evaluation) -> dict[str, Any]:
@@ -221,20 +291,22 @@ def _constant(contest: _Contest, options: Evaluation) -> dict[str, Any]:
     It is the baseline `constant` where there is one, else the best constant answer of the test rows themselves.
     Better is counted positive.
     """
-    word, truth = contest.task.metrics[0], contest.truth
-    other = contest.baselines.get("constant")
-    if other is None and truth.kind not in ("number", "binary", "multiclass"):
-        other = contest.prediction  # only a packaged `constant` has no such baseline beside it
-    elif other is None and truth.kind == "number":
-        other = np.full(len(truth.target), truth.target.mean())
-    elif other is None:
-        shares = np.bincount(truth.target, minlength=len(contest.task.classes)) / len(truth.target)
-        other = np.tile(shares, (len(truth.target), 1)) if truth.kind == "multiclass" else np.full(len(truth.target), shares[1])
-    return {
-        "metric": word,
-        "value": bootstrap.figure(word, other, truth.target),
-        **_difference(word, contest, other, options),
-    }
+    word, other = contest.task.metrics[0], _same_for_all(contest)
+    value = bootstrap.figure(word, other, contest.truth.target)
+    return {"metric": word, "value": value, **_difference(word, contest, other, options)}
+
+
+def _same_for_all(contest: _Contest) -> np.ndarray:
+    """The same answer for every row, (M, ...)."""
+    truth, other = contest.truth, contest.baselines.get("constant")
+    if other is not None:
+        return other
+    if truth.kind not in ("number", "binary", "multiclass"):
+        return contest.prediction  # only a packaged `constant` has no such baseline beside it
+    if truth.kind == "number":
+        return np.full(len(truth.target), truth.target.mean())
+    shares = np.bincount(truth.target, minlength=len(contest.task.classes)) / len(truth.target)
+    return np.tile(shares, (len(truth.target), 1)) if truth.kind == "multiclass" else np.full(len(truth.target), shares[1])
 
 
 def _learnt(first: Mapping[str, Any], constant: Mapping[str, Any]) -> bool:
@@ -279,6 +351,15 @@ def _value(
     return valuation.valuation(
         value, rows, contest.truth.target, own, beside, facts, resamples=options.resamples, seed=options.seed
     )
+
+
+def audited(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What `--json` prints of fairness and robustness, per output; nothing where they were not asked for."""
+    found = {
+        word: {name: record[word] for name, record in report["outputs"].items() if word in record}
+        for word in ("fairness", "robustness")
+    }
+    return {word: records for word, records in found.items() if records}
 
 
 def plain(value: Any) -> Any:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lode.core import spec as specs
 from lode.core.registry import REGISTRIES
@@ -21,7 +21,14 @@ from lode.pipeline import development, portfolio, train
 from lode.pipeline.artifact import canonical
 from lode.pipeline.assets import Assets, wanted
 from lode.pipeline.evaluate import Evaluation
+from lode.pipeline.fewer import Share
 from lode.value.worth import Worth
+
+
+class Read(Protocol):
+    """Reads the rows to learn from, or a share of them."""
+
+    def __call__(self, share: Share | None = None) -> development.Development: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class Fitting:
 
     inputs: Mapping[str, Any]
     plan: train.Plan
-    read: Callable[[], development.Development]
+    read: Read
 
 
 def fitting(spec: Spec, snapshot: Mapping[str, Any], folder: Path, assets: Assets, log_folder: Path) -> Fitting:
@@ -54,13 +61,13 @@ def fitting(spec: Spec, snapshot: Mapping[str, Any], folder: Path, assets: Asset
     placed = {name: assets.located("feature", part) for name, part in features.items()}
     plan = train.Plan(spec.model, training, recipe, policy, currency, device, training.seed, training.budget_s, log_folder)
 
-    def read() -> development.Development:
+    def read(share: Share | None = None) -> development.Development:
         select, reduce = spec.data.select, spec.data.reduce
         outputs = {entry["output"]: Component.from_json(entry["task"]) for entry in recipe["outputs"]}
         return development.read(
             folder, placed, cleaners, outputs, split, training.seed, None if select is None else Select(**select),
             None if reduce is None else Reduce(**reduce), snapshot["learnt"],
-            **_division(spec.model, training, split, folds, snapshot["rows"], features),
+            share=share, **_division(spec.model, training, split, folds, snapshot["rows"], features),
         )  # fmt: skip
 
     return Fitting(inputs, plan, read)

@@ -29,7 +29,7 @@ def importance(
     generator = np.random.default_rng([seed, 101])
     if frame.height > rows:
         chosen = np.sort(generator.choice(frame.height, rows, replace=False))
-        frame, truths = frame[chosen], {name: _among(truth, chosen) for name, truth in truths.items()}
+        frame, truths = frame[chosen], {name: among(truth, chosen) for name, truth in truths.items()}
     truths = {name: truth for name, truth in truths.items() if len(truth.rows)}
     frame = scoring.inputs_of(model, frame)
     base = _values(model, frame, truths)
@@ -45,7 +45,7 @@ def importance(
     return {name: _record(model, truths[name], base[name], losses[name], repeats) for name in judged}
 
 
-def _among(truth: Truth, chosen: np.ndarray) -> Truth:
+def among(truth: Truth, chosen: np.ndarray) -> Truth:
     """The same output on the rows at `chosen` (sorted), positions counted among them."""
     kept = np.isin(truth.rows, chosen, assume_unique=True)
     return Truth(truth.name, truth.kind, np.searchsorted(chosen, truth.rows[kept]), truth.target[kept])

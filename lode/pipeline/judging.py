@@ -11,7 +11,7 @@ import numpy as np
 from lode.core.errors import ModelError, listed
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component
-from lode.model.bootstrap import difference, draws, intervals
+from lode.model.bootstrap import bounds, drawn, draws, figure
 from lode.model.calibrate import conformal_shift, shifted, temperature
 from lode.model.contracts import Cost, Task
 from lode.pipeline import choose
@@ -70,6 +70,7 @@ class Judged:
         self.truth = self.task.natural(self.target)
         self.crossed = self._cross_calibrated()
         self.metric = self.task.metrics[0]
+        self._drawn: dict[tuple[int, int], np.ndarray] = {}
         self.policy: Policy | None = None
         self.worth: np.ndarray | None = None
         self.curve: list[dict[str, float]] = []
@@ -119,7 +120,8 @@ class Judged:
         """The figure that selects, with its 95 % interval."""
         if self.worth is not None:
             return _mean_interval(self.worth, seed)
-        return tuple(intervals(self.metric, self.crossed, self.truth, resamples_for(len(self.rows)), seed))  # type: ignore[return-value]
+        low, high = bounds(self._resampled(len(self.rows), seed))
+        return figure(self.metric, self.crossed, self.truth), low, high
 
     def gain(self, other: Judged, seed: int) -> tuple[float, float]:
         """Paired 95 % interval of the difference in the figure that selects, better counted positive, on the rows that both judged."""
@@ -131,15 +133,24 @@ class Judged:
     def metric_gain(self, other: Judged, seed: int) -> tuple[float, float]:
         """The same in the task's first metric."""
         both = min(len(self.rows), len(other.rows))
-        pair = self.crossed[:both], other.crossed[:both], self.truth[:both]
-        low, high = difference(self.task.metrics[0], *pair, resamples_for(both), seed)
+        low, high = bounds(self._resampled(both, seed) - other._resampled(both, seed))
         return (low, high) if higher_is_better(self.task.metrics[0]) else (-high, -low)
+
+    def _resampled(self, num_rows: int, seed: int) -> np.ndarray:
+        """The task's first metric on resamples of the first rows; made once, as every candidate is held against several others."""
+        key = num_rows, seed
+        if key not in self._drawn:
+            self._drawn[key] = drawn(
+                self.task.metrics[0], self.crossed[:num_rows], self.truth[:num_rows], resamples_for(num_rows), seed
+            )
+        return self._drawn[key]
 
 
 def select(
-    judged: Mapping[str, Judged], costs: Mapping[str, Cost], allowed: list[str], seed: int, *, best: bool = False
-) -> tuple[str, list[dict[str, Any]]]:
-    """The word to package, and the table of reasons (`lode.pipeline.choose`). best: package the best, whatever it costs."""
+    judged: Mapping[str, Judged], costs: Mapping[str, Cost], allowed: list[str], seed: int, *, best: bool = False,
+    out: Mapping[str, str] | None = None,
+) -> tuple[str, list[dict[str, Any]]]:  # fmt: skip
+    """The word to package, and the table of reasons (`lode.pipeline.choose`). best: package the best, whatever it costs. out: as there."""
     first = next(iter(judged.values()))
     if len(allowed) > 1 and first.task.kind == "anomaly" and not (first.truth == 1).any():
         raise ModelError(
@@ -147,6 +158,7 @@ def select(
             "name a column of labels as the output, with the `positive` one."
         )
     eligible = _useful(judged, allowed, seed)
+    out = {**(out or {}), **{word: "has learnt nothing, others have" for word in allowed if word not in eligible}}
     judgements = [choose.Judgement(word, *entry.interval(seed), costs[word]) for word, entry in judged.items()]
     top = choose.best_of(judgements, eligible, first.worth is not None or higher_is_better(first.task.metrics[0]))
     single = top
@@ -154,7 +166,9 @@ def select(
     if best and ENSEMBLE in eligible and single != ENSEMBLE and judged[ENSEMBLE].gain(judged[single], seed)[1] >= 0:
         top = ENSEMBLE
     differences = {word: entry.gain(judged[top], seed) for word, entry in judged.items() if word != top}
-    return choose.select(judgements, eligible, top, differences, package_best=best, above=single if single != top else None)
+    return choose.select(
+        judgements, eligible, top, differences, package_best=best, above=single if single != top else None, out=out
+    )
 
 
 def resamples_for(num_rows: int) -> int:

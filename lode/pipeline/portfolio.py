@@ -6,7 +6,7 @@ The lists are data: what has done well on tables of different sizes, the most pr
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lode.core.errors import ModelError, listed
 from lode.core.registry import REGISTRIES
@@ -47,6 +47,13 @@ class Slate:
     pinned: dict[str, int] | None = None
     refit: bool = True
     models: int = 0
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Candidates that the file names to be packaged, alone or as members; none where they are to be chosen among."""
+        if self.allowed == (ENSEMBLE,):
+            return self.members
+        return self.allowed if len(self.allowed) == 1 else ()
 
 
 _PLAIN = (Candidate("network", Component("network")),)
@@ -101,6 +108,17 @@ def slate(
     _check(model, tasks)
     own = Candidate(model.type, model)
     return Slate((*(part for part in baselines if part.name != model.type), own), (model.type,))
+
+
+def alone(whole: Slate, chosen: str, names: Sequence[str]) -> Slate:
+    """Of these candidates only the chosen one, which of an ensemble means those of these names, and nothing beside it."""
+    if chosen != ENSEMBLE:
+        return replace(whole, candidates=_picked(whole, (chosen,)), allowed=(chosen,), method=None, members=(), pinned=None)
+    return replace(whole, candidates=_picked(whole, names), allowed=(ENSEMBLE,), members=tuple(names), pinned=None)
+
+
+def _picked(whole: Slate, names: Sequence[str]) -> tuple[Candidate, ...]:
+    return tuple(part for part in whole.candidates if part.name in names)
 
 
 def _auto(

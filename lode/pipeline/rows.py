@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from lode.core.registry import REGISTRIES
 from lode.core.spec import InputSpec, OutputSpec, Spec
 from lode.data import snapshot as snapshots
-from lode.pipeline import artifact, forecasts, train
+from lode.pipeline import artifact, curve, curve_page, forecasts, train
 from lode.pipeline.assets import Assets
-from lode.pipeline.evaluate import Evaluation, evaluate
+from lode.pipeline.carried import carried, check_groups, numbered
+from lode.pipeline.evaluate import Evaluation, audited, evaluate
 from lode.pipeline.fitting import Fitting, fitting
 from lode.pipeline.manifest import Manifest
 from lode.pipeline.plane import plane
@@ -35,8 +35,8 @@ class RowsWork(Work):
             Worth(**spec.value.options)
         self.assets = Assets(spec.inputs or (), self.place)
 
-    def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Sequence[str]]:
-        return self.spec.inputs, self.spec.outputs, self._value_columns()
+    def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Mapping[str, str]]:
+        return self.spec.inputs, self.spec.outputs, carried(self.spec)
 
     def fitting(self, spec: Spec) -> Fitting:
         """What the train stage is made of, for this file or one with other options of training."""
@@ -46,6 +46,7 @@ class RowsWork(Work):
 
     def _train(self) -> tuple[Path, Manifest]:
         """Snapshot -> fitted candidates, the chosen one, its temperature and threshold."""
+        check_groups(self.spec, self.run.manifests["data"].result)
         made, rows = self.fitting(self.spec), self.run.manifests["data"].result["rows"]
 
         def work(folder: Path) -> Mapping[str, Any]:
@@ -66,40 +67,48 @@ class RowsWork(Work):
                 word: artifact.read(run.folders["train"] / "models" / word) for word in run.manifests["train"].result["models"]
             }
             baselines = {word: model for word, model in models.items() if word != chosen}
-            report = evaluate(models[chosen], baselines, self._test(), self.spec.value, options, self._facts())
+            facts = {**self._facts(), "learning_curve": self._learning_curve(chosen, models[chosen], folder / ".scratch" / "curve")}
+            report = evaluate(models[chosen], baselines, self._test(), self.spec.value, options, facts)
             if options.map != "none":
                 report["plane"] = plane(models[chosen], self._test(), options.map, options.map_rows, options.seed)
             render(report, folder)
-            return {"headline": report["headline"]}
+            return {"headline": report["headline"], **audited(report)}
 
         return self._perform("evaluate", inputs, {name: run.manifests[name].key for name in ("data", "train")}, options.seed, work)
+
+    def _learning_curve(self, chosen: str, model: artifact.Model, folder: Path) -> dict[str, Any] | None:
+        """What more rows are worth, where the file asks for it."""
+        if self.evaluation.learning_curve is None:
+            return None
+        made, test = self.fitting(self.spec), self._test()
+        found = curve.learning_curve(made, chosen, model, test, self.evaluation, folder, self.progress, self.say)
+        found["sentence"] = curve_page.sentence(
+            found, None if self.spec.value is None else Worth(**self.spec.value.options).decisions
+        )
+        self.say(f"evaluate: {found['sentence']}")
+        return found
 
     def _package(self) -> tuple[Path, Manifest]:
         """The chosen model -> a versioned artifact that passed its parity check, in the catalogue."""
         return self._packaged(("data", "train", "evaluate"))
 
     def _test(self) -> pl.DataFrame:
-        return snapshots.read(self.run.folders["data"], "test")
-
-    def _value_columns(self) -> list[str]:
-        """Columns that the value block names: kept in the snapshot beside inputs and outputs."""
-        value = self.spec.value
-        if value is None or value.policy is None:
-            return []
-        return list(REGISTRIES["policy"].create(value.policy).columns)
+        return numbered(snapshots.read(self.run.folders["data"], "test"), self.spec)
 
     def _facts(self) -> dict[str, Any]:
         """What the report shows beside the test figures."""
         data, trained = self.run.manifests["data"], self.run.manifests["train"]
         models, chosen = trained.result["models"], trained.result["chosen"]
         return {
-            "name": self.spec.name, "run": self.run.id, "rows": data.result["rows"], "notes": [*data.result["notes"], *self._warnings()],
+            "name": self.spec.name, "run": self.run.id, "rows": data.result["rows"],
+            "notes": [*data.result["notes"], *trained.result.get("notes", ()), *self._warnings()],
             "inferred": {name: entry["type"] for name, entry in data.result["inputs"].items() if self._left_open(name)},
             "inputs_kept": _scores(trained.result["selection"]), "directions": trained.result["reduction"],
             "selection": trained.result["table"], "judged_by": trained.result["judged_by"],
             "judged_rows": trained.result["judged_rows"], "chosen": chosen, "metric": trained.result["metric"],
             "cross_validation": trained.result["cross_validation"], "fitted": trained.result["fitted"],
             "history": {word: fit["history"] for word, entry in models.items() for fit in entry["fits"][:1] if fit["history"]},
+            "choices": {word: fit["choices"] for word, entry in models.items() for fit in entry["fits"][:1] if fit["choices"]},
             "costs": {word: {**entry["cost"], "seconds_per_1000": entry["seconds_per_1000"]} for word, entry in models.items()},
             "training_seconds": trained.seconds, "serving_seconds": models[chosen]["seconds_per_1000"] / 1000,
             "profit_curve": trained.result["profit_curve"], "seconds": {"data": data.seconds, "train": trained.seconds},

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lode.pipeline import pictures, scoring, wording
+from lode.pipeline import curve_page, pictures, scoring, wording
+from lode.pipeline.audits import fair, robust
 from lode.pipeline.page import Block, cell, drawn, heading, note, table, text
 from lode.pipeline.wording import number
 
@@ -79,7 +80,7 @@ def _costs(value: Mapping[str, Any]) -> list[Block]:
 def _output(record: Mapping[str, Any], with_sentence: bool) -> list[Block]:
     blocks = [text(record["sentence"])] if with_sentence else []
     blocks += _metrics(record)
-    for part in (_confusion, _of_kind, _curves, _calibration, _numbers, _importance, _slices, _worst):
+    for part in (_confusion, _of_kind, _curves, _calibration, _numbers, _importance, _slices, fair, robust, _worst):
         blocks += part(record)
     return blocks
 
@@ -270,22 +271,13 @@ def _series(rounds: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float],
     return [float(x) for x, _ in found], [float(y) for _, y in found]
 
 
-def _learning_curve(points: Any) -> list[Block]:
-    series = points if isinstance(points, Mapping) else {"model": points}
-    lines = {}
-    for name, entries in series.items():
-        pairs = [(entry["rows"], entry["score"]) for entry in entries if entry.get("score") is not None]
-        if len(pairs) > 1:
-            lines[name] = ([float(x) for x, _ in pairs], [float(y) for _, y in pairs])
-    words = "Where the curve still rises at its right end, more rows would help."
-    return (
-        [
-            text(words),
-            drawn(("Score by training rows", pictures.lines(lines, "training rows", "score", "Learning curve"))),
-        ]
-        if lines
-        else []
-    )
+def _choices(models: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+    """Threads, precision, steps, rounds and the like of each candidate's first fit; what is left open or empty says nothing."""
+    rows = [
+        [name, ", ".join(f"{key.replace('_', ' ')}: {cell(value)}" for key, value in choices.items() if value not in (None, [], ""))]
+        for name, choices in models.items()
+    ]
+    return [table(["candidate", "its first fit"], rows)]
 
 
 def anything(entry: Any) -> list[Block]:
@@ -349,8 +341,9 @@ _FACTS: dict[str, tuple[str, Callable[[Any], list[Block]]]] = {
     "inputs_kept": ("Which inputs were kept", anything),
     "directions": ("Numbers reduced to directions", anything),
     "cross_validation": ("Cross-validated", _cross_validation),
-    "learning_curve": ("Would more data help?", _learning_curve),
+    "learning_curve": ("Would more data help?", curve_page.blocks),
     "history": ("Training", _history),
+    "choices": ("What training settled by itself, or was told", _choices),
     "costs": ("What it costs", anything),
     "seconds": ("Time, in seconds", anything),
     "hardware": ("Made on", anything),

@@ -21,10 +21,12 @@ MAX_VALUES = 20
 NUM_PARTS = 4
 
 
-def columns_of(frame: pl.DataFrame, inputs: Sequence[ColumnSchema], wanted: Sequence[str] | None) -> list[str]:
+def columns_of(
+    frame: pl.DataFrame, inputs: Sequence[ColumnSchema], wanted: Sequence[str] | None, key: str = "evaluate.slices"
+) -> list[str]:
     """Columns to slice by: the wanted ones, else every category or binary input with 2 to 20 values.
 
-    Errors: DataError for a wanted column that the test rows do not have.
+    key: where they are wanted. Errors: DataError for a wanted column that the test rows do not have, or of files or lists.
     """
     if wanted is None:
         words = [column.name for column in inputs if column.type in ("category", "binary")]
@@ -33,8 +35,10 @@ def columns_of(frame: pl.DataFrame, inputs: Sequence[ColumnSchema], wanted: Sequ
     for name in wanted:
         if name not in known:
             hint = near_miss(name, known) or f" Name one of: {listed(known)}."
-            raise DataError(f'evaluate.slices: column "{name}" is not among the test rows.{hint}')
-    return list(wanted)
+            raise DataError(f'{key}: column "{name}" is not among the test rows.{hint}')
+        if frame[name].dtype == pl.Binary or frame[name].dtype.is_nested():
+            raise DataError(f'{key}: column "{name}" holds {frame[name].dtype}, words or numbers are needed. Name another column.')
+    return list(dict.fromkeys(wanted))
 
 
 def slices(
@@ -56,8 +60,8 @@ def slices(
     higher = scoring.higher_is_better(word)
     groups = []
     for column in columns:
-        names = _groups(frame[column].gather(truth.rows))
-        for name in _ordered(names):
+        names = group_names(frame[column].gather(truth.rows))
+        for name in ordered(names):
             inside = np.flatnonzero((names.is_null() if name is None else (names == name).fill_null(False)).to_numpy())
             record = _group(word, prediction[inside], truth.target[inside], resamples, seed)
             low, high = record["low"], record["high"]
@@ -76,7 +80,7 @@ def _group(word: str, prediction: np.ndarray, target: np.ndarray, resamples: int
     return {"value": value, "low": low, "high": high, "judged": judged, "why": why}
 
 
-def _groups(column: pl.Series) -> pl.Series:
+def group_names(column: pl.Series) -> pl.Series:
     """The group of each row as a word: a category's value, or a quarter of the rows of a number with many values."""
     if not column.dtype.is_numeric() or column.n_unique() <= MAX_VALUES:
         return column.cast(pl.String, strict=False)
@@ -93,7 +97,7 @@ def _groups(column: pl.Series) -> pl.Series:
     return pl.Series([words[part] if there else None for part, there in zip(place, known, strict=True)], dtype=pl.String)
 
 
-def _ordered(names: pl.Series) -> list[str | None]:
+def ordered(names: pl.Series) -> list[str | None]:
     """The 20 most frequent groups, most frequent first, ties by name; missing cells last."""
     counts = names.drop_nulls().value_counts().rows()
     words: list[str | None] = [name for name, _ in sorted(counts, key=lambda row: (-row[1], row[0]))[:MAX_VALUES]]

@@ -38,6 +38,8 @@ from lode.pipeline.scoring import higher_is_better
 from lode.pipeline.tune import Tune
 
 _MAX_GRID = 10_000
+_FEWEST_STARTUP, _MOST_STARTUP = 3, 10
+"""Random trials before a method learns from them: a third of the study. With ten, a study of ten would be random whatever its method."""
 
 
 def tune(
@@ -182,10 +184,13 @@ class Study:
             plan = replace(plan, watch=lambda epoch, loss: self._is_poor(trial, epoch, -loss if self._is_upward else loss))
         tried = trials.Trial(Candidate("trial", spec.model), rounds, plan, scratch, self.work.progress)
         begin_s = time.monotonic()
-        for number in range(len(development.plan.rounds)):
+        num_rounds = len(development.plan.rounds)
+        for number in range(num_rounds):
             tried.judge(number)
+            if number + 1 < num_rounds and not self._gives_up:
+                continue  # a figure is a thousand resamples: only who may give up on it needs it before the last fold
             judged = judging.Judged(tried.scores(number + 1), development, plan.policy)
-            if len(development.plan.rounds) > 1 and self._is_poor(trial, number, judged.interval(plan.seed)[0]):
+            if num_rounds > 1 and self._gives_up and self._is_poor(trial, number, judged.interval(plan.seed)[0]):
                 raise optuna.TrialPruned
         if trial.user_attrs.get("poor"):
             raise optuna.TrialPruned
@@ -199,7 +204,7 @@ class Study:
 
     def _is_poor(self, trial: optuna.Trial, step: int, value: float) -> bool:
         """Whether a method that gives up poor trials gives this one up."""
-        if self.options.method not in ("asha", "hyperband"):
+        if not self._gives_up:
             return False
         trial.report(value, step)
         poor = trial.should_prune()
@@ -232,6 +237,11 @@ class Study:
         return self._rounds[key]
 
     @property
+    def _gives_up(self) -> bool:
+        """Whether the method ends poor trials early."""
+        return self.options.method in ("asha", "hyperband")
+
+    @property
     def _is_upward(self) -> bool:
         return self.kept.direction == optuna.study.StudyDirection.MAXIMIZE
 
@@ -240,12 +250,15 @@ class Study:
         seed = int(hash_json([self.options.seed, len(self.kept.trials), workers.myself() if self._others() else []])[:8], 16)
         if self.options.method in ("random", "grid"):
             return optuna.samplers.RandomSampler(seed=seed)
+        startup = min(_MOST_STARTUP, max(_FEWEST_STARTUP, self.target // 3))
         if self.options.method == "gp":
-            return optuna.samplers.GPSampler(seed=seed)
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
         with warnings.catch_warnings():
             # `group` is called experimental; without it options of a component that is not chosen confuse the others
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+            return optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup
+            )
 
     def _others(self) -> bool:
         return any(trial.state == TrialState.RUNNING for trial in self.kept.trials) or self.options.processes > 1

@@ -14,9 +14,11 @@ from typing import Any
 
 import polars as pl
 
+from lode.core.errors import listed
 from lode.core.types import Component
 from lode.data.preprocess import Preprocessor
 from lode.model.contracts import Cost, Family, Progress
+from lode.model.pace import ENDED_BY_CLOCK
 from lode.pipeline import crossed, judging, portfolio, schedule
 from lode.pipeline.artifact import Model, canonical
 from lode.pipeline.blend import Blend, blend, can_blend, equal_weights, surely_better
@@ -27,7 +29,7 @@ from lode.pipeline.portfolio import ENSEMBLE, Slate
 from lode.pipeline.state import read_json, write_json
 from lode.pipeline.trials import Plan, Rounds, Trial, one_lane
 
-__all__ = ["Plan", "default_device", "train"]
+__all__ = ["Plan", "default_device", "slate_of", "train"]
 
 _PARITY_ROWS = 1000
 _TIMED_ROWS = 1000
@@ -36,34 +38,39 @@ _MORE_ROWS = 1.5
 
 
 def train(
-    development: Development, held_out: pl.DataFrame, plan: Plan, folder: Path, progress: Progress, begun_s: float | None = None
-) -> dict[str, Any]:
+    development: Development, held_out: pl.DataFrame, plan: Plan, folder: Path, progress: Progress, begun_s: float | None = None,
+    slate: Slate | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Fit, choose and keep `folder/models/<candidate>/`; returns the result for the manifest.
 
     held_out: test rows, for the parity check only; nothing is learned from them. begun_s: when the stage began, on the monotonic
-    clock, if that was before now: a budget is for all of it.
+    clock, if that was before now: a budget is for all of it. slate: the candidates, where they are not those of the plan's model.
     """
-    return _Stage(development, plan, folder, progress, time.monotonic() if begun_s is None else begun_s).result(held_out)
+    begun_s = time.monotonic() if begun_s is None else begun_s
+    return _Stage(development, plan, folder, progress, begun_s, slate or slate_of(development, plan)).result(held_out)
 
 
 class _Stage:
     """One train stage: what was fitted, what it is worth, what is kept."""
 
-    def __init__(self, development: Development, plan: Plan, folder: Path, progress: Progress, begun_s: float) -> None:
+    def __init__(
+        self, development: Development, plan: Plan, folder: Path, progress: Progress, begun_s: float, slate: Slate
+    ) -> None:  # fmt: skip
         self.development, self.plan, self.folder = development, plan, folder
         self.scratch = scratch = folder / ".scratch"
         self.clock = None if plan.budget_s is None else schedule.Clock(scratch, plan.budget_s, begun_s)
+        progress = progress if self.clock is None else self.clock.noting(progress)
         self.refitted: bool | None = None
-        self.slate = _slate(development, plan)
+        self.slate = slate
         self.rounds = Rounds(development, scratch, progress)
         self.hurried = plan.budget_s is not None or self.slate.pinned is not None
         if self.hurried:
             plan = replace(plan, training=one_lane(plan.training))
         trials = {part.name: Trial(part, self.rounds, plan, scratch, progress) for part in self.slate.candidates}
-        members = self.slate.members if self.slate.allowed == (ENSEMBLE,) else ()
-        self.fitted = schedule.fit_all(trials, scratch, self.clock, self.slate.pinned, members)
+        self.fitted = schedule.fit_all(trials, scratch, self.clock, self.slate)
         self.trials = {name: trials[name] for name in self.fitted}
         self.blend, common = self._blend()
+        self.common = common
         # Compared on the same rows: who judged fewer was given up.
         self.full = [name for name, count in self.fitted.items() if count >= common]
         self.judged = {
@@ -78,7 +85,13 @@ class _Stage:
         plan, development = self.plan, self.development
         allowed = [name for name in self.slate.allowed if name in self.judged and name in (*self.full, ENSEMBLE)]
         costs = {name: self._cost(name) for name in self.judged}
-        chosen, table = judging.select(self.judged, costs, allowed, plan.seed, best=self.slate.best)
+        most = max(self.fitted[name] for name in self.full)
+        out = {
+            name: f"judged on {count} of {most} folds only"
+            for name, count in self.fitted.items()
+            if name in self.slate.allowed and name not in allowed
+        }
+        chosen, table = judging.select(self.judged, costs, allowed, plan.seed, best=self.slate.best, out=out)
         records: dict[str, Any] = {}
         inputs: dict[str, Any] = {}
         for name in self._kept(chosen):
@@ -94,15 +107,31 @@ class _Stage:
                 row["reason"] = "member of the ensemble"
             row["seconds_per_1000"] = self._seconds_per_1000(str(row["candidate"]), records)
             row["folds"] = self.fitted.get(str(row["candidate"]))
+            if row["candidate"] != ENSEMBLE and "ensemble" in records.get(str(row["candidate"]), {}):
+                # No time for one model of all rows: it answers with those of its folds, and costs as many of them.
+                row |= {word: records[str(row["candidate"])]["cost"][word] for word in ("parameters", "flops_per_row")}
         return {
             "chosen": chosen, "recommended": next(row["candidate"] for row in table if row["recommended"]), "table": table,
-            "judged_by": development.plan.kind, "judged_rows": len(development.plan.judged),
+            "judged_by": development.plan.kind, "judged_rows": sum(len(part.judge) for part in development.plan.rounds[: self.common]),
             "metric": best.metric, "models": records, "temperatures": best.temperatures, "fitted": self.fitted,
             "refitted": self.refitted,
             "ensemble": None if self.blend is None else {name: dict(each) for name, each in self.blend.weights.items()},
             "cross_validation": crossed.figures(self.judged, chosen, self.slate, development, plan.seed),
-            "policy": None if best.policy is None else best.policy.state(), "profit_curve": best.curve, **inputs,
+            "policy": None if best.policy is None else best.policy.state(), "profit_curve": best.curve, "notes": self._notes(), **inputs,
         }  # fmt: skip
+
+    def _notes(self) -> list[str]:
+        """What the budget left undone."""
+        if self.clock is None:
+            return []
+        missed = [part.name for part in self.slate.candidates if part.name not in self.fitted]
+        ended = [
+            name
+            for name, count in self.fitted.items()
+            if any(ENDED_BY_CLOCK in fit["choices"] for fit in self.trials[name].fits(count))
+        ]
+        notes = [f"train.budget: no time was left for {listed(missed)}."] if missed else []
+        return [*notes, f"train.budget: it ended the fits of {listed(ended)}, which more time may make better."] if ended else notes
 
     def _blend(self) -> tuple[Blend | None, int]:
         """The members together, and on how many rounds all of them were judged.
@@ -113,12 +142,18 @@ class _Stage:
         if self.slate.method is None or not names or not can_blend(self.development.tasks):
             allowed = [name for name in self.slate.allowed if name in self.fitted]
             return None, max(self.fitted[name] for name in allowed or self.fitted)
-        best, common = None, 0
+        best, common, several = None, 0, False
         for count in sorted({self.fitted[name] for name in names}, reverse=True):
             scores = {name: self.trials[name].scores(count) for name in names if self.fitted[name] >= count}
             found = blend(str(self.slate.method), self.development, scores, self.plan.seed)
-            if best is None or surely_better(found, best, self.development):
-                best, common = found, count
+            # Who alone was in time for one more fold has not won by it.
+            is_more = best is not None and not several and not set(found.names) <= set(best.names)
+            if (
+                best is None
+                or surely_better(found, best, self.development)
+                or (is_more and not surely_better(best, found, self.development))
+            ):
+                best, common, several = found, count, len(scores) > 1
         # One candidate alone is that candidate.
         alone = best is not None and len(best.names) == 1 and self.slate.allowed != (ENSEMBLE,)
         return (None if alone else best), common
@@ -168,7 +203,7 @@ class _Stage:
         end_s = None if self.clock is None else time.monotonic() + self.clock.left_s()
         if self.development.plan.kind == "out of fold":
             return trial.refit(count, end_s) if may else trial.judged(count - 1)
-        return trial.holdout(refit and may)
+        return trial.holdout(refit and may, end_s)
 
     def _may_refit(self, names: Sequence[str]) -> bool:
         """Whether these are fitted once more on all rows for the model that is packaged.
@@ -258,7 +293,8 @@ class _Stage:
         return _seconds_per_1000(model, self.development.frame.head(_TIMED_ROWS))
 
 
-def _slate(development: Development, plan: Plan) -> Slate:
+def slate_of(development: Development, plan: Plan) -> Slate:
+    """The candidates that the plan's model means on these rows."""
     return portfolio.slate(
         plan.model, list(development.tasks.values()), development.is_table, development.frame.height, plan.budget_s is not None
     )

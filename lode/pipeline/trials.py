@@ -142,7 +142,7 @@ class Trial:
                 whole, development.strata, development.is_classes, development.groups, generator, development.moments
             )
             return self._fit(prepared, fit, stop, folder, None, end_s)[0], prepared
-        return self._fit(prepared, whole, None, folder, self._mean_rounds(count))[0], prepared
+        return self._fit(prepared, whole, None, folder, self._mean_rounds(count), end_s)[0], prepared
 
     def again(self, count: int, number: int, end_s: float | None = None) -> Family:
         """One of several models that are fitted on all development rows without stop rows, for as many rounds as the folds' fits took.
@@ -163,11 +163,12 @@ class Trial:
         """The model that judged a round."""
         return self.load(number), self.rounds.get(number)
 
-    def holdout(self, refit: bool) -> tuple[Family, Prepared]:
-        """The judged model of a holdout plan, or its refit on all rows where that is cheap."""
+    def holdout(self, refit: bool, end_s: float | None = None) -> tuple[Family, Prepared]:
+        """The judged model of a holdout plan, or its refit on all rows where that is cheap. end_s: see `judge`."""
         if refit and not self.loop:
             whole, prepared = np.arange(self.development.frame.height), self.rounds.get(0)
-            return self._fit(prepared, whole, None, self.scratch / f"{self.name}-final", self._mean_rounds(1))[0], prepared
+            folder = self.scratch / f"{self.name}-final"
+            return self._fit(prepared, whole, None, folder, self._mean_rounds(1), end_s)[0], prepared
         return self.judged(0)
 
     def _mean_rounds(self, count: int) -> int | None:

@@ -30,7 +30,7 @@ class Tune:
     budget: str | None = None
     processes: Annotated[int, Range(1, 64)] = 1
     search: dict[str, Any] | None = None
-    seed: int = 0
+    seed: Annotated[int, Range(0, 4_294_967_295)] = 0
 
     def budget_s(self, value: Mapping[str, Any] | None) -> float | None:
         """Seconds that the budget buys; None without one. value: options of the value block (currency, compute_hour).

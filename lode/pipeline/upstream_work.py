@@ -26,8 +26,8 @@ class UpstreamWork(Work):
     def prepare(self) -> None:
         self.providers = providers_of(self.spec.model, self.place)
 
-    def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Sequence[str]]:
-        return None, (), ()
+    def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Mapping[str, str]]:
+        return None, (), {}
 
     def until(self, last: Stage) -> Run:
         if last not in self.stages:

@@ -131,7 +131,41 @@ def _output_warnings(record: Mapping[str, Any]) -> list[str]:
     if worse:
         listed = "; ".join(worse[:5]) + (f" and {len(worse) - 5} more" if len(worse) > 5 else "")
         found.append(f"clearly worse than over all rows where {listed}.")
-    return found
+    return found + _audit_warnings(record)
+
+
+def _audit_warnings(record: Mapping[str, Any]) -> list[str]:
+    """Selection rates that are surely too low for a group, and damages that leave nothing of what was learnt."""
+    found = []
+    for column in record.get("fairness", {"columns": ()})["columns"]:
+        ratio = column["ratio"]
+        if ratio and ratio["below"]:
+            below = ", ".join(f"{shown(each['group'])} ({number(each['value'])} times)" for each in ratio["below"])
+            found.append(
+                f'by {column["column"]}, surely less than four fifths as many get "{record["fairness"]["favourable"]}" as of '
+                f"{shown(ratio['higher'])}: {below}; four-fifths rule, 29 CFR 1607.4(D)."
+            )
+    harmed = record.get("robustness", {"damages": ()})
+    return found + [
+        f"no better than the same answer for every row ({number(harmed['constant'])}) with {struck(damage)}: "
+        f"{scoring.title(harmed['metric'])} goes from {number(harmed['value'])} to {number(damage['value'])}."
+        for damage in [each for each in harmed["damages"] if each["collapsed"]][:5]
+    ]
+
+
+def struck(damage: Mapping[str, Any]) -> str:
+    """What happened to which input: `a whole input missing (age)`; inputs are named where it is one of several."""
+    inputs = damage["inputs"]
+    return f"{damage['says']} ({inputs[0]})" if len(inputs) == 1 else damage["says"]
+
+
+def loses_most(record: Mapping[str, Any]) -> str:
+    """The plain sentence of a robustness record."""
+    worst, title = record["damages"][0], scoring.title(record["metric"])
+    if not worst["drop_low"] or not worst["drop_low"] > 0:
+        return f"No damage surely costs {title}."
+    words = f"Loses most with {struck(worst)}: {title} {number(record['value'])} becomes {number(worst['value'])}"
+    return words + (", no better than the same answer for every row." if worst["collapsed"] else ".")
 
 
 def rule(positive: str, threshold: float) -> str:

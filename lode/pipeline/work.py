@@ -149,8 +149,8 @@ class Work(ABC):
         """What else the file says, read and looked up before anything runs."""
 
     @abstractmethod
-    def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Sequence[str]]:
-        """What the data stage reads: inputs (None for all), outputs, and columns to carry along as they are."""
+    def columns(self) -> tuple[Sequence[InputSpec] | None, Sequence[OutputSpec], Mapping[str, str]]:
+        """What the data stage reads: inputs (None for all), outputs, and columns to carry along as they are, with the key that asks."""
 
     def until(self, last: Stage) -> Run:
         """Do the stages up to `last` and keep the run's own folder."""

@@ -35,7 +35,7 @@ def check_augment(word: str, options: Mapping[str, Any] | None = None) -> None:
 
 
 def check_shape_and_range(augment: Augment, spec: TensorSpec, x: torch.Tensor, name: str) -> None:
-    """Same shape and dtype; pictures and codes keep to the values that there may be; the batch given stays; one row is enough."""
+    """Same shape and dtype; pictures and codes keep to the values that there may be; the batch given stays; one row or step is enough."""
     before = x.clone()
     changed = augment(x, _generator(0))
     assert changed.shape == x.shape and changed.dtype == x.dtype, f"{name}: {tuple(changed.shape)} {changed.dtype}"
@@ -48,6 +48,8 @@ def check_shape_and_range(augment: Augment, spec: TensorSpec, x: torch.Tensor, n
         assert not torch.isinf(changed).any(), f"{name}: not finite"
         assert bool(torch.isnan(x).any()) or not torch.isnan(changed).any(), f"{name}: values went missing"
     assert augment(x[:1], _generator(0)).shape == x[:1].shape, f"{name}: one row"
+    for length in (1, 2) if spec.ragged else ():  # a batch is as long as its longest row
+        assert augment(x[:, :length], _generator(0)).shape == x[:, :length].shape, f"{name}: rows of {length} steps"
 
 
 def check_randomness(augment: Augment, x: torch.Tensor, name: str) -> None:

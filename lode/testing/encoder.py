@@ -45,6 +45,7 @@ def check_encoder(word: Word) -> None:
         check_shapes(word, specs, name)
         check_every_parameter_learns(word, specs, name)
         check_evaluation_is_repeatable_and_rowwise(word, specs, name)
+        check_padding_changes_nothing(word, specs, name)
         check_state_round_trip(word, specs, name)
         check_same_seed_same_weights(word, specs, name)
         check_hostile_rows(word, specs, name)
@@ -114,6 +115,22 @@ def check_evaluation_is_repeatable_and_rowwise(word: Word, specs: Sequence[Tenso
     turned = encoder([x.flip(0) for x in inputs]).flip(0)
     assert torch.allclose(first, turned, atol=1e-5), f"{word} on {name}: a row depends on the others"
     assert all(torch.equal(before[key], tensor) for key, tensor in encoder.state_dict().items())
+
+
+def check_padding_changes_nothing(word: Word, specs: Sequence[TensorSpec], name: str) -> None:
+    """A row is the same alone and in a batch with longer ones: what stands behind its end counts nowhere."""
+    if not specs[0].ragged:
+        return
+    encoder = make(word, specs).eval()
+    whole = specs[0].shape[0]
+    for length in (1, whole // 2, whole - 1):
+        alone = [x[:1, :length] for x in rows(specs, 3)]
+        behind = math.nan if specs[0].dtype == "float32" else 0
+        beside = [torch.cat((x[:1].clone(), x[:1]), dim=0) for x in rows(specs, 3)]
+        for x in beside:
+            x[0, length:] = behind
+        difference = (encoder(alone) - encoder(beside)[:1]).abs().max()
+        assert difference < 1e-5, f"{word} on {name}: {whole - length} steps of padding change a row by {difference:.1e}"
 
 
 def check_state_round_trip(word: Word, specs: Sequence[TensorSpec], name: str) -> None:

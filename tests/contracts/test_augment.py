@@ -104,6 +104,17 @@ def test_swap_exchanges_neighbours_only() -> None:
     assert set(map(tuple, swapped[:, :6].tolist())) == {(3, 2, 5, 4, 7, 6), (2, 4, 3, 6, 5, 7)}
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_swap_takes_texts_of_a_word_or_two(steps: int) -> None:
+    texts = torch.arange(2, steps + 2, dtype=torch.int32).repeat(4, 1)
+    step = REGISTRIES["augment"].create(
+        Component("swap", {"share": 1.0}), TensorSpec("int32", (steps,), ragged=(0,), cardinality=9)
+    )
+    changed = step(texts, torch.Generator().manual_seed(0))
+    assert torch.equal(changed.sort(dim=1).values, texts)
+    assert torch.equal(changed, texts) == (steps == 1)
+
+
 def test_synonyms_stay_on_their_line(tmp_path: Path) -> None:
     (tmp_path / "alike.txt").write_text("film, movie\tpicture # nouns\ngood,fine,unheard\n\n", encoding="utf-8")
     x, replaced = _words("synonyms", {"share": 0.5, "path": str(tmp_path / "alike.txt")})

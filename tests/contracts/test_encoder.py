@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lode.core.check import Finding, check_options
-from lode.core.errors import LodeError, ModelError
+from lode.core.errors import LodeError, ModelError, SpecError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, TensorSpec
 from lode.testing.encoder import check_encoder, make, rows
@@ -73,7 +73,7 @@ def test_cnn_says_so_when_pooling_leaves_nothing() -> None:
 
 def test_transformer_says_which_width_fits_its_heads() -> None:
     spec = TensorSpec("int32", (9,), ragged=(0,), cardinality=30)
-    with pytest.raises(ModelError, match="Use width: 12"):
+    with pytest.raises(SpecError, match="Write width: 12"):
         REGISTRIES["encoder"].create(Component("transformer", {"width": 10}), [spec])
 
 
@@ -152,19 +152,33 @@ def test_averaged_flips_give_a_picture_and_its_mirror_image_the_same_vector(word
         assert torch.allclose(encoder([x]), encoder([x.flip(2)]), atol=1e-5) == averaged
 
 
-@pytest.mark.parametrize(("options", "message"), [({"depth": [1, 2]}, "4 numbers"), ({"depth": [1, 1, 1, 0]}, "at least 1")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"depth": [1, 2]}, "found 2 entries beside stages: 4"), ({"depth": [1, 1, 1, 0]}, "at least 1")]
+)
 def test_resnet_says_which_depths_fit_its_stages(options: dict[str, object], message: str) -> None:
     with pytest.raises(LodeError, match=message):
         REGISTRIES["encoder"].create(Component("resnet", options), [TensorSpec("uint8", (32, 32, 3))])
 
 
 def test_convnext_says_what_is_wrong_with_its_lists() -> None:
-    with pytest.raises(ModelError, match="3 widths, 2 depths"):
+    with pytest.raises(SpecError, match="found 2 entries beside widths: 3 entries, allowed: 3"):
         REGISTRIES["encoder"].create(Component("convnext", {"depths": [1, 1]}), [TensorSpec("uint8", (32, 32, 3))])
 
 
+@pytest.mark.parametrize(("depths", "first"), [([2, 2, 4], 1.0), ([3, 3, 9, 3], 1e-6)])
+def test_blocks_of_a_shallow_convnext_count_from_the_first_step(depths: list[int], first: float) -> None:
+    options = {"widths": [8] * len(depths), "depths": depths}
+    encoder = REGISTRIES["encoder"].create(Component("convnext", options), [TensorSpec("uint8", (32, 32, 1))])
+    assert all(torch.equal(block.factor_D, torch.full((8,), first)) for block in encoder.blocks)
+
+
+def test_convnext_says_so_when_a_patch_is_larger_than_the_picture() -> None:
+    with pytest.raises(ModelError, match="found patch: 64 for pictures of 28 pixels"):
+        REGISTRIES["encoder"].create(Component("convnext", {"patch": 64}), [TensorSpec("uint8", (28, 32, 1))])
+
+
 def test_vit_says_which_width_fits_its_heads() -> None:
-    with pytest.raises(ModelError, match="Use width: 48"):
+    with pytest.raises(SpecError, match=r"found 52 beside heads: 3, allowed: a multiple of 12\. Write width: 48"):
         REGISTRIES["encoder"].create(Component("vit", {"width": 52, "heads": 3}), [TensorSpec("uint8", (32, 32, 3))])
 
 
@@ -196,7 +210,7 @@ def test_ft_transformer_is_the_network_of_its_paper() -> None:
 
 
 def test_ft_transformer_says_which_width_fits_its_heads() -> None:
-    with pytest.raises(ModelError, match="Use width: 12"):
+    with pytest.raises(SpecError, match="Write width: 12"):
         REGISTRIES["encoder"].create(Component("ft_transformer", {"width": 10}), [TensorSpec("float32", (3,))])
 
 
@@ -249,3 +263,42 @@ def test_embedding_makes_ones_of_small_columns_and_vectors_of_large_ones() -> No
     assert encoder.width == 3 + 2
     assert out[:, :3].tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 1]]
     assert torch.equal(out[:, 3:], encoder.tables[0][:3])
+
+
+BLOCK = 12 * 24 * 24 + 13 * 24
+"""Weights of a self-attention block of width 24: 4 D^2 around the attention, 8 D^2 in the feed-forward half, biases and two norms."""
+TOKENS = TensorSpec("int32", (9,), ragged=(0,), cardinality=30)
+STEPS = TensorSpec("float32", (20, 2), ragged=(0,))
+VECTORS = TensorSpec("float32", (7, 3), ragged=(0,), ordered=False)
+SOUND = TensorSpec("int16", (8000,), scale=(1 / 32768,), rate=8000)
+NUMBERS = TensorSpec("float32", (3,))
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "spec", "by_hand"),
+    [
+        ("mlp", {"width": 8, "depth": 2, "norm": "layer"}, NUMBERS, (3 * 8 + 8) + (8 * 8 + 8) + 2 * 16),
+        ("embedding", {"width": 4}, TensorSpec("int32", (), cardinality=5), 5 * 4),
+        ("pooled", {"width": 8}, TOKENS, 30 * 8),
+        ("pooled", {"width": 8, "grams": 3, "buckets": 50}, TOKENS, (30 + 50) * 8),
+        ("textcnn", {"embedding": 8, "channels": 6, "windows": [2, 3]}, TOKENS, 30 * 8 + (2 * 8 * 6 + 6) + (3 * 8 * 6 + 6)),
+        ("lstm", {"embedding": 8, "width": 5}, TOKENS, 30 * 8 + 2 * 4 * (8 * 5 + 5 * 5 + 2 * 5)),
+        ("gru", {"width": 5, "depth": 2}, STEPS, 2 * 3 * (2 * 5 + 5 * 5 + 2 * 5) + 2 * 3 * (10 * 5 + 5 * 5 + 2 * 5)),
+        ("transformer", {"width": 24, "depth": 2}, TOKENS, (30 + 9) * 24 + 2 * BLOCK + 2 * 24),
+        ("transformer", {"width": 24, "depth": 2, "pool": "cls"}, TOKENS, (30 + 9 + 1) * 24 + 2 * BLOCK + 2 * 24),
+        # 20 steps are 2 blocks of windows of 5; a normed weight has a length for each channel
+        ("tcn", {"width": 6}, STEPS, (2 * 6 * 5 + 2 * 6) + 3 * (6 * 6 * 5 + 2 * 6) + (2 * 6 + 6)),
+        ("patch_tst", {"width": 24, "depth": 2, "patch": 8}, STEPS, (8 * 24 + 24) + 4 * 24 + 2 * BLOCK + 2 * 24),
+        ("set", {"width": 8, "pool": "attention"}, VECTORS, (3 * 8 + 8) + 2 * (8 * 8 + 8) + 8),
+        ("set", {"width": 8, "depth": 0}, TOKENS, 30 * 8 + (8 * 8 + 8)),
+        # The figure of docs/how-to/encode-audio.md
+        ("mel_cnn", {"channels": [24, 48, 96]}, SOUND, 52_392),
+        ("mel_transformer", {"width": 24, "depth": 2}, SOUND,
+         (3 * 40 * 24 + 24) + (3 * 24 * 24 + 24) + 32 * 24 + 2 * BLOCK + 2 * 24),
+        ("several", {"encoders": [Component("pooled", {"width": 8}), Component("set", {"width": 8, "depth": 0})]}, TOKENS,
+         30 * 8 + 30 * 8 + (8 * 8 + 8)),
+    ],
+)  # fmt: skip
+def test_parameters_are_as_many_as_by_hand(word: str, options: dict[str, object], spec: TensorSpec, by_hand: int) -> None:
+    encoder = REGISTRIES["encoder"].create(Component(word, options), [spec])
+    assert _parameters(encoder) == by_hand

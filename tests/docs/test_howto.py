@@ -31,12 +31,26 @@ SMALLEST = {"name": "x", "data": {"source": {"type": "csv", "path": "x.csv"}}, "
 SCRIPT = re.compile(r"^```python\n.*?^```\n```text\n.*?^```\n", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?:\$ )?lode ([a-z]+)\b([^|\n]*)", re.MULTILINE)
 INLINE = re.compile(r"`(\{type: \w+[^`]*\})`")
+EXTRAS = re.compile(r"lodeml\[([\w,]+)\]")
+SHOWN = ("console", "sh", "bash", "text", "")
 
 
 def blocks(language: str) -> list[Any]:
     """(page, block) of every fenced block in a language, named by page and line."""
     found = [(page, block) for page in PAGES for block in fenced_blocks(page.read_text(encoding="utf-8"))]
     return [pytest.param(*item, id=f"{item[0].stem}:{item[1].line}") for item in found if item[1].language == language]
+
+
+def written(pattern: re.Pattern[str]) -> list[Any]:
+    """(page, text) of every place in the pages that fits a pattern, named by page and number."""
+    found = [(page, pattern.findall(page.read_text(encoding="utf-8"))) for page in PAGES]
+    return [pytest.param(page, text, id=f"{page.stem}:{number}") for page, texts in found for number, text in enumerate(texts, 1)]
+
+
+def commands_of(page: Path) -> list[tuple[str, str]]:
+    """(verb, rest) of every command of `lode` in a page's blocks."""
+    shown = [block for block in fenced_blocks(page.read_text(encoding="utf-8")) if block.language in SHOWN]
+    return [found for block in shown for found in COMMAND.findall(block.text)]
 
 
 def laid_over(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,11 +122,9 @@ def test_a_file_of_a_page_passes_the_check(page: Path, block: Block, with_words_
     assert found is None, f"{page.name}:{block.line}\n{found}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_component_within_a_sentence_is_one_that_there_is(page: Path) -> None:
-    for text in INLINE.findall(page.read_text(encoding="utf-8")):
-        if "..." not in text:
-            assert fits(yaml.safe_load(text)), f"{page.name}: {text}"
+@pytest.mark.parametrize(("page", "text"), written(INLINE))
+def test_a_component_within_a_sentence_is_one_that_there_is(page: Path, text: str) -> None:
+    assert "..." in text or fits(yaml.safe_load(text)), f"{page.name}: {text}"
 
 
 @pytest.mark.parametrize("word", REGISTRIES["source"].names())
@@ -140,21 +152,33 @@ def test_a_script_of_a_page_gives_the_output_that_it_shows(page: Path, walkthrou
     assert walkthrough.run(tmp_path / page.name) == len(scripts)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_command_of_a_page_is_one_that_there_is(page: Path) -> None:
+def what_is_wrong(verb: str, rest: str) -> str | None:
+    """What a command has that the reference does not know, None where it is right."""
     sections = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8").split("\n## lode ")[1:]
     verbs = {text.split("\n")[0]: text for text in sections}
-    for block in fenced_blocks(page.read_text(encoding="utf-8")):
-        for verb, rest in COMMAND.findall(block.text) if block.language in ("console", "sh", "text") else ():
-            assert verb in verbs, f"{page.name}: lode {verb}"
-            unknown = [flag for flag in re.findall(r"(?<!\S)--?[a-z][\w-]*", rest.split("#")[0]) if flag not in verbs[verb]]
-            assert not unknown, f"{page.name}: lode {verb} has no {unknown}"
+    if verb not in verbs:
+        return f"lode {verb}"
+    flags = re.findall(r"(?<!\S)--?[a-z][\w-]*", rest.split("#")[0])
+    unknown = [flag for flag in flags if not re.search(rf"(?<![\w-]){flag}(?![\w-])", verbs[verb])]
+    return f"lode {verb} has no {unknown}" if unknown else None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_an_extra_that_a_page_installs_is_one_of_the_package(page: Path) -> None:
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)], ids=lambda page: page.stem)
+def test_a_command_of_a_page_is_one_that_there_is(page: Path) -> None:
+    wrong = [found for found in (what_is_wrong(*command) for command in commands_of(page)) if found]
+    assert not wrong, f"{page.name}: {wrong}"
+
+
+@pytest.mark.parametrize(("page", "text"), written(EXTRAS))
+def test_an_extra_that_a_page_installs_is_one_of_the_package(page: Path, text: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert set(re.findall(r"lodeml\[([\w,]+)\]", page.read_text(encoding="utf-8"))) <= set(extras)
+    assert set(text.split(",")) <= set(extras), f"{page.name}: lodeml[{text}]"
+
+
+def test_what_these_tests_look_for_is_found() -> None:
+    """Otherwise a pattern that fits nothing any more would pass them all."""
+    assert len(written(INLINE)) > 10 and len(written(EXTRAS)) > 15
+    assert sum(len(commands_of(page)) for page in PAGES) > 60
 
 
 def test_the_index_names_every_page() -> None:
@@ -184,3 +208,17 @@ def test_an_option_that_no_word_has_does_not_fit() -> None:
     assert fits({"type": "missing", "numbers": "median"})
     assert not fits({"type": "missing", "number": "median"})
     assert not fits({"type": "mising"})
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("$ lode train lode.yaml --runs there  # --rnus", None),
+        ("lode trane", "lode trane"),
+        ("lode train --rnus there", "lode train has no ['--rnus']"),
+        ("lode train --run there", "lode train has no ['--run']"),
+    ],
+)
+def test_a_command_that_there_is_not_is_noticed(command: str, message: str | None) -> None:
+    ((verb, rest),) = COMMAND.findall(command)
+    assert what_is_wrong(verb, rest) == message

@@ -17,6 +17,7 @@ import pytest
 from lode.app.metering.open_gate import OpenGate
 from lode.app.options import ServeOptions
 from lode.app.service import create_app
+from lode.core.errors import DataError
 from lode.data.place import Place
 from lode.pipeline.predict import predict_file, source_of
 from lode.pipeline.run import Run, run
@@ -76,6 +77,16 @@ def test_lists_go_from_a_file_to_a_served_model(tmp_path: Path, suffix: str) -> 
         done.model, source_of(str(tmp_path / f"rows.{suffix}"), {}), tmp_path / "out.csv", Place(tmp_path), keep=True
     )
     assert made["predicted"] == NUM_ROWS
+
+
+@pytest.mark.parametrize("output", [{"up": {"type": "binary", "positive": "yes"}}, {"size": "number"}])
+def test_an_input_of_which_no_list_can_be_read_is_named(tmp_path: Path, output: dict[str, Any]) -> None:
+    """A wrong width breaks every cell: no row is left, and that is the input's fault, not the output's."""
+    _lists().with_columns(size=pl.col("genes").list.get(0)).write_parquet(tmp_path / "rows.parquet")
+    inputs = {"steps": {"type": "set", "of": "numbers", "width": 3}}
+    spec = {"name": "wide", "data": {"source": {"type": "parquet", "path": "rows.parquet"}}, "inputs": inputs, "outputs": output}
+    with pytest.raises(DataError, match=r"inputs\.steps.*: no list can be read"):
+        run(write_spec(tmp_path, {**spec, **SMALL}))
 
 
 def _sound(hz: float, seed: int) -> bytes:

@@ -93,9 +93,11 @@ def test_poor_trials_are_given_up_and_impossible_ones_refused(tmp_path: Path, ca
     text = (
         path.read_text()
         .replace("asha", "grid")
-        .replace("model.rounds: [1, 2, 60], model.leaves: [2, 3, 8]", "model.table: [cnn, mlp]")
+        .replace("model.rounds: [1, 2, 60], model.leaves: [2, 3, 8]", "train.learning_rate: [0.01, 1.0e+30]")
     )
-    path.write_text(text.replace("model: trees", "model: {type: network, depth: 0}\ntrain: {epochs: 1}"))
+    path.write_text(
+        text.replace("model: trees", "model: {type: network, depth: 0}\ntrain: {epochs: 1, optimizer: sgd, clip: null}")
+    )
     found = tuned(path, capsys)
     assert found["judged"] == 1
     assert found["refused"] == 1

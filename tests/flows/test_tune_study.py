@@ -1,4 +1,4 @@
-"""The book-keeping of a study: what counts as a trial, what is taken up again, what a budget is charged for. No trial is fitted."""
+"""The book-keeping of a study: what counts as a trial, what is taken up again, what a budget is charged for. Almost no trial is fitted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from lode.cli.main import main
 from lode.core.search import Dimension
 from lode.model.contracts import no_progress
-from lode.pipeline import gc, workers
+from lode.pipeline import gc, judging, workers
 
 optuna = pytest.importorskip("optuna", reason='needs lodeml[tune]: pip install "lodeml[tune]"')
 from optuna.trial import FrozenTrial, TrialState  # noqa: E402
@@ -80,6 +80,13 @@ def test_lists_are_tried_as_lists_by_a_grid_too(tmp_path: Path) -> None:
     assert [study._values(study.kept.ask())[0][1] for _ in range(2)] == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize(("method", "trials", "random"), [("tpe", 9, 3), ("gp", 9, 3), ("tpe", 300, 10), ("asha", 3, 3)])
+def test_a_small_study_learns_from_its_first_trials_too(tmp_path: Path, method: str, trials: int, random: int) -> None:
+    pytest.importorskip("torch")
+    study = opened(tmp_path, f"{{method: {method}, trials: {trials}, search: {{model.penalty: {{low: 0.01, high: 10}}}}}}")
+    assert study._sampler()._n_startup_trials == random, "the rest follows the method"  # type: ignore[attr-defined]
+
+
 def test_one_trial_too_many_is_given_back(tmp_path: Path) -> None:
     study = opened(tmp_path, RANDOM)
     asked = [study.kept.ask() for _ in range(3)]  # as three processes would that all see one left
@@ -140,3 +147,21 @@ def test_the_tuned_file_is_not_written_over(tmp_path: Path, capsys: pytest.Captu
     assert main(["tune", str(path), "-o", str(path)]) == 2
     assert "allowed: another one" in capsys.readouterr().err
     assert path.read_text() == FILE.replace("TUNE", RANDOM)
+
+
+@pytest.mark.parametrize(("method", "looks"), [("random", 1), ("asha", 5)])
+def test_only_a_method_that_gives_up_looks_at_a_trial_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, looks: int
+) -> None:
+    looked: list[int] = []
+    whole = judging.Judged
+
+    def counted(scores: Any, *words: Any) -> Any:
+        looked.append(len(next(iter(scores.values()))))
+        return whole(scores, *words)
+
+    monkeypatch.setattr(judging, "Judged", counted)
+    study = opened(tmp_path, f"{{method: {method}, trials: 1, search: {{model.iterations: [9, 10]}}}}")
+    study.work_on()
+    assert len(looked) == looks
+    assert study.kept.trials[0].state == TrialState.COMPLETE

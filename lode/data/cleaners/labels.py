@@ -68,7 +68,7 @@ class Labels(Cleaner):
         folds: Annotated[int, Range(2, 20)] = 5,
         min_rows: Annotated[int, Range(2)] = 20,
         max_rows: Annotated[int, Range(100)] = 200_000,
-        seed: int = 0,
+        seed: Annotated[int, Range(0, 4_294_967_295)] = 0,
     ) -> None:
         self.output, self.action = output, action
         self.limit, self.odds, self.deviations = limit, odds, deviations

@@ -22,6 +22,8 @@ class Colour(Augment):
         saturation: Largest change of the distance of colours from grey; nothing happens to grey pictures.
     """
 
+    reads = ("image",)
+
     def __init__(
         self,
         spec: TensorSpec,

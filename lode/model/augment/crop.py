@@ -19,6 +19,8 @@ class Crop(Augment):
         fill: What the border holds: the mirrored picture (reflect) or zeros.
     """
 
+    reads = ("image",)
+
     def __init__(
         self,
         spec: TensorSpec,

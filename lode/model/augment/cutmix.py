@@ -18,6 +18,7 @@ class Cutmix(Augment):
         strength: Both parameters of the beta distribution of the own share: 1 draws every share alike, less rarely halves pictures.
     """
 
+    reads = ("image",)
     mixes: ClassVar[bool] = True
 
     def __init__(self, spec: TensorSpec, *, strength: Annotated[float, Range(0, open_low=True)] = 1.0) -> None:

@@ -19,6 +19,8 @@ class Drop(Augment):
         share: Share of the words that is taken out.
     """
 
+    reads = ("text", "set")
+    moves_steps = True
     ahead: ClassVar[bool] = True
 
     def __init__(self, spec: TensorSpec, *, share: Annotated[float, Range(0, 1)] = 0.1) -> None:

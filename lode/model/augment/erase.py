@@ -19,6 +19,7 @@ class Erase(Augment):
         share: Share of pictures that lose a square.
     """
 
+    reads = ("image",)
     fill: torch.Tensor
 
     def __init__(

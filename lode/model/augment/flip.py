@@ -20,6 +20,7 @@ class Flip(Augment):
         share: Share of pictures that is mirrored.
     """
 
+    reads = ("image",)
     affine: ClassVar[bool] = True
 
     def __init__(

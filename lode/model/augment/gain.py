@@ -21,6 +21,8 @@ class Gain(Augment):
         decibels: Largest change, to either side.
     """
 
+    reads = ("audio",)
+
     def __init__(self, spec: TensorSpec, *, decibels: Annotated[float, Range(0, 60)] = 6.0) -> None:
         super().__init__()
         self.decibels = decibels

@@ -18,6 +18,8 @@ class Jitter(Augment):
         deviation: Standard deviation of the noise; scaled series have one of about 1 themselves.
     """
 
+    reads = ("series",)
+
     def __init__(self, spec: TensorSpec, *, deviation: Annotated[float, Range(0)] = 0.05) -> None:
         super().__init__()
         self.deviation = deviation

@@ -20,6 +20,7 @@ class Mixup(Augment):
         strength: Both parameters of the beta distribution of the own share: 0.2 mostly blends a little, 1 draws every share alike.
     """
 
+    reads = ("number", "binary", "category", "date", "image", "vector")
     mixes: ClassVar[bool] = True
 
     def __init__(self, spec: TensorSpec, *, strength: Annotated[float, Range(0, open_low=True)] = 0.2) -> None:

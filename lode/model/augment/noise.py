@@ -20,6 +20,7 @@ class Noise(Augment):
             recording it is the most that is drawn, as a share of the recording's own root mean square (0.05 is 26 dB below it).
     """
 
+    reads = ("number", "binary", "category", "date", "audio", "vector")
     spread: torch.Tensor
 
     def __init__(self, spec: TensorSpec, *, deviation: Annotated[float, Range(0, open_low=True)] = 0.05) -> None:

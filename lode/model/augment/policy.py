@@ -30,6 +30,8 @@ class Policy(Augment):
         strength: How far they go: 1 turns by 30 degrees, slants and shifts by 0.3 of the side, changes colours by 0.9.
     """
 
+    reads = ("image",)
+
     def __init__(
         self,
         spec: TensorSpec,

@@ -20,6 +20,7 @@ class Rotate(Augment):
         degrees: Largest angle, to either side.
     """
 
+    reads = ("image",)
     affine: ClassVar[bool] = True
 
     def __init__(self, spec: TensorSpec, *, degrees: Annotated[float, Range(0, 180)] = 15.0) -> None:

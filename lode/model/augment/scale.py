@@ -18,6 +18,8 @@ class Scale(Augment):
         deviation: Standard deviation of the factors.
     """
 
+    reads = ("series",)
+
     def __init__(self, spec: TensorSpec, *, deviation: Annotated[float, Range(0)] = 0.1) -> None:
         super().__init__()
         self.deviation = deviation

@@ -20,6 +20,7 @@ class Shear(Augment):
         degrees: Largest angle, to either side. (Keras's shear_range is in degrees too: its 0.2 is hardly visible.)
     """
 
+    reads = ("image",)
     affine: ClassVar[bool] = True
 
     def __init__(self, spec: TensorSpec, *, degrees: Annotated[float, Range(0, 89)] = 12.0) -> None:

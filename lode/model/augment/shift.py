@@ -18,6 +18,8 @@ class Shift(Augment):
         share: Largest move, as a share of the length.
     """
 
+    reads = ("audio",)
+
     def __init__(self, spec: TensorSpec, *, share: Annotated[float, Range(0, 1)] = 0.1) -> None:
         super().__init__()
         self.most = round(share * spec.shape[0])

@@ -18,6 +18,8 @@ class Swap(Augment):
         share: Share of the words that is moved.
     """
 
+    reads = ("text",)
+    moves_steps = True
     ahead: ClassVar[bool] = True
 
     def __init__(self, spec: TensorSpec, *, share: Annotated[float, Range(0, 1)] = 0.1) -> None:
@@ -36,6 +38,8 @@ class Swap(Augment):
         chosen_BP = torch.rand(rows, steps // 2, generator=generator, device=x.device) < self.share
         # Pairs begin at even places in every other row, else at odd ones, so that no two of them overlap
         for start in (0, 1):
+            if steps - start < 2:  # every other text of two words stays: it has no pair at an odd place
+                continue
             pairs = changed[start::2, start:].unfold(1, 2, 2)
             left, right = pairs[..., 0], pairs[..., 1]
             change = (left ^ right) * (chosen_BP[start::2, : left.shape[1]] & (right != 0))

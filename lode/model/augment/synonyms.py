@@ -26,6 +26,7 @@ class Synonyms(Augment):
         share: Share of the words of the list that is replaced.
     """
 
+    reads = ("text", "set")
     ahead: ClassVar[bool] = True
     wants_words: ClassVar[bool] = True
     others: torch.Tensor

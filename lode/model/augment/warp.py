@@ -24,6 +24,9 @@ class Warp(Augment):
         amount: Largest change of speed: 0.3 draws speeds between 0.7 and 1.3.
     """
 
+    reads = ("series",)
+    moves_steps = True
+
     def __init__(self, spec: TensorSpec, *, amount: Annotated[float, Range(0, 1, open_high=True)] = 0.3) -> None:
         super().__init__()
         self.amount = amount

@@ -19,6 +19,7 @@ class Zoom(Augment):
         amount: Largest change: 0.2 draws factors between 0.8 and 1.2.
     """
 
+    reads = ("image",)
     affine: ClassVar[bool] = True
 
     def __init__(self, spec: TensorSpec, *, amount: Annotated[float, Range(0, 1, open_high=True)] = 0.2) -> None:

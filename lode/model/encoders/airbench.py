@@ -33,6 +33,7 @@ class Airbench(Encoder):
         dropout: Share of the result set to 0 in training.
     """
 
+    reads = ("image",)
     training_defaults: ClassVar[dict[str, Any]] = {
         "optimizer": "sgd",
         "learning_rate": 0.75,

@@ -29,6 +29,8 @@ class Cnn(Encoder):
         norm: Normalisation after each convolution.
     """
 
+    reads = ("image",)
+
     def __init__(
         self,
         specs: Sequence[TensorSpec],

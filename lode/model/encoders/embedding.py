@@ -27,6 +27,7 @@ class Embedding(Encoder):
         unknown: Share of codes replaced by 0 (unknown) in training, so that an unseen category at serving has a trained vector.
     """
 
+    reads = ("category",)
     joint = True
 
     def __init__(

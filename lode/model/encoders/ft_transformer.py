@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import is_codes, is_numbers
 from lode.model.columns import Columns, Tokens
@@ -32,6 +31,8 @@ class FtTransformer(Encoder):
         unknown: Share of codes replaced by 0 (unknown) in training, so that an unseen category at serving has a trained vector.
     """
 
+    reads = ("number", "binary", "category", "date", "vector")
+    fits = (("width", "multiple of", "heads"),)
     joint = True
     training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3}
 
@@ -48,10 +49,6 @@ class FtTransformer(Encoder):
         unknown: Annotated[float, Range(0, 1, open_high=True)] = 0.01,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ModelError(
-                f"encoder ft_transformer: width {width} is not a multiple of {heads} heads. Use width: {-(-width // heads) * heads}."
-            )
         self.columns = Columns(specs, unknown)
         self.tokens = Tokens(self.columns.num_numbers, self.columns.cardinalities, width)
         self.reader_D = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))

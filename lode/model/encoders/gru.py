@@ -28,6 +28,7 @@ class Gru(Encoder):
         unknown: Share of words replaced by the unknown one in training.
     """
 
+    reads = ("text", "series")
     gives_steps: ClassVar[bool] = True
     training_defaults: ClassVar[dict[str, Any]] = {"clip": 1.0}
 

@@ -35,6 +35,9 @@ class MelCnn(Encoder):
         dropout: Share of outputs set to 0 in training, behind the last convolution.
     """
 
+    reads = ("audio",)
+    fits = (("hop_ms", "at most", "window_ms"),)
+
     def __init__(
         self,
         specs: Sequence[TensorSpec],

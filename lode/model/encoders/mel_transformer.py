@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import Attention, is_waveform
 from lode.model.mel import LogMel, masked
@@ -35,6 +34,8 @@ class MelTransformer(Encoder):
         mask_bands: SpecAugment in training: the longest stretch of bands that is hidden, as a share of all; two are drawn.
     """
 
+    reads = ("audio",)
+    fits = (("width", "multiple of", "heads"), ("hop_ms", "at most", "window_ms"))
     gives_steps: ClassVar[bool] = True
     training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4}
 
@@ -55,11 +56,6 @@ class MelTransformer(Encoder):
         mask_bands: Annotated[float, Range(0, 0.5)] = 0.1,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ModelError(
-                f"encoder mel_transformer: width {width} is no multiple of heads {heads}, allowed is one that is. "
-                f"Use width: {-(-width // heads) * heads}."
-            )
         self.mel = LogMel(
             specs[0], "mel_transformer", mels=mels, window_ms=window_ms, hop_ms=hop_ms, mel_scale=mel_scale, normalize=normalize
         )

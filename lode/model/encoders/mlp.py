@@ -33,6 +33,7 @@ class Mlp(Encoder):
         bins: Quantiles between which the function is linear, with piecewise embedding.
     """
 
+    reads = ("number", "binary", "category", "date", "image", "vector")
     joint = True
 
     def __init__(

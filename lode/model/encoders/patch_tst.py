@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import Attention, Standardize, is_series
 from lode.model.modules import Encoder
@@ -31,6 +30,8 @@ class PatchTst(Encoder):
         dropout: Share of a block's outputs set to 0 in training.
     """
 
+    reads = ("series",)
+    fits = (("width", "multiple of", "heads"), ("stride", "at most", "patch"))
     joint = True
     training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4}
 
@@ -46,11 +47,6 @@ class PatchTst(Encoder):
         dropout: Annotated[float, Range(0, 1, open_high=True, search=(0.0, 0.6))] = 0.1,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ModelError(
-                f"encoder patch_tst: width {width} is no multiple of heads {heads}, allowed is one that is. "
-                f"Use width: {-(-width // heads) * heads}."
-            )
         longest = max(spec.shape[0] for spec in specs)
         self.patch = min(patch, longest)
         self.stride = min(stride or max(1, patch // 2), self.patch)

@@ -28,6 +28,8 @@ class Pooled(Encoder):
         scale: The sum of the vectors is divided by their number (mean), or by its root (sqrt), which keeps what stands out in long texts.
     """
 
+    reads = ("text", "set")
+
     def __init__(
         self,
         specs: Sequence[TensorSpec],

@@ -42,6 +42,9 @@ class Pretrained(Encoder):
         config: The network instead of a path, as in config.json, with fresh weights; artifacts hold it.
     """
 
+    reads = ("text",)
+    fits = (("path", "instead of", "config"),)
+    cuts = True
     hidden: torch.Tensor
     gives_steps: ClassVar[bool] = True
     own_weights: ClassVar[bool] = True
@@ -122,10 +125,6 @@ def _network(path: str | None, config: dict[str, Any] | None) -> tuple[nn.Module
         if error.name not in ("transformers", "tokenizers"):
             raise
         raise packages.missing("encoder pretrained", error) from error
-    if (path is None) == (config is None):
-        raise ModelError(
-            "encoder pretrained: found neither or both of path and config, allowed is one. Name the folder of a checkpoint: path: ..."
-        )
     network = checkpoints.read(Path(path)) if path is not None else checkpoints.rebuild(config or {})
     return network, checkpoints.described(network)
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import Standardize, is_image
 from lode.model.modules import Encoder
@@ -34,6 +33,9 @@ class Resnet(Encoder):
         dropout: Share of the result set to 0 in training.
     """
 
+    reads = ("image",)
+    fits = (("depth", "as long as", "stages"),)
+
     def __init__(
         self,
         specs: Sequence[TensorSpec],
@@ -56,7 +58,7 @@ class Resnet(Encoder):
         self.stem = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(width)
         sizes = [width * 2**stage for stage in range(stages)]
-        depths = _depths(depth, stages)
+        depths = [depth] * stages if isinstance(depth, int) else list(depth)
         shares = iter(rising(drop_path, sum(depths)))
         make, blocks, size_in = _Preactivation if block == "preactivation" else _Block, [], width
         for stage, (size, number) in enumerate(zip(sizes, depths, strict=True)):
@@ -136,13 +138,3 @@ def _around(h_BCHW: torch.Tensor, stride: int, widen: nn.Module | None) -> torch
     if stride > 1:
         h_BCHW = functional.avg_pool2d(h_BCHW, stride, ceil_mode=True)
     return h_BCHW if widen is None else widen(h_BCHW)
-
-
-def _depths(depth: int | list[int], stages: int) -> list[int]:
-    """Blocks of each stage. Errors: ModelError where the list does not fit the stages."""
-    depths = [depth] * stages if isinstance(depth, int) else list(depth)
-    if len(depths) != stages or min(depths) < 1:
-        raise ModelError(
-            f"encoder resnet: found depth: {depth} with stages: {stages}, allowed are {stages} numbers of at least 1. Correct one of them."
-        )
-    return depths

@@ -30,6 +30,7 @@ class ResnetMlp(Encoder):
         unknown: Share of codes replaced by 0 (unknown) in training, so that an unseen category at serving has a trained vector.
     """
 
+    reads = ("number", "binary", "category", "date", "vector")
     joint = True
     training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3}
 

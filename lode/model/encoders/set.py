@@ -27,6 +27,8 @@ class Set(Encoder):
         dropout: Share of elements left out in training.
     """
 
+    reads = ("text", "set")
+
     def __init__(
         self,
         specs: Sequence[TensorSpec],

@@ -24,6 +24,9 @@ class Several(Encoder):
         encoders: The encoders, each a word or a word with options; left open, pooled over runs of up to 3 tokens, and textcnn.
     """
 
+    reads = ("text",)
+    fits = (("encoders", "not empty", None),)
+
     def __init__(self, specs: Sequence[TensorSpec], *, encoders: list[EncoderSpec] | None = None) -> None:
         super().__init__()
         wide = Component("pooled", {"width": 16, "grams": 3, "scale": "sqrt", "dropout": 0.3})

@@ -32,6 +32,7 @@ class Tcn(Encoder):
         pool: What is left of the steps: mean, max or the last one.
     """
 
+    reads = ("series",)
     joint = True
     gives_steps: ClassVar[bool] = True
 

@@ -28,6 +28,8 @@ class Textcnn(Encoder):
         unknown: Share of words replaced by the unknown one in training.
     """
 
+    reads = ("text",)
+    fits = (("windows", "not empty", None),)
     gives_steps: ClassVar[bool] = True
 
     def __init__(

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import Attention, is_tokens
 from lode.model.modules import Encoder
@@ -30,6 +29,8 @@ class Transformer(Encoder):
         unknown: Share of words replaced by the unknown one in training.
     """
 
+    reads = ("text",)
+    fits = (("width", "multiple of", "heads"),)
     gives_steps: ClassVar[bool] = True
     training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-4}
 
@@ -45,11 +46,6 @@ class Transformer(Encoder):
         unknown: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ModelError(
-                f"encoder transformer: width {width} is no multiple of heads {heads}, allowed is one that is. "
-                f"Use width: {-(-width // heads) * heads}."
-            )
         self.table_VD = nn.Parameter(torch.randn(specs[0].cardinality or 1, width) * 0.02)
         self.position_TD = nn.Parameter(torch.randn(specs[0].shape[0], width) * 0.02)
         self.reader_D = nn.Parameter(torch.randn(width) * 0.02) if pool == "cls" else None

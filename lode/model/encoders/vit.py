@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lode.core.errors import ModelError
 from lode.core.types import Range, TensorSpec
 from lode.model.blocks import Attention, Standardize, is_image
 from lode.model.modules import Encoder
@@ -34,6 +33,8 @@ class Vit(Encoder):
         dropout: Share of outputs set to 0 in training, after each half of a block.
     """
 
+    reads = ("image",)
+    fits = (("width", "multiple of", ("heads", 4)),)
     training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "warmup": 0.1, "clip": 1.0}
 
     def __init__(
@@ -49,12 +50,6 @@ class Vit(Encoder):
         dropout: Annotated[float, Range(0, 1, open_high=True, search=(0.0, 0.6))] = 0.0,
     ) -> None:
         super().__init__()
-        if width % heads or width % 4:
-            step = 4 * heads
-            raise ModelError(
-                f"encoder vit: found width: {width} with heads: {heads}, allowed is a multiple of 4 and of the heads. "
-                f"Use width: {max(step, round(width / step) * step)}."
-            )
         height, width_in, channels = specs[0].shape
         self.patch = patch or max(1, min(height, width_in) // _PATCHES_A_SIDE)
         rows, columns = -(-height // self.patch), -(-width_in // self.patch)

@@ -1,4 +1,4 @@
-"""The baseline of tagging: for every token the tag that it had most often in training, wherever it stood."""
+"""The baseline of tagging: for every token (of a series: for values of like size) the tag that it had most often in training."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from lode.core.errors import ModelError
 from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Shapes, Task
 from lode.model.stepwise import check_lengths, step_inputs
 
+_BINS = 32
+"""Of the values of a series, as many training steps in each."""
+
 
 class Lookup(Family):
-    """A table of how often each token had each tag. It knows no neighbours: what a model gains over it, it gains from context."""
+    """A table of how often each token had each tag. It knows no neighbours: what a model gains over it, it gains from context.
+
+    A step of a series has no token: there it is the range, one of 32, in which the first channel's value lies.
+    """
 
     kinds = ("tags",)
     needs = "arrays"
@@ -25,9 +31,8 @@ class Lookup(Family):
         self._specs = shapes.inputs
         self._steps = step_inputs(tasks, shapes.inputs)
         self._tables: dict[str, np.ndarray] = {}
-        wrong = [name for name in self._steps.values() if shapes.inputs[name].cardinality is None]
-        if wrong:
-            raise ModelError(f"model: lookup counts tokens, and {wrong[0]} has none. It is left out, or choose another model.")
+        self._edges: dict[str, np.ndarray] = {}
+        """Of the ranges, of outputs on series."""
 
     def fit(self, train: Examples, stop: Examples | None, context: Context) -> Fitted:
         """Count. A token that training never had gets the shares of all tokens.
@@ -36,8 +41,11 @@ class Lookup(Family):
         """
         check_lengths(train, self._steps)
         for name, source in self._steps.items():
-            num_tags, num_codes = self._tasks[name].num_scores, int(self._specs[source].cardinality or 1)
-            tokens, tags = np.asarray(train.arrays[source]), train.targets[name]
+            steps, tags = np.asarray(train.arrays[source]), train.targets[name]
+            if self._specs[source].cardinality is None:
+                self._edges[name] = _edges(steps)
+            num_tags, tokens = self._tasks[name].num_scores, self._codes(name, steps)
+            num_codes = self._specs[source].cardinality or len(self._edges[name]) + 2
             width = min(tokens.shape[1], tags.shape[1])
             real = (tokens[:, :width] != 0) & (tags[:, :width] >= 0)
             if not real.any():
@@ -54,7 +62,7 @@ class Lookup(Family):
         found = {}
         for name, source in self._steps.items():
             task = self._tasks[name]
-            tokens_NT = np.asarray(examples.arrays[source])[:, : task.num_steps]
+            tokens_NT = self._codes(name, np.asarray(examples.arrays[source])[:, : task.num_steps])
             scores_NTK = np.full((len(tokens_NT), task.num_steps, task.num_scores), np.nan, np.float32)
             real_NT = tokens_NT != 0
             scores_NTK[:, : tokens_NT.shape[1]][real_NT] = self._tables[name][tokens_NT[real_NT]]
@@ -69,9 +77,26 @@ class Lookup(Family):
     def save(self, folder: Path) -> None:
         """Write lookup.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({f"{place}": self._tables[name] for place, name in enumerate(self._steps)}, folder / "lookup.safetensors")
+        found = {f"{place}": self._tables[name] for place, name in enumerate(self._steps)}
+        found |= {f"{place}.edges": self._edges[name] for place, name in enumerate(self._steps) if name in self._edges}
+        save_file(found, folder / "lookup.safetensors")
 
     def load(self, folder: Path) -> None:
         """Read it back."""
         tables = load_file(folder / "lookup.safetensors")
         self._tables = {name: tables[f"{place}"] for place, name in enumerate(self._steps)}
+        self._edges = {name: tables[f"{place}.edges"] for place, name in enumerate(self._steps) if f"{place}.edges" in tables}
+
+    def _codes(self, output: str, steps: np.ndarray) -> np.ndarray:
+        """A code of each step, (N, T); 0 behind the end of a row."""
+        if output not in self._edges:
+            return steps
+        codes_NT = np.searchsorted(self._edges[output], steps[:, :, 0], side="right") + 1
+        return np.where(np.isnan(steps[:, :, 0]), 0, codes_NT)
+
+
+def _edges(steps_NTC: np.ndarray) -> np.ndarray:
+    """Between ranges of values with as many steps in each: float32, rising, fewer where values repeat."""
+    values = steps_NTC[:, :, 0][~np.isnan(steps_NTC[:, :, 0])]
+    shares = np.arange(1, _BINS) / _BINS
+    return np.unique(np.quantile(values, shares)).astype(np.float32) if len(values) else np.empty(0, np.float32)

@@ -23,6 +23,7 @@ from lode.core.errors import ModelError
 from lode.core.types import Range
 from lode.model.contracts import Context, Cost, Examples, Family, Fitted, Part, Progress, Shapes, Task
 from lode.model.losses import true_rates
+from lode.model.pace import ENDED_BY_CLOCK
 from lode.model.planning.table import Outlook
 from lode.model.planning.table import trees as outlook_of
 
@@ -109,6 +110,9 @@ class Trees(Family):
         choices: dict[str, Any] = {}
         histories: list[Mapping[str, float]] = []
         kept: list[int] = []
+        ended = False
+        end_s = None if context.deadline_s is None else time.monotonic() + context.deadline_s
+        waiting = sum(len(task.parts()) for task in self._tasks.values())
         for name, task in self._tasks.items():
             learnt = _known(name, task, train)
             held = None if stop is None or context.rounds is not None else _known(name, task, stop)
@@ -116,7 +120,8 @@ class Trees(Family):
                 rows, suffix = learnt[number], f".{name}" + (f".{part.name}" if part.name else "")
                 params = self._params(rows, part, context.seed)
                 most = self._most_rounds(rows.matrix, part)
-                report = _Report(context.progress, context.rounds or most, context.deadline_s)
+                deadline_s, waiting = None if end_s is None else (end_s - time.monotonic()) / waiting, waiting - 1
+                report = _Report(context.progress, context.rounds or most, deadline_s)
                 held_part = None if held is None else held[number]
                 booster, rounds = self._boost(params, part, rows, held_part, most, context, report)
                 self._keep((name, number), booster.model_to_string(num_iteration=rounds))
@@ -125,7 +130,9 @@ class Trees(Family):
                     self._offsets[name, number] = true_rates(np.asarray(raw).reshape(len(rows.target), -1), rows.target, part)
                 histories += report.history
                 kept.append(rounds)
+                ended = ended or report.ended
                 choices |= {key + suffix: params[key] for key in _TOLD} | {f"rounds{suffix}": rounds}
+        choices |= {ENDED_BY_CLOCK: True} if ended else {}
         return Fitted(rounds=max(1, round(sum(kept) / len(kept))), history=tuple(histories), choices=choices)
 
     def predict(self, examples: Examples) -> dict[str, np.ndarray]:
@@ -280,7 +287,7 @@ class _Report:
     def __init__(self, progress: Progress, total: int, deadline_s: float | None = None) -> None:
         self._progress, self._total, self._told = progress, total, 0.0
         self._end_s = math.inf if deadline_s is None else time.monotonic() + deadline_s
-        self._best, self._least = 0, math.inf
+        self._best, self._least, self.ended = 0, math.inf, False
         self.history: list[Mapping[str, float]] = []
 
     def __call__(self, env: lightgbm.callback.CallbackEnv) -> None:
@@ -292,7 +299,8 @@ class _Report:
             self._progress("trees", env.iteration + 1, self._total, figures)
         if figures and figures["loss"] < self._least:
             self._best, self._least = env.iteration, figures["loss"]
-        if time.monotonic() >= self._end_s:
+        if time.monotonic() >= self._end_s and env.iteration + 1 < self._total:
+            self.ended = True
             raise lightgbm.callback.EarlyStopException(self._best if figures else env.iteration, env.evaluation_result_list or [])
 
 

@@ -20,7 +20,7 @@ _BATCH = 500
 
 
 class Mlflow:
-    """One run for each fit; a resumed fit goes on in its run."""
+    """One run for each fit; a fit that was killed, stopped or failed goes on in its run. The folder is of one fit alone."""
 
     def __init__(self, folder: Path) -> None:
         self._client = MlflowClient(tracking_uri=f"sqlite:///{(folder / 'mlflow.db').resolve()}")
@@ -30,8 +30,9 @@ class Mlflow:
             experiment = self._client.create_experiment("lode", artifact_location=artifacts)
         else:
             experiment = found.experiment_id
-        open_runs = self._client.search_runs([experiment], "attributes.status = 'RUNNING'")
-        self._run = open_runs[0].info.run_id if open_runs else self._client.create_run(experiment).info.run_id
+        begun = self._client.search_runs([experiment], max_results=1)
+        self._run = begun[0].info.run_id if begun else self._client.create_run(experiment).info.run_id
+        self._client.update_run(self._run, status="RUNNING")
         self._kept: list[Metric] = []
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:

@@ -26,12 +26,13 @@ class Contrastive(Pretrain):
 
     Args:
         epochs: Passes over the rows.
-        share: Share of the cells of a table, or words of a text, that a view replaces.
+        share: Share of the cells of a table that a view replaces; of a text each view leaves out half that share of the words.
         temperature: What similarities are divided by; left open, 0.5, for tables 1.0 as SCARF has it.
         width: Numbers of the vectors that are compared.
         first: Which view of a table is the first one: plain, or corrupted like the second.
     """
 
+    reads = ("number", "binary", "category", "date", "text", "image", "vector", "set")
     least_rows = 64
 
     def __init__(

@@ -32,6 +32,8 @@ class Masked(Pretrain):
         patches: Patches along each side of a picture.
     """
 
+    reads = ("number", "binary", "category", "date", "text", "image", "vector", "set")
+
     def __init__(
         self,
         specs: Mapping[str, TensorSpec],

@@ -26,6 +26,7 @@ class Multilabel(Task):
 
     metrics = ("average_precision", "micro_f1", "macro_f1", "hamming")
     kind = "labels"
+    fits = (("separator", "not empty", None),)
     cells = "lists"
 
     def __init__(self, *, separator: str = "|", min_rows: Annotated[int, Range(1)] = 2) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from lode.core.errors import DataError
 from lode.core.types import ColumnSchema, Range
 from lode.model.contracts import Part, State, Task
 from lode.model.scale import Scale, plain
@@ -27,6 +26,7 @@ class Quantiles(Task):
 
     metrics = ("pinball", "coverage", "interval_width")
     kind = "quantiles"
+    fits = (("levels", "rising", None),)
     cells = "numbers"
 
     def __init__(
@@ -36,11 +36,6 @@ class Quantiles(Task):
     ) -> None:
         self._levels = tuple(float(level) for level in levels)
         self._scale = Scale()
-        if not self._levels or list(self._levels) != sorted(set(self._levels)):
-            raise DataError(
-                f"output: quantile levels {list(self._levels)}, rising numbers between 0 and 1 are needed, none twice. "
-                "Write for example `levels: [0.1, 0.5, 0.9]`"
-            )
 
     def fit(self, values: np.ndarray) -> None:
         """Learn mean and standard deviation. values: numbers or None (N,). Errors: DataError where no value is a finite number."""

@@ -23,6 +23,7 @@ class Tagging(Task):
     """One tag a token. A cell is a list of tags, or a text of tags with blanks between them, as many as the text has tokens.
 
     Where tags mark entities (B-PER I-PER, or B- M- E- S-), only sequences that can be are answered: the best one of those (Viterbi 1967).
+    Tags without marks and without an O (parts of speech, states) are judged by token accuracy first.
 
     Args:
         of: the text whose tokens are tagged; left open where one input has steps. Give it `tokens: space` if it is cut already.
@@ -152,6 +153,9 @@ class Tagging(Task):
         self.scheme = transitions.scheme_of(self._tags)
         self._moves = transitions.legal(self._tags, self.scheme)
         self._marks = transitions.marks(self._tags, self.scheme)
+        if self._tags and self.scheme == "none" and "O" not in self._tags:
+            # Every step has a tag of its own (parts of speech, states of a machine): there are no entities to be found
+            self.metrics = ("token_accuracy", "entity_f1")  # type: ignore[misc]
 
 
 def _cut(cell: object) -> list[str]:

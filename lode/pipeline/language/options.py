@@ -41,4 +41,4 @@ class LanguageEvaluation:
     temperature: Annotated[float, Range(0, 2, open_low=True)] = 0.8
     prompts: list[str] | None = None
     memorised: bool = True
-    seed: int = 0
+    seed: Annotated[int, Range(0, 4_294_967_295)] = 0

@@ -91,7 +91,8 @@ def test_steps_of_an_engine_are_shared_by_the_sequences_that_ran(monkeypatch: py
     monkeypatch.setattr(runner, "time", clock)
     spent, steps = asyncio.run(_generate())
     assert sum(spent) == pytest.approx(sum(steps) * 1e6, abs=20)
-    assert spent[0] == pytest.approx(spent[1], rel=0.5), "two share three steps, one has three of its own"
+    # Two share three steps of 10 ms, one has three of its own; it may count as running in the step that ended the others
+    assert 26_640 <= spent[0] <= 30_020 and sum(spent) == pytest.approx(60_000, abs=20)
 
 
 async def _generate() -> tuple[list[int], list[float]]:

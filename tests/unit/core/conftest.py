@@ -91,7 +91,7 @@ FILES: Mapping[str, str] = {
 
         @dataclass(frozen=True, kw_only=True)
         class Auto:
-            candidates: list[str] = ("trees", "network")
+            candidates: list[FamilySpec] | None = None
 
         @dataclass(frozen=True, kw_only=True)
         class Training:

@@ -142,6 +142,7 @@ def test_every_kind_of_the_design_has_a_registry() -> None:
         "policy",
         "protocol",
         "charge",
+        "damage",
         "architecture",
         "objective",
         "adapter",

@@ -283,7 +283,7 @@ RULES = [
     (SMALL + "value: {true_positive: 1, currency: EURO}", 'value.currency (line 7): found "EURO", allowed: three capital letters'),
     (
         SMALL + "model: trees\ntrain: {epochs: 3}",
-        'train (line 8): found options of the training loop, which model "trees" does not use',
+        "train (line 8): found epochs, options of the training loop, which trees does not use, allowed: seed, budget.",
     ),
     (SMALL + "model: trees\ninputs: {a: {encoder: mlp}}", 'inputs.a.encoder (line 8): found encoder options, which model "trees"'),
     (SMALL + "model: trees\ninputs: {a: {augment: [flip]}}", "inputs.a.augment (line 8): found augment options"),

@@ -41,7 +41,9 @@ def test_every_row_is_judged_once_by_rows_of_other_folds(split: Split) -> None:
 def test_folds_have_equal_sizes_and_equal_shares_of_the_classes() -> None:
     rows = frame()
     share = (rows["y"] == "a").mean()
-    for _, judge in divided(rows, Split(folds=4)):
+    found = divided(rows, Split(folds=4))
+    assert len(found) == 4
+    for _, judge in found:
         assert len(judge) == 30 and abs((rows["y"].gather(judge) == "a").mean() - float(share or 0)) < 0.04
 
 

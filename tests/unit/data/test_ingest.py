@@ -49,7 +49,7 @@ def run(
     data = DataSpec(sources, tuple(component(item) for item in clean), split)  # type: ignore[arg-type]
     asked = None if inputs is None else tuple(InputSpec(name, component(value)) for name, value in inputs.items())
     wanted = tuple(OutputSpec(name, component(value)) for name, value in (outputs or POSITIVE).items())
-    return ingest(data, asked, wanted, Place(folder), folder / "snapshot", extra=extra)
+    return ingest(data, asked, wanted, Place(folder), folder / "snapshot", extra=dict.fromkeys(extra, "value"))
 
 
 def read(folder: Path, part: str) -> pl.DataFrame:

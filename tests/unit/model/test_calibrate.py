@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
+from lode.model import calibrate
 from lode.model.calibrate import conformal_shift, expected_calibration_error, reliability, shifted, temperature
 
 
@@ -31,6 +32,22 @@ def test_classes_get_their_temperature() -> None:
     true = generator.normal(0, 1.5, (3000, 4))
     target = np.array([generator.choice(4, p=row) for row in softmax(true, axis=1)])
     assert temperature((true * 4).astype(np.float32), target) == pytest.approx(4, rel=0.1)
+
+
+def test_many_classes_cost_one_pass_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    target = np.arange(300) % 60
+    scores = generator.normal(0, 3, (300, 60)).astype(np.float32)
+    scores[np.arange(300), target] += 6.0
+    passes, whole = [0], calibrate.log_softmax
+
+    def counted(*words: object, **named: object) -> object:
+        passes[0] += 1
+        return whole(*words, **named)
+
+    monkeypatch.setattr(calibrate, "log_softmax", counted)
+    temperature(scores, target)
+    assert passes[0] < 400, "it was one pass for each class: six fits of some twenty steps, sixty classes each"
 
 
 def test_calibrated_scores_are_left_alone() -> None:

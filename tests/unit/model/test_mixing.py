@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from lode.core.registry import REGISTRIES
-from lode.core.types import Component, TensorSpec
+from lode.core.types import Component, FlatSpec, TensorSpec
 from lode.model import fit as loop
+from lode.model.augment.noise import Noise
 from lode.model.batches import Batch
-from lode.model.contracts import Context, Examples
+from lode.model.contracts import Context, Examples, Shapes
 from lode.model.families.network import Network
 from lode.model.mixing import Changes
 from lode.model.modules import Augment
@@ -121,3 +122,28 @@ def test_a_killed_fit_on_changed_texts_goes_on_bitwise(tmp_path: Path, monkeypat
     resumed = network()
     assert resumed.fit(train, None, Context(training=training, folder=tmp_path)) == fitted
     assert np.array_equal(resumed.predict(train)["risk"], whole.predict(train)["risk"])
+
+
+@pytest.mark.parametrize("pretrain", [None, Component("contrastive", {"epochs": 1})])
+def test_rows_that_stop_or_judge_are_never_changed(monkeypatch: pytest.MonkeyPatch, pretrain: Component | None) -> None:
+    """Rows that stop training, and those that are predicted, hold numbers that no training row has: no change gets to see them."""
+    seen: list[float] = []
+    changed = Noise.forward
+
+    def spy(self: Noise, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        seen.append(float(x.max()))
+        return changed(self, x, generator)
+
+    monkeypatch.setattr(Noise, "forward", spy)
+    generator = np.random.default_rng(0)
+    x = generator.uniform(-1, 1, (128, 1)).astype(np.float32)
+    target = {"y": (x[:, 0] > 0).astype(np.int64)}
+    task = REGISTRIES["task"].create(Component("binary", {"positive": "yes"}))
+    task.fit(np.array(["no", "yes"], dtype=object))
+    given = Shapes({"x": TensorSpec("float32", (1,))}, FlatSpec((), ()), augments={"x": (Component("noise"),)})
+    model = REGISTRIES["family"].create(Component("network", {"width": 4}), given, {"y": task})
+    context = Context(training=Training(epochs=3, batch=32, threads=1, pretrain=pretrain))
+    others = Examples(64, {"x": np.full((64, 1), 50.0, np.float32)}, None, {"y": np.zeros(64, np.int64)})
+    model.fit(Examples(128, {"x": x}, None, target), others, context)
+    model.predict(others)
+    assert len(seen) >= 12 and max(seen) < 2.0

@@ -171,11 +171,11 @@ def test_an_encoder_that_cannot_take_an_input_is_named_with_those_that_can() -> 
         Network(shapes(("age",), {"age": Component("cnn")}), tasks()).cost()
 
 
-def test_options_of_an_encoder_that_do_not_fit_one_another_name_the_input() -> None:
-    wrong = shapes(("age", "job", "text"), {"text": Component("transformer", {"width": 33, "heads": 4})})
+def test_options_of_an_encoder_that_do_not_fit_the_input_name_it() -> None:
+    wrong = shapes(("age", "job", "photo"), {"photo": Component("cnn", {"channels": [4] * 4})})
     network = Network(wrong, {"risk": tasks()["risk"]})
-    with pytest.raises(ModelError, match=r"^inputs\.text\.encoder transformer: width 33"):
-        network.fit(examples(20, 0, ("age", "job", "text")), None, Context(training=Training(epochs=1)))
+    with pytest.raises(ModelError, match=r"^inputs\.photo\.encoder cnn: 4 rounds of convolution"):
+        network.fit(examples(20, 0, ("age", "job", "photo")), None, Context(training=Training(epochs=1)))
 
 
 def test_a_folder_without_network_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from lode.core.registry import REGISTRIES
 from lode.core.types import Component, FlatSpec, TensorSpec
 from lode.model import launch, parcel, worker
 from lode.model.batches import Rows
+from lode.model.choices import Choices, Workload, decide
 from lode.model.contracts import Context, Shapes
 from lode.model.parallel import Team
 from lode.model.sync_norm import with_shared_statistics
@@ -103,6 +106,41 @@ def test_a_worker_asks_its_parent_after_each_epoch(tmp_path: Path) -> None:
     assert heard == [(1, 0.5), (2, 0.25)], "each epoch is answered once"
 
 
+class _Full:
+    """A family for which memory does not suffice."""
+
+    def fit(self, train: object, stop: object, context: Context) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_out_of_memory_cuts_the_batch_of_all_processes_once_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, said = tmp_path / "workers", []
+    folder.mkdir()
+    fresh = decide(Training(batch=16), Context(), Workload(64, 10))
+    for place in (tmp_path, tmp_path / "pretrain"):
+        fresh.write(place)
+    parcel: Any = SimpleNamespace(folder=tmp_path, train=None, stop=None)
+    full: Any = _Full()
+    for attempt, pieces in enumerate((2, 4, 8)):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
+        for rank in (0, 1):
+            context = Context(team=Team(rank, 2), progress=lambda what, *_: said.append(what))
+            assert worker.fit_or_cut(full, parcel, context, folder) is None
+        assert [Choices.read_or_write(place, fresh).accumulate for place in (tmp_path, tmp_path / "pretrain")] == [pieces, pieces]
+    assert [f"train (out of memory: each batch of 16 rows in {pieces} pieces)" in said for pieces in (2, 4)] == [True, True]
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "3")
+    with pytest.raises(ModelError, match="out of memory with 1 row at a time"):
+        worker.fit_or_cut(full, parcel, context, folder)
+
+
+def test_a_model_that_does_not_fit_is_told_without_a_traceback() -> None:
+    full: Any = _Full()
+    full.loop, full.needs = True, "arrays"
+    made: Any = None
+    with pytest.raises(ModelError, match=r"out of memory outside of a step \(CUDA out of memory\).*`lode plan`"):
+        launch.fit(full, made, devices.rows(4), None, Context(training=Training()))
+
+
 def test_the_time_that_is_left_goes_on_while_the_processes_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch.time, "time", lambda: 1000.0)
     _, made = devices.made()
@@ -117,6 +155,10 @@ def test_a_model_of_the_flat_matrix_says_that_one_process_fits_it() -> None:
     rows = parcel.Examples(40, {}, np.zeros((40, 1), np.float32), {"odd": np.full(40, 2)})
     with pytest.raises(ModelError, match="found 2 processes with model: autoencoder"):
         launch.fit(family, launch.Made(component, shapes, {"odd": (odd, task)}), rows, None, Context(training=Training(devices=2)))
+    tokens: Any = SimpleNamespace(loop=True, needs="tokens")
+    masked = Context(training=Training(pretrain=Component("masked")))
+    with pytest.raises(ModelError, match="found masked with model: language, which learns from all its text in any case"):
+        launch.fit(tokens, launch.Made(Component("language"), shapes, {}), rows, None, masked)
     with pytest.raises(ModelError, match="found masked with an autoencoder"):
         family.fit(rows, None, Context(training=Training(pretrain=Component("masked"))))
 

@@ -238,7 +238,7 @@ def test_folders_that_are_no_checkpoints(checkpoint: Path, tmp_path: Path) -> No
         encoder(spec, path=str(tmp_path / "empty"))
     with pytest.raises(DataError, match=r"tokenizer.json is not there"):
         codes(tmp_path / "empty", TEXTS)
-    with pytest.raises(ModelError, match="neither or both of path and config"):
+    with pytest.raises(SpecError, match="found neither path nor config, allowed: one of them"):
         encoder(spec)
     record = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps({**record, "model_type": "mine", "auto_map": {"AutoModel": "code.Net"}}))

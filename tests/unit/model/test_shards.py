@@ -24,9 +24,7 @@ def _state(step: int) -> Checkpoint:
 
 
 def _write(folder: Path, step: int, size: int = 2) -> None:
-    for writer in [shards.ShardWriter(folder, rank, size) for rank in reversed(range(size))]:
-        writer.submit(_state(step))
-        writer.wait()
+    _both([shards.ShardWriter(folder, rank, size) for rank in range(size)], step)
 
 
 def test_a_checkpoint_counts_once_every_part_is_there(tmp_path: Path) -> None:
@@ -52,6 +50,30 @@ def test_what_a_killed_run_left_is_removed_and_the_older_one_stays_until_then(tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000000009-0", "checkpoint.json"]
     found = shards.read(tmp_path, _none)
     assert found is not None and found.record["step"] == 9
+
+
+def test_a_part_of_the_next_one_stays_while_this_one_is_published(tmp_path: Path) -> None:
+    """A process whose part was done soon may write the next one while the first process still waits for a slow one."""
+    pair = [shards.ShardWriter(tmp_path, rank, 2) for rank in range(2)]
+    _both(pair, 3)
+    pair[0].submit(_state(9))
+    shards.ShardWriter(tmp_path, 1, 2).submit(_state(10))
+    while not list(tmp_path.glob("checkpoint-000000010-0/*.safetensors")):
+        time.sleep(0.01)
+    pair[1].submit(_state(9))
+    pair[0].wait()
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-000000009-0", "checkpoint-000000010-0"]
+    pair[0].submit(_state(10))
+    pair[0].wait()
+    found = shards.read(tmp_path, _none)
+    assert found is not None and found.record["step"] == 10
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-000000010-0"]
+
+
+def _both(pair: list[shards.ShardWriter], step: int) -> None:
+    for writer in reversed(pair):
+        writer.submit(_state(step))
+        writer.wait()
 
 
 def test_one_step_written_twice_does_not_mix(tmp_path: Path) -> None:

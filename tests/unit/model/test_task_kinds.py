@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from lode.core.errors import DataError, ModelError
+from lode.core.errors import DataError, ModelError, SpecError
 from lode.core.registry import REGISTRIES
 from lode.core.types import Component, FlatSpec, TensorSpec
 from lode.model import transitions
@@ -133,7 +134,7 @@ def test_quantiles_never_cross_and_their_loss_is_least_at_the_quantile() -> None
     best = figure("pinball", np.tile(prior, (len(values), 1)), truth)
     assert all(best < figure("pinball", np.tile(prior, (len(values), 1)) + step, truth) for step in (0.1, -0.1))
     assert figure("coverage", np.tile(prior, (len(values), 1)), truth) == pytest.approx(0.8, abs=0.01)
-    with pytest.raises(DataError, match="rising numbers"):
+    with pytest.raises(SpecError, match="rising numbers"):
         task_of("quantiles", values, levels=[0.9, 0.1])
 
 
@@ -290,6 +291,36 @@ def test_lookup_and_network_tag_tokens_and_context_is_worth_something(tmp_path: 
         other.load(tmp_path / word)
         assert np.array_equal(other.predict(rows)["tags"], scores, equal_nan=True)
     assert 0.85 < found["lookup"] < 0.97 and found["network"] > 0.96
+
+
+def test_tags_that_mark_no_entities_are_judged_by_token_accuracy_first() -> None:
+    assert task_of("tagging", ["NOUN VERB", "VERB"]).metrics[0] == "token_accuracy"
+    for cells in (["B-PER I-PER O", "O"], ["PER O", "LOC O"]):
+        task = task_of("tagging", cells)
+        assert task.metrics[0] == "entity_f1"
+        other = REGISTRIES["task"].create(Component("tagging"))
+        other.restore(task.state())
+        assert other.metrics == task.metrics
+
+
+def test_lookup_tags_the_steps_of_a_series_by_their_value(tmp_path: Path) -> None:
+    """A series has no tokens: its values are what is looked up, each among the training values of like size."""
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(200, 6, 2)).astype(np.float32)
+    cells = [" ".join("high" if step > 0.5 else "low" for step in row) for row in values[:, :, 0]]
+    values[::2, 4:], cells[::2] = np.nan, [" ".join(cell.split()[:4]) for cell in cells[::2]]
+    task = task_of("tagging", cells)
+    rows = Examples(200, {"walk": values}, None, {"tags": task.encode(np.array(cells, dtype=object))})
+    shapes = Shapes({"walk": TensorSpec("float32", (6, 2), ragged=(0,))}, FlatSpec((), ()))
+    model = REGISTRIES["family"].create(Component("lookup"), shapes, {"tags": task})
+    model.fit(rows, None, Context())
+    scores = model.predict(rows)["tags"]
+    assert np.isnan(scores[0, 4:]).all() and np.isfinite(scores[1]).all()
+    assert figure("token_accuracy", task.figures(scores), task.natural(rows.targets["tags"])) > 0.97
+    model.save(tmp_path)
+    other = REGISTRIES["family"].create(Component("lookup"), shapes, {"tags": task})
+    other.load(tmp_path)
+    assert np.array_equal(other.predict(rows)["tags"], scores, equal_nan=True)
 
 
 def test_a_piece_of_a_batch_without_any_tag_changes_nothing() -> None:

@@ -133,3 +133,15 @@ def test_operations_of_recurrent_layers_and_windows_are_counted(tokens: torch.Te
     with FlopCounter() as counter:
         make("textcnn", embedding=5, channels=3, windows=[2, 4])([tokens])
     assert counter.total == 2 * 36 * 3 * 5 * (2 + 4)
+
+
+@pytest.mark.parametrize("word", ["lstm", "gru"])
+def test_values_of_a_series_are_not_dropped(word: str) -> None:
+    """A word that loses some of its numbers is still that word; a series of one channel that loses values is another series."""
+    series = torch.randn(4, 6, 2, generator=torch.Generator().manual_seed(0))
+    encoder = make(word, SERIES, width=3, dropout=0.9)
+    quiet_BTD, _ = encoder.steps([series])
+    assert torch.equal(encoder.train().steps([series])[0], quiet_BTD)
+    text = make(word, width=3, dropout=0.9, unknown=0.0)
+    words = torch.full((4, 9), 3, dtype=torch.int32)
+    assert not torch.equal(text.train().steps([words])[0], text.eval().steps([words])[0])

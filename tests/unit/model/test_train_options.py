@@ -28,6 +28,7 @@ from lode.model.contracts import Context, Examples, Fitted
 from lode.model.families.network import Network
 from lode.model.fit import Job, Objective, fit
 from lode.model.initial import initialise
+from lode.model.rounds import Rounds
 from lode.model.training import Training
 from tests.unit.model.network_samples import examples, shapes, tasks
 from tests.unit.model.test_fit import SPEC
@@ -225,6 +226,26 @@ def test_fixed_rounds_cut_a_schedule_of_waves_and_draw_others_together(monkeypat
     assert rates["cosine 3"][-1] < 0.1 * rates["cosine 3"][0]
 
 
+def test_a_cooldown_that_is_left_open_begins_after_the_warm_up() -> None:
+    assert decide(Training(schedule="wsd"), Context(), Workload(64, 10)).cooldown == 0.2
+    assert decide(Training(schedule="wsd", warmup=0.9), Context(), Workload(64, 10)).cooldown == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ("{seed: -1}", r"train\.seed \(line 5\): found -1, allowed: a whole number, from 0 to 4294967295"),
+        ("{seed: 99999999999999999999}", r"train\.seed \(line 5\)"),
+        ("{threads: 100000}", r"train\.threads \(line 5\): found 100000, allowed: a whole number, from 1 to 1024"),
+    ],
+)
+def test_numbers_that_torch_cannot_take_are_refused(tmp_path: Path, train: str, message: str) -> None:
+    path = tmp_path / "lode.yaml"
+    path.write_text(TOGETHER.split("train:")[0] + f"train: {train}\n")
+    with pytest.raises(SpecError, match=message):
+        load(path)
+
+
 def test_a_rate_counts_only_for_the_rule_of_its_part() -> None:
     pictures, texts = {"optimizer": "sgd", "learning_rate": 0.75}, {"learning_rate": 5e-4, "clip": 1.0}
     for parts in ([pictures, texts], [texts, pictures]):
@@ -328,6 +349,48 @@ def test_out_of_memory_cuts_the_batches_and_says_so(error: Exception) -> None:
     torch.testing.assert_close(model.module.weight, whole.module.weight, rtol=1e-5, atol=1e-6)
 
 
+def test_a_measurement_that_is_out_of_memory_cuts_the_batches_too(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def refuse(batch: Batch) -> None:
+        if batch.num_rows > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = _Regression()
+    model.before = refuse
+    context = Context(folder=tmp_path, deadline_s=60.0, progress=lambda what, *_: said.append(what))
+    fitted = model.fit(Training(epochs=2, batch=16, threads=1), context)
+    assert fitted.choices["accumulate"] == 4 and set(model.sizes) == {4}
+    assert json.loads((tmp_path / "choices.json").read_text())["accumulate"] == 4
+    assert said[:2] == [f"train (out of memory: each batch of 16 rows in {pieces} pieces)" for pieces in (2, 4)]
+    model.before = lambda batch: _out_of_memory()
+    with pytest.raises(ModelError, match="out of memory with 1 row at a time"):
+        model.fit(Training(epochs=2, batch=16), Context(deadline_s=60.0))
+
+
+def _out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_batch_that_was_cut_between_two_starts_stays_cut(tmp_path: Path) -> None:
+    """Several processes that are out of memory start again: the checkpoint knows nothing of it."""
+
+    def stop_there(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    training = Training(epochs=2, batch=16, threads=1, checkpoint_seconds=0.0)
+    torch.manual_seed(0)
+    model = _Regression()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(training, Context(folder=tmp_path, progress=stop_there))
+    fresh = decide(training, Context(), Workload(64, 10))
+    fresh.write(tmp_path)
+    model.sizes.clear()
+    fitted = model.fit(training, Context(folder=tmp_path), accumulate=Choices.cut(tmp_path, 2).accumulate)
+    assert fitted.choices["accumulate"] == 2 and set(model.sizes) == {8}
+
+
 def test_a_model_of_which_no_row_fits_stops() -> None:
     def refuse(batch: Batch) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -413,11 +476,36 @@ def test_the_last_good_checkpoint_stays_after_a_lost_loss(tmp_path: Path, monkey
     assert all(torch.isfinite(tensor).all() for tensor in found.tensors.values())
 
 
+@pytest.mark.parametrize(("where", "layer"), [("0", "0"), ("01", "all layers")])
+def test_gradients_that_are_not_finite_in_the_last_step_are_told(tmp_path: Path, where: str, layer: str) -> None:
+    """Their loss was finite, and no later one is there to tell: neither the model nor a checkpoint may hold the broken weights."""
+    model = _Regression(module=torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1)))
+    training = Training(epochs=1, batch=16, checkpoint_seconds=0.0)
+    last = Rounds(model.rows, decide(training, Context(), Workload(64, 10))).order(0)[-1]
+    wrong = model.rows._host["x"][last]
+    is_last = False
+
+    def look(batch: Batch) -> None:
+        nonlocal is_last
+        is_last = bool((batch.inputs["x"] == torch.from_numpy(wrong)).all(dim=1).any())
+
+    model.before = look
+    for name, weight in model.module.named_parameters():
+        if name[0] in where:
+            weight.register_hook(lambda gradient: gradient * torch.inf if is_last else gradient)
+    with pytest.raises(
+        ModelError, match=rf"gradients are not finite in epoch 1, batch 4 of 4, though the loss is; found in {layer}\."
+    ):
+        model.fit(training, Context(folder=tmp_path))
+    found = loop.files.read(tmp_path)
+    assert found is None or all(torch.isfinite(tensor).all() for tensor in found.tensors.values())
+
+
 def test_an_error_of_the_writer_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(loop.files.os, "replace", full)
+    monkeypatch.setattr("lode.core.disk.os.replace", full)
     model = _Regression()
     with pytest.raises(OSError, match="No space left"):
         job = Job(model.module, [Objective(list(model.module.parameters()), model.loss)], model.rows, None)
@@ -662,10 +750,11 @@ def test_only_what_is_clearly_faster_replaces_a_rule(
     assert Choices.read_or_write(tmp_path, chosen) == found, "a resumed fit reads what was found"
 
 
-def test_a_machine_that_cannot_compile_trains_as_the_rule_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, ModelError])
+def test_a_machine_that_cannot_compile_trains_as_the_rule_says(tmp_path: Path, kind: type[Exception]) -> None:
     def try_steps(choices: Choices, number: int) -> list[float]:
         if choices.compile:
-            raise RuntimeError("No working C++ compiler found")
+            raise kind("No working C++ compiler found")
         return [1.0] * number
 
     chosen = replace(decide(Training(), Context(), Workload(64, 10)), measure=("compile",))
@@ -710,6 +799,24 @@ def test_a_compiled_module_is_given_back(monkeypatch: pytest.MonkeyPatch) -> Non
     model = _Regression()
     model.fit(Training(epochs=1, batch=16, compile=True))
     assert asked == [model.module] and model.module._compiled_call_impl is None
+
+
+def test_a_compiler_that_was_asked_for_and_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+
+    def compiled(self: torch.nn.Module) -> None:
+        def fail(*inputs: Any) -> None:
+            raise missing("InvalidCxxCompiler: No working C++ compiler found\nand much more")
+
+        self._compiled_call_impl = fail
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    model = _Regression()
+    with pytest.raises(
+        ModelError, match=r"train\.compile: found true.*here \(InvalidCxxCompiler: No working C\+\+ compiler found\), allowed"
+    ):
+        model.fit(Training(epochs=1, batch=16, compile=True))
+    assert model.module._compiled_call_impl is None
 
 
 @pytest.mark.prove
@@ -758,6 +865,13 @@ def test_deterministic_refuses_an_operation_that_does_not_repeat() -> None:
     model.before = lambda batch: seen.append(torch.are_deterministic_algorithms_enabled())
     model.fit(Training(epochs=1, batch=16, deterministic=True))
     assert all(seen) and not torch.are_deterministic_algorithms_enabled()
+    model.before = lambda batch: torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+    with pytest.raises(
+        ModelError, match=r"train\.deterministic: found an operation that does not repeat on this device \(put_\), allowed"
+    ):
+        model.fit(Training(epochs=1, batch=16, deterministic=True))
+    assert not torch.are_deterministic_algorithms_enabled()
+    model.fit(Training(epochs=1, batch=16))
 
 
 # Other people's pages
@@ -787,6 +901,27 @@ def test_mlflow_gets_the_losses_and_reports_to_nobody(tmp_path: Path) -> None:
     found = [metric.value for metric in client.get_metric_history(run.info.run_id, "stop_loss")]
     assert found == pytest.approx([entry["stop_loss"] for entry in fitted.history])
     assert is_telemetry_disabled()
+
+
+@pytest.mark.prove
+def test_a_stopped_fit_goes_on_in_its_run_of_mlflow(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    pytest.importorskip("alembic")
+
+    def stop_there(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    training = Training(epochs=4, batch=16, log=["mlflow"], checkpoint_seconds=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        _Regression().fit(training, Context(folder=tmp_path, log_folder=tmp_path, progress=stop_there), stop=True)
+    fitted = _Regression().fit(training, Context(folder=tmp_path, log_folder=tmp_path), stop=True)
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("lode").experiment_id])
+    found = {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, "train_loss")}
+    assert run.info.status == "FINISHED" and list(found.values()) == pytest.approx([e["train_loss"] for e in fitted.history])
 
 
 def test_a_log_whose_package_is_missing_names_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

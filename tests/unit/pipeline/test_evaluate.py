@@ -211,7 +211,7 @@ def test_the_worst_mistakes_are_the_most_confident_ones_with_their_raw_rows(canc
     wrong = np.flatnonzero((said >= 0.5) != target)
     expected = wrong[np.argsort(-confidence[wrong])][:10]
     assert [item["row"] for item in worst] == cancer.test["__row__"].to_numpy()[expected].tolist()
-    assert all(item["truth"] != item["answer"] for item in worst)
+    assert worst and all(item["truth"] != item["answer"] for item in worst)
 
 
 def test_several_outputs_are_judged_each_and_the_headline_speaks_of_the_first(cancer: Any) -> None:

@@ -34,7 +34,9 @@ def test_holdout_learns_from_the_training_split_only() -> None:
 
 
 def test_every_fold_has_the_share_of_each_class() -> None:
-    for part in plan(800, 200, TARGET, True, True, None, seed=1).rounds:
+    rounds = plan(800, 200, TARGET, True, True, None, seed=1).rounds
+    assert len(rounds) == FOLDS
+    for part in rounds:
         assert np.mean(TARGET[part.judge]) == pytest.approx(0.25, abs=0.01)
         assert np.mean(TARGET[part.stop]) == pytest.approx(0.25, abs=0.02)
 
@@ -42,7 +44,9 @@ def test_every_fold_has_the_share_of_each_class() -> None:
 @pytest.mark.parametrize("small", [True, False])
 def test_groups_stay_together(small: bool) -> None:
     groups = np.arange(1000) // 5
-    for part in plan(800, 200, TARGET, True, small, groups, seed=2).rounds:
+    rounds = plan(800, 200, TARGET, True, small, groups, seed=2).rounds
+    assert len(rounds) == (FOLDS if small else 1)
+    for part in rounds:
         fit, stop, judge = (set(groups[rows]) for rows in (part.fit, part.stop, part.judge))
         assert not stop & judge and (not small or (not fit & stop and not fit & judge))
 

@@ -222,6 +222,6 @@ def test_pairs_are_judged_by_which_answer_is_likelier(farmer: PlainSpeaker, tmp_
 
 def test_nothing_to_judge_is_an_error(farmer: PlainSpeaker, tmp_path: Path) -> None:
     judged = _judged(tmp_path, farmer, pl.DataFrame({"text": ["abc", "def", "ab"]}))
+    store.write(farmer.tokenizer, NEXT, [pl.DataFrame({"text": ["a"]})], judged.tokens, separator="")
     with pytest.raises(DataError, match=r"no token has another before it|no held-out text"):
-        store.write(farmer.tokenizer, NEXT, [pl.DataFrame({"text": ["a"]})], judged.tokens, separator="")
         evaluate(farmer, judged, QUICK, FACTS)

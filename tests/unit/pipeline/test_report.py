@@ -34,10 +34,24 @@ FACTS: dict[str, Any] = {
             {"epoch": 2, "train_loss": 0.3, "stop_loss": 0.5},
         ]
     },
+    "choices": {"network": {"threads": 1, "precision": "bf16", "clip": None, "measure": []}, "linear": {"penalty.ill": 0.1}},
     "seconds": {"data": 0.25, "train": 12.5},
     "hardware": {"cpu": {"model": "Xeon", "cores": 2}},
     "costs": {"linear": {"parameters": 9, "flops_per_row": 18}, "network": {"parameters": 12345, "flops_per_row": 999}},
-    "learning_curve": [{"rows": 100, "score": 0.9}, {"rows": 200, "score": 0.95}],
+    "learning_curve": {
+        "sentence": "Twice the rows (200 more) are expected to bring nothing.",
+        "outputs": {
+            "ill": {
+                "title": "AUC",
+                "higher_is_better": True,
+                "gain": None,
+                "last": None,
+                "points": [{"rows": 100 * size, "fits": 1, "value": 0.9 + size / 100, "low": 0.8, "high": 0.99} for size in (1, 2)],
+            }
+        },
+        "money": None,
+        "notes": [],
+    },
     "forecast": {"seconds": 10},
 }
 
@@ -126,7 +140,7 @@ def test_words_of_the_data_are_never_markup(cancer: Any, make_task: Any, make_mo
     }
     page = Page(html(evaluate(model, {EVIL: model_copy(model)}, frame, None, QUICK, facts)))
     assert not page.of("script")
-    assert all(set(image) == {"src", "alt"} for image in page.of("img"))
+    assert page.of("img") and all(set(image) == {"src", "alt"} for image in page.of("img"))
     assert EVIL in page.words
 
 

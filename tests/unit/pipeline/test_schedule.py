@@ -20,3 +20,11 @@ def test_a_killed_try_counts(tmp_path: Path) -> None:
     now_s = time.monotonic()
     Clock(tmp_path, 100.0, now_s - 30.0).note()
     assert Clock(tmp_path, 100.0, now_s).left_s() < 70.0
+
+
+def test_a_fit_that_is_killed_has_spent_its_time(tmp_path: Path) -> None:
+    now_s = time.monotonic()
+    clock, told = Clock(tmp_path, 100.0, now_s - 30.0), []
+    clock.noting(lambda *words: told.append(words))("trees", 1, 9, {"loss": 0.5})
+    assert told == [("trees", 1, 9, {"loss": 0.5})]
+    assert Clock(tmp_path, 100.0, now_s).left_s() < 70.0, "its first word of progress noted the clock"

@@ -89,3 +89,9 @@ def test_without_a_wish_every_category_and_binary_input_with_few_values_is_slice
 def test_an_unknown_slice_column_is_an_error_with_the_near_miss() -> None:
     with pytest.raises(DataError, match=r'evaluate\.slices: column "regoin" is not among the test rows\. Did you mean "region"\?'):
         columns_of(pl.DataFrame({"region": ["a"]}), [], ["regoin"])
+
+
+@pytest.mark.parametrize("cells", [[b"\xff\x00", b"x"], [[1.0], [2.0]]])
+def test_columns_of_files_and_lists_cannot_be_sliced_by(cells: list[Any]) -> None:
+    with pytest.raises(DataError, match=r'evaluate\.slices: column "x" holds .*, words or numbers are needed'):
+        columns_of(pl.DataFrame({"x": cells}), (), ["x"])

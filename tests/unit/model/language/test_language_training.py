@@ -60,7 +60,8 @@ def test_it_learns_what_follows(packing: str) -> None:
     assert fitted.history[-1]["stop_loss"] < least + 0.25 < np.log(VOCABULARY) - 1
     assert len(fitted.history) == 10 and fitted.choices["steps"] == 200
     loss, number = family.predict(stop)["loss"].sum(axis=0)
-    assert number == 10 * 39 and loss / number == pytest.approx(fitted.history[-1]["stop_loss"], abs=0.4)
+    # Every token is judged once either way; windows of 12 that begin elsewhere change what a few of them see
+    assert number == 10 * 39 and loss / number == pytest.approx(fitted.history[-1]["stop_loss"], abs=0.02)
 
 
 def test_100_steps_follow_the_golden_curve() -> None:

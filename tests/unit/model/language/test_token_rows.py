@@ -41,7 +41,7 @@ def test_a_row_says_where_its_documents_are() -> None:
 def test_rows_of_one_document_each_need_no_mask() -> None:
     rows = TokenRows(documents([13, 13, 9]), "documents", 12, "cpu")
     batches = list(rows.batches(np.sort(rows.trainable), 3))
-    assert all(batch.documents_BT is None and batch.positions_BT is None for batch in batches)
+    assert batches and all(batch.documents_BT is None and batch.positions_BT is None for batch in batches)
 
 
 def test_windows_of_a_stream_read_it_from_end_to_end() -> None:
@@ -95,6 +95,7 @@ def test_shares_of_pieces_add_up_to_the_batch(unit: str) -> None:
     rows = TokenRows(corpus, unit, 12, "cpu")  # type: ignore[arg-type]
     index = rows.trainable[:7]
     whole = list(rows.batches(index, 4))
+    assert len(whole) == 2
     for batch, pieces in zip(whole, rows.pieces(index, 4, 3), strict=True):
         assert sum(piece.share for piece in pieces) == pytest.approx(1.0)
         assert sum(piece.weight for piece in pieces) == batch.weight
@@ -105,6 +106,7 @@ def test_processes_share_a_batch() -> None:
     rows = TokenRows(documents([9, 6, 8, 30, 5] * 4, learned=0.5), "documents", 12, "cpu")
     index = rows.trainable[:5]
     parts = [list(rows.pieces(index, 4, 1, Team(rank, 2))) for rank in range(2)]
+    assert [len(part) for part in parts] == [2, 2]
     for number, batch in enumerate(rows.batches(index, 4)):
         both = [piece for part in parts for piece in part[number]]
         assert sum(piece.share for piece in both) == pytest.approx(1.0)
@@ -116,6 +118,7 @@ def test_processes_cut_a_batch_into_as_many_pieces(batch: int) -> None:
     rows = TokenRows(documents([9, 6, 8, 30, 5] * 6, learned=0.5), "documents", 12, "cpu")
     index = rows.trainable[: 2 * batch + 1]
     parts = [list(rows.pieces(index, batch, 3, Team(rank, 2))) for rank in range(2)]
+    assert [len(part) for part in parts] == [3, 3]
     for one, other in zip(*parts, strict=True):
         assert len(one) == len(other), "with divided weights all processes meet in every forward pass"
         assert sum(piece.share for piece in (*one, *other)) == pytest.approx(1.0)

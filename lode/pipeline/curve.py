@@ -1,0 +1,199 @@
+"""What more rows are worth: the train stage again on an eighth, a quarter and a half of the rows, judged on the same test rows.
+
+The chosen model alone is fitted, as it would have been with so few rows. Its error falls with the number of rows about as
+a + b * rows ** -c (Hestness et al. 2017, Deep learning scaling is predictable, empirically; Viering and Loog 2023, The shape of learning
+curves): from one doubling to the next the gain shrinks by one factor, 2 ** -c. That factor and the size of the gains are fitted to the
+doublings that were measured; the next one follows. Shape letters: K sizes, the last one all rows; R resamples of the test rows; M test
+rows with a label.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lode.core.errors import DataError
+from lode.model import bootstrap
+from lode.model.contracts import Progress
+from lode.pipeline import artifact, development, portfolio, scoring, train
+from lode.pipeline.artifact import Model
+from lode.pipeline.evaluate import Evaluation
+from lode.pipeline.fewer import Share
+from lode.pipeline.fitting import Fitting
+from lode.pipeline.state import load_state, save_state
+from lode.value.contracts import money
+
+SHARES = (0.125, 0.25, 0.5)
+MIN_ROWS = 40
+"""Development rows below which nothing is fitted."""
+_FACTORS = np.linspace(0.25, 1.0, 301)
+"""Of one gain to the next: rates from 1 / rows ** 2 to no slowing down."""
+_PER = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one model says about the test rows. rows: it learnt from. figures: per output as metrics read them, (M, ...).
+
+    worth: money of each row of the first output (M,), or None without a value block.
+    """
+
+    rows: int
+    figures: Mapping[str, np.ndarray]
+    worth: np.ndarray | None
+
+
+def learning_curve(
+    made: Fitting, chosen: str, whole: Model, test: pl.DataFrame, options: Evaluation, folder: Path,
+    progress: Progress, say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """For the report: `outputs` -> metric, points and the gain of twice the rows; `money`, the same; `notes`.
+
+    chosen, whole: the chosen model, of all rows. folder: each fit is kept there as soon as it is judged, so that a
+    killed stage goes on where it was.
+    """
+    everything = made.read()
+    members = () if whole.ensemble is None else whole.ensemble.names
+    slate, asked = portfolio.alone(train.slate_of(everything, made.plan), chosen, members), options.learning_curve or 0
+    sizes: list[list[Answers]] = []
+    notes: list[str] = []
+    for share in SHARES:
+        rows = round(share * everything.frame.height)
+        if rows < MIN_ROWS:
+            notes.append(f"{rows} rows are too few to learn from: at least {MIN_ROWS} are asked for.")
+            continue
+        try:
+            sizes.append([])
+            for draw in range(asked):
+                say(f"evaluate: learning curve, {chosen} on {rows:,} rows ({draw + 1} of {asked})")
+                sizes[-1].append(_kept(made, Share(share, draw), slate, test, folder / f"{share}-{draw}", progress))
+        except DataError as error:  # too few for a split by time or by group
+            sizes.pop()
+            notes.append(f"{rows:,} rows: not fitted ({error})")
+    sizes.append([_answers(whole, test, everything.frame.height)])
+    return {**_told(whole, test, sizes, options), "notes": notes, "model": chosen}
+
+
+def _kept(made: Fitting, share: Share, slate: portfolio.Slate, test: pl.DataFrame, folder: Path, progress: Progress) -> Answers:
+    """Fitted and judged, unless an earlier try did it."""
+    if not (folder / "answers.json").is_file():
+        rows = made.read(share)
+        found = train.train(rows, test, made.plan, folder / "fit", progress, slate=slate)
+        model = artifact.read(folder / "fit" / "models" / found["chosen"])
+        answers = _answers(model, test, rows.frame.height)
+        save_state({"rows": answers.rows, "figures": answers.figures, "worth": answers.worth}, folder, "answers")
+        shutil.rmtree(folder / "fit")
+    state = load_state(folder, "answers")
+    return Answers(state["rows"], state["figures"], state["worth"])
+
+
+def _answers(model: Model, test: pl.DataFrame, rows: int) -> Answers:
+    scores, figures, worth = model.scores(scoring.inputs_of(model, test)), {}, None
+    for place, (name, task) in enumerate(model.tasks.items()):
+        truth = scoring.truth_of(name, task, test)
+        figures[name] = scoring.figures(task, scores[name][truth.rows], model.temperatures.get(name, 1.0))
+        if place == 0 and model.policy is not None:
+            policy = model.policy
+            outcomes = development.outcomes(test[truth.rows], policy, figures[name], truth.target)
+            worth = np.array(
+                [float(money(units, policy.scale)) for units in policy.worth(policy.act(outcomes.prediction), outcomes)]
+            )
+    return Answers(rows, figures, worth)
+
+
+def _told(whole: Model, test: pl.DataFrame, sizes: Sequence[Sequence[Answers]], options: Evaluation) -> dict[str, Any]:
+    resamples, seed = options.resamples, options.seed
+    outputs = {}
+    for name, task in whole.tasks.items():
+        word, target = task.metrics[0], scoring.truth_of(name, task, test).target
+
+        def measured(one: Answers, name: str = name, word: str = word, target: np.ndarray = target) -> tuple[float, np.ndarray]:
+            figures = one.figures[name]
+            return bootstrap.figure(word, figures, target), bootstrap.drawn(word, figures, target, resamples, seed)
+
+        better = scoring.higher_is_better(word)
+        outputs[name] = {"metric": word, "title": scoring.title(word), **_curve(sizes, measured, better, seed)}
+    if sizes[-1][0].worth is None:
+        return {"outputs": outputs, "money": None}
+
+    def earned(one: Answers) -> tuple[float, np.ndarray]:
+        assert one.worth is not None, "every model of a file with a value block has a policy"
+        worth_M = _PER * one.worth / len(one.worth)
+        return float(worth_M.sum()), np.array([drawn_M @ worth_M for drawn_M in bootstrap.draws(len(worth_M), resamples, seed)])
+
+    return {"outputs": outputs, "money": {"currency": whole.currency, **_curve(sizes, earned, True, seed)}}
+
+
+def _curve(
+    sizes: Sequence[Sequence[Answers]], measured: Callable[[Answers], tuple[float, np.ndarray]], better: bool, seed: int
+) -> dict[str, Any]:
+    """points: rows, mean over the fits, its 95 % interval. gain: of twice the rows, better counted positive; None of too few sizes.
+
+    last: what the smaller sizes alone would have foretold of the last doubling, and what it brought; None of too few of them.
+    """
+    sign = 1.0 if better else -1.0
+    found = [[measured(one) for one in fits] for fits in sizes]
+    rows_K = np.array([float(np.mean([one.rows for one in fits])) for fits in sizes])
+    value_K = np.array([np.mean([value for value, _ in each]) for each in found])
+    drawn_KR = np.stack([np.mean([values_R for _, values_R in each], axis=0) for each in found])
+    points = [
+        {"rows": round(rows), "fits": len(each), "value": float(value), **_bounds(values_R)}
+        for rows, each, value, values_R in zip(rows_K, found, value_K, drawn_KR, strict=True)
+    ]
+    noise_KR = _noise(rows_K, [[value for value, _ in each] for each in found], drawn_KR.shape[1], seed)
+    gain = _expected(sign * value_K, sign * drawn_KR, noise_KR)
+    last = _expected(sign * value_K[:-1], sign * drawn_KR[:-1], noise_KR[:-1])
+    return {
+        "higher_is_better": better, "points": points,
+        "gain": None if gain is None else {"rows": points[-1]["rows"], **gain},
+        "last": None if last is None else {**last, "measured": float(sign * (value_K[-1] - value_K[-2]))},
+    }  # fmt: skip
+
+
+def _noise(rows_K: np.ndarray, value_KD: Sequence[Sequence[float]], resamples: int, seed: int) -> np.ndarray:
+    """How far the mean of a size's fits may lie from that of many such fits, (K + 1, R); the last row is one fit of twice the rows.
+
+    The variance of one fit is taken as c / rows, c from all sizes with several fits, drawn from Student's t because they are few.
+    """
+    several = [(rows, values) for rows, values in zip(rows_K, value_KD, strict=True) if len(values) > 1]
+    fits = np.array([*(len(values) for values in value_KD), 1])
+    if not several:
+        return np.zeros((len(fits), resamples))
+    freedom = sum(len(values) - 1 for _, values in several)
+    scaled = sum(rows * np.var(values, ddof=1) * (len(values) - 1) for rows, values in several) / freedom
+    deviation_K = np.sqrt(scaled / np.append(rows_K, 2 * rows_K[-1]) / fits)
+    return deviation_K[:, None] * np.random.default_rng([seed, 29]).standard_t(freedom, (len(fits), resamples))
+
+
+def _expected(value_K: np.ndarray, value_KR: np.ndarray, noise_KR: np.ndarray) -> dict[str, float] | None:
+    """What one more doubling would add to a model, with its 95 % interval; at least three sizes tell it."""
+    if len(value_K) < 3:
+        return None
+    drawn_R = next_gain(value_KR + noise_KR[: len(value_K)]) + noise_KR[len(value_K)]
+    return {"value": float(next_gain(value_K[:, None])[0]), **_bounds(drawn_R)}
+
+
+def next_gain(value_KR: np.ndarray) -> np.ndarray:
+    """What one more doubling is expected to add, float64 (R,), from K >= 3 values at sizes that double; least squares.
+
+    The gains are taken as gain * factor ** j, j = 0 .. K - 2, with a factor of 1 / 4 to 1. NaN where a value is.
+    """
+    gain_JR = np.diff(value_KR, axis=0)
+    power_FJ = _FACTORS[:, None] ** np.arange(len(gain_JR))
+    size_FR = (power_FJ @ gain_JR) / (power_FJ**2).sum(1)[:, None]
+    error_FR = ((gain_JR[None] - size_FR[:, None] * power_FJ[:, :, None]) ** 2).sum(1)
+    known_R = np.isfinite(value_KR).all(0)
+    best_R = np.argmin(np.where(known_R, error_FR, 0.0), axis=0)
+    expected_R = np.take_along_axis(size_FR, best_R[None], axis=0)[0] * _FACTORS[best_R] ** len(gain_JR)
+    return np.where(known_R, expected_R, np.nan)
+
+
+def _bounds(values_R: np.ndarray) -> dict[str, float]:
+    low, high = bootstrap.bounds(values_R)
+    return {"low": low, "high": high}
