@@ -274,7 +274,10 @@ def _series(rounds: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float],
 def _choices(models: Mapping[str, Mapping[str, Any]]) -> list[Block]:
     """Threads, precision, steps, rounds and the like of each candidate's first fit; what is left open or empty says nothing."""
     rows = [
-        [name, ", ".join(f"{key.replace('_', ' ')}: {cell(value)}" for key, value in choices.items() if value not in (None, [], ""))]
+        [
+            name,
+            ", ".join(f"{key.replace('_', ' ')}: {cell(value)}" for key, value in choices.items() if value not in (None, [], "")),
+        ]
         for name, choices in models.items()
     ]
     return [table(["candidate", "its first fit"], rows)]
