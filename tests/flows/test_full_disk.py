@@ -17,9 +17,9 @@ from lode.core.errors import DataError
 from lode.data import snapshot
 from lode.pipeline.catalog import Catalog
 from lode.pipeline.run import run
-from tests.flows.flow import BREAST_CANCER, lode, lode_json, small, write_spec
+from tests.flows.flow import BREAST_CANCER, lode, lode_json, write_spec
 
-SPEC = small({**BREAST_CANCER, "model": {"type": "auto", "candidates": ["constant", "linear", "trees"]}})
+SPEC = {**BREAST_CANCER, "model": {"type": "auto", "candidates": ["constant", "linear", "trees"]}}
 SIZES_KB = (16, 160, 400, 1200, 4000, 4400, 4800)
 
 
