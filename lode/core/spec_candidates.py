@@ -11,11 +11,9 @@ from typing import Any
 from lode.core.check import Finding
 from lode.core.errors import listed
 from lode.core.registry import REGISTRIES
-from lode.core.spec_words import learns
+from lode.core.spec_words import LISTS, learns
 from lode.core.types import Component, Key
 
-LISTS = {"auto": "candidates", "ensemble": "members"}
-"""Where each names its families."""
 _AVERAGED = ("classes", "number", "labels", "quantiles", "tags")
 """Kinds of tasks of which the mean of several answers means something (`lode/model/pooling.py`)."""
 

@@ -8,10 +8,10 @@ from typing import Any
 from lode.core.check import Finding, shown
 from lode.core.errors import listed
 from lode.core.registry import REGISTRIES
-from lode.core.spec_candidates import LISTS, check_candidates
-from lode.core.spec_records import CHOICES, DataSpec, InputSpec, OutputSpec, ValueSpec, is_language, is_upstream
+from lode.core.spec_candidates import check_candidates
+from lode.core.spec_records import DataSpec, InputSpec, OutputSpec, ValueSpec, is_language, is_upstream
 from lode.core.spec_upstream import check_upstream
-from lode.core.spec_words import check_words
+from lode.core.spec_words import check_words, families_of
 from lode.core.types import CURRENCY, Component, Key
 
 _EVERYWHERE = ("seed", "budget")
@@ -124,7 +124,7 @@ def _unused_by_family(
     model: Component, inputs: tuple[InputSpec, ...], outputs: tuple[OutputSpec, ...], tree: Mapping[str, Any]
 ) -> list[Finding]:
     """Options that no family of the file would read. `auto` that lists no candidates trains networks, so there everything is read."""
-    families, registry = _families(model), REGISTRIES["family"]
+    families, registry = families_of(model), REGISTRIES["family"]
     if not families or any(not registry.has(word) or registry.constant(word, "loop") is not False for word in families):
         return []
     found, train, named = [], tree.get("train"), listed(families)
@@ -147,15 +147,6 @@ def _unused_by_family(
     if len(families) == 1 and model.type == families[0] and registry.constant(model.type, "needs") == "flat":
         found += _encoders(model.type, inputs)
     return found
-
-
-def _families(model: Component) -> tuple[str, ...]:
-    """Words of the families that the file names; none where it leaves them open."""
-    if model.type not in CHOICES:
-        return (model.type,) if model.type else ()
-    written = model.options.get(LISTS.get(model.type, ""))
-    entries = written if isinstance(written, list) else []
-    return tuple(dict.fromkeys(entry.type if isinstance(entry, Component) else str(entry) for entry in entries))
 
 
 def _of_tokens(model: Component, train: Mapping[str, Any]) -> list[Finding]:

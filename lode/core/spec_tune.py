@@ -120,5 +120,5 @@ def _texts(tree: Mapping[str, Any], searched: frozenset[str], others: frozenset[
     parts = reader.read()
     check_rules(parts, rest, reader.findings)
     check_train({name: value for name, value in parts["train"].items() if name not in searched}, reader.findings, searched)
-    told = [item for item in reader.findings if item.beside not in others]
+    told = [item for item in reader.findings if not item.beside or others.isdisjoint((item.key, item.beside))]
     return {item.text: item.key for item in told if item.key and item.key[0] in ("model", "train", "inputs")}

@@ -21,7 +21,8 @@ _STEPPED = ("text", "series", "set")
 _TABLE = ("number", "category")
 _DEFAULT = {"text": "pooled", "series": "tcn", "set": "set"}
 """The encoders of those that name none, as in `lode/model/network.py`."""
-_NETWORKS = ("network", *CHOICES)
+LISTS = {"auto": "candidates", "ensemble": "members"}
+"""Where each choice names its families."""
 
 
 def check_words(parts: Mapping[str, Any], findings: list[Finding]) -> None:
@@ -34,10 +35,20 @@ def check_words(parts: Mapping[str, Any], findings: list[Finding]) -> None:
             findings += _unread(item, item.feature.type)
     findings += _of_kinds(model)
     findings += _unpretrained(parts["train"].get("pretrain"), inputs)
-    if inputs and model.type in _NETWORKS:
+    # `auto` that lists no candidates tries a network
+    if inputs and model.type and "network" in (families_of(model) or ("network",)):
         for output in outputs:
             if output.task is not None and REGISTRIES["task"].constant(output.task.type, "steps"):
                 findings += _tagged(output.name, output.task, model, inputs)
+
+
+def families_of(model: Component) -> tuple[str, ...]:
+    """Words of the families that the file names; none where it leaves them open."""
+    if model.type not in CHOICES:
+        return (model.type,) if model.type else ()
+    written = model.options.get(LISTS.get(model.type, ""))
+    entries = written if isinstance(written, list) else []
+    return tuple(dict.fromkeys(entry.type if isinstance(entry, Component) else str(entry) for entry in entries))
 
 
 def readers(kind: str, feature: str) -> tuple[str, ...]:
@@ -168,7 +179,7 @@ def _without_steps(output: str, item: InputSpec, feature: str, model: Component)
     why = "cuts texts by its own tokenizer" if registry.constant(encoder.type, "cuts") else "gives one vector a row"
     yield Finding(
         ("inputs", item.name, "encoder"),
-        f'found "{encoder.type}"{default}, which {why}, but {output} has a tag for each step, allowed: {listed(allowed)}.',
+        f'found "{encoder.type}"{default}, which {why}, but {output} has a tag for each step, allowed: {listed(allowed) or "none"}.',
     )
 
 

@@ -125,11 +125,14 @@ def fit_or_cut(family: Family, parcel: Parcel, context: Context, folder: Path) -
     try:
         cut.touch(exist_ok=False)  # several may be out of memory in one attempt, and the batch is cut once
     except FileExistsError:
+        while not cut.stat().st_size:  # who ends first ends the others, and the one that cuts must not be ended before it has
+            time.sleep(_ANSWER_S)
         return None
-    processes = 1 if context.team is None else context.team.num_shares
+    processes, said = 1 if context.team is None else context.team.num_shares, "train (out of memory)"
     for path in (*parcel.folder.glob("*/choices.json"), *parcel.folder.glob("choices.json")):  # of pretraining, too
         made = Choices.cut(path.parent, processes)
-        cut.write_text(memory.cut_text(made.batch, made.accumulate), encoding="utf-8")
+        said = memory.cut_text(made.batch, made.accumulate)
+    cut.write_text(said, encoding="utf-8")
     return None
 
 

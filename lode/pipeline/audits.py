@@ -78,9 +78,11 @@ def _surely(gap: Mapping[str, Any], surest: Mapping[str, Any] | None) -> str:
     """Of many groups the extreme ones may be small; then another pair is named."""
     if surest is None:
         return "no"
-    if (surest["higher"], surest["lower"]) == (gap["higher"], gap["lower"]):
+    figure = surest.get("figure", gap["figure"])  # of equalized odds it may be the other rate
+    if (surest["higher"], surest["lower"], figure) == (gap["higher"], gap["lower"], gap["figure"]):
         return "yes"
-    return f"yes, {_pair(surest)}: {wording.interval({**surest, 'value': surest['difference']})}"
+    words = _pair(surest) if figure == gap["figure"] else f"{fairness.title(figure)}, {_pair(surest)}"
+    return f"yes, {words}: {wording.interval({**surest, 'value': surest['difference']})}"
 
 
 def _four_fifths(ratio: Mapping[str, Any]) -> str:

@@ -2,16 +2,16 @@
 
 The chosen model alone is fitted, as it would have been with so few rows. Its error falls with the number of rows about as
 a + b * rows ** -c (Hestness et al. 2017, Deep learning scaling is predictable, empirically; Viering and Loog 2023, The shape of learning
-curves): from one doubling to the next the gain shrinks by one factor, 2 ** -c. That factor and the size of the gains are fitted to the
-doublings that were measured; the next one follows. Shape letters: K sizes, the last one all rows; R resamples of the test rows; M test
-rows with a label.
+curves): from one doubling to the next the gain shrinks by one factor, 2 ** -c. That factor and the size of the gains are fitted to what
+was measured; the next doubling follows. Sizes need not double: whole groups make others. Shape letters: K sizes, the last one all rows;
+R resamples of the test rows; M test rows with a label.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,16 @@ def learning_curve(
     chosen, whole: the chosen model, of all rows. folder: each fit is kept there as soon as it is judged, so that a
     killed stage goes on where it was.
     """
+    # `train.log` shows the training of the model that is packaged; these fits would write over it.
+    made = replace(made, plan=replace(made.plan, log_folder=None))
     everything = made.read()
     members = () if whole.ensemble is None else whole.ensemble.names
     slate, asked = portfolio.alone(train.slate_of(everything, made.plan), chosen, members), options.learning_curve or 0
     sizes: list[list[Answers]] = []
     notes: list[str] = []
+    if made.inputs["split"]["by"] == "time":
+        asked = 1
+        notes.append("Each size was fitted once: the latest rows are always the same. The intervals are of the test rows alone.")
     for share in SHARES:
         rows = round(share * everything.frame.height)
         if rows < MIN_ROWS:
@@ -147,8 +152,10 @@ def _curve(
         for rows, each, value, values_R in zip(rows_K, found, value_K, drawn_KR, strict=True)
     ]
     noise_KR = _noise(rows_K, [[value for value, _ in each] for each in found], drawn_KR.shape[1], seed)
-    gain = _expected(sign * value_K, sign * drawn_KR, noise_KR)
-    last = _expected(sign * value_K[:-1], sign * drawn_KR[:-1], noise_KR[:-1])
+    # A row more or less, which whole rows of each class make, is no other size.
+    place_N = np.round(np.log2([*rows_K, 2 * rows_K[-1]]) - np.log2(rows_K[-1]), 2)
+    gain = _expected(place_N, sign * value_K, sign * drawn_KR, noise_KR)
+    last = _expected(place_N[:-1], sign * value_K[:-1], sign * drawn_KR[:-1], noise_KR[:-1])
     return {
         "higher_is_better": better, "points": points,
         "gain": None if gain is None else {"rows": points[-1]["rows"], **gain},
@@ -171,27 +178,36 @@ def _noise(rows_K: np.ndarray, value_KD: Sequence[Sequence[float]], resamples: i
     return deviation_K[:, None] * np.random.default_rng([seed, 29]).standard_t(freedom, (len(fits), resamples))
 
 
-def _expected(value_K: np.ndarray, value_KR: np.ndarray, noise_KR: np.ndarray) -> dict[str, float] | None:
-    """What one more doubling would add to a model, with its 95 % interval; at least three sizes tell it."""
-    if len(value_K) < 3:
+def _expected(place_N: np.ndarray, value_K: np.ndarray, value_KR: np.ndarray, noise_KR: np.ndarray) -> dict[str, float] | None:
+    """What the next size would add to a model, with its 95 % interval; at least three different sizes tell it."""
+    if len(np.unique(place_N[:-1])) < 3:
         return None
-    drawn_R = next_gain(value_KR + noise_KR[: len(value_K)]) + noise_KR[len(value_K)]
-    return {"value": float(next_gain(value_K[:, None])[0]), **_bounds(drawn_R)}
+    drawn_R = next_gain(value_KR + noise_KR[: len(value_K)], place_N) + noise_KR[len(value_K)]
+    return {"value": float(next_gain(value_K[:, None], place_N)[0]), **_bounds(drawn_R)}
 
 
-def next_gain(value_KR: np.ndarray) -> np.ndarray:
-    """What one more doubling is expected to add, float64 (R,), from K >= 3 values at sizes that double; least squares.
+def next_gain(value_KR: np.ndarray, place_N: np.ndarray | None = None) -> np.ndarray:
+    """What the next size is expected to add, float64 (R,), from K >= 3 values; least squares.
 
-    The gains are taken as gain * factor ** j, j = 0 .. K - 2, with a factor of 1 / 4 to 1. NaN where a value is.
+    place: the binary logarithm of each size and of the next one (K + 1,); without it sizes double. Gains of doublings are taken as
+    gain * factor ** j, j = 0 .. K - 2, with a factor of 1 / 4 to 1. NaN where a value is.
     """
     gain_JR = np.diff(value_KR, axis=0)
-    power_FJ = _FACTORS[:, None] ** np.arange(len(gain_JR))
+    part_FN = _parts(np.arange(len(value_KR) + 1.0) if place_N is None else place_N - place_N[0])
+    power_FJ = part_FN[:, :-1]
     size_FR = (power_FJ @ gain_JR) / (power_FJ**2).sum(1)[:, None]
     error_FR = ((gain_JR[None] - size_FR[:, None] * power_FJ[:, :, None]) ** 2).sum(1)
     known_R = np.isfinite(value_KR).all(0)
     best_R = np.argmin(np.where(known_R, error_FR, 0.0), axis=0)
-    expected_R = np.take_along_axis(size_FR, best_R[None], axis=0)[0] * _FACTORS[best_R] ** len(gain_JR)
+    expected_R = np.take_along_axis(size_FR, best_R[None], axis=0)[0] * part_FN[best_R, -1]
     return np.where(known_R, expected_R, np.nan)
+
+
+def _parts(place_N: np.ndarray) -> np.ndarray:
+    """What each step adds per unit of the first doubling, (F, N - 1): factor ** j of the doubling from j to j + 1."""
+    power_FN = _FACTORS[:-1, None] ** place_N
+    # The last factor is 1: every doubling adds the same.
+    return np.vstack([-np.diff(power_FN) / (1 - _FACTORS[:-1, None]), np.diff(place_N)])
 
 
 def _bounds(values_R: np.ndarray) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +22,12 @@ def sentence(curve: Mapping[str, Any], decisions: int | None) -> str:
     gain = first["gain"]
     if gain is None:
         return "There are too few rows to tell what more of them would bring."
+    if not _is_told(gain):
+        return f"{first['title']} is undefined at some size, so nothing tells what more rows would bring."
     said = f"Twice the rows ({gain['rows']:,} more) are expected to bring {_signed(gain)} {first['title']}"
     if not first["higher_is_better"]:
         said += " less"
-    if paid is None or paid["gain"] is None:
+    if paid is None:
         return f"{said}: {_verdict(gain)}."
     money = paid["gain"]
     said += f" and {_signed(money)} {paid['currency']} per 1,000 decisions: {_verdict(money)}."
@@ -49,11 +52,11 @@ def blocks(curve: Mapping[str, Any]) -> list[Block]:
 def _drawn(record: Mapping[str, Any], title: str) -> list[Block]:
     points = record["points"]
     rows = [[f"{point['rows']:,}", point["fits"], interval(point)] for point in points]
-    if record["gain"] is not None:
+    if _is_told(record["gain"]):
         rows.append([f"{2 * points[-1]['rows']:,}, expected", 0, f"{_signed(record['gain'])} better"])
     shown = table(["rows to learn from", "fits", title], rows, numeric=(0, 1, 2))
     found = [shown]
-    if record["last"] is not None:
+    if _is_told(record["last"]):
         last = {"value": record["last"]["measured"], "low": record["last"]["low"], "high": record["last"]["high"]}
         said, brought = _signed(record["last"]), alike(*last.values())[0]
         found.append(
@@ -63,10 +66,15 @@ def _drawn(record: Mapping[str, Any], title: str) -> list[Block]:
     if len(known) < 2:
         return found
     lines = {"measured": ([x for x, _ in known], [y for _, y in known])}
-    if record["gain"] is not None and record["gain"]["value"] is not None:
+    if _is_told(record["gain"]):
         step = record["gain"]["value"] if record["higher_is_better"] else -record["gain"]["value"]
         lines["expected"] = ([known[-1][0], 2 * known[-1][0]], [known[-1][1], known[-1][1] + step])
     return [*found, drawn((f"{title} by the number of rows", pictures.lines(lines, "rows to learn from", title, "Learning curve")))]
+
+
+def _is_told(gain: Mapping[str, Any] | None) -> bool:
+    """Not of too few sizes, and of sizes at which the metric is defined."""
+    return gain is not None and gain["value"] is not None and math.isfinite(gain["value"])
 
 
 def _signed(gain: Mapping[str, Any]) -> str:

@@ -114,8 +114,7 @@ def audit(
         }
         odds = [gaps[word] for word in ("true_positive_rate", "false_positive_rate") if word in gaps]
         if len(odds) == 2:
-            # Equalized odds is as far off as the worse of its two rates.
-            gaps["equalized_odds"] = max(odds, key=lambda gap: gap["difference"])
+            gaps["equalized_odds"] = _worse(odds)
         ratio = _ratio(groups) if "selection_rate" in figures else None
         shown = [{key: entry for key, entry in group.items() if key != "drawn"} for group in groups]
         records.append({"column": column, "groups": shown, "gaps": gaps, "ratio": ratio})
@@ -226,6 +225,13 @@ def _gap(word: str, groups: Sequence[Mapping[str, Any]], share: bool) -> dict[st
     # With all values alike the first two groups stand for all pairs.
     widest = int(np.argmax(apart_GG)) if (apart_GG > 0).any() else 1
     return {"figure": word, **pair(widest), "sure": is_sure, "surest": surest if is_sure else None}
+
+
+def _worse(odds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Equalized odds is as far off as the worse of its two rates, and surely so where either rate is."""
+    sure = [{**gap["surest"], "figure": gap["figure"]} for gap in odds if gap["sure"]]
+    surest = max(sure, key=lambda gap: gap["low"]) if sure else None
+    return {**max(odds, key=lambda gap: gap["difference"]), "sure": bool(sure), "surest": surest}
 
 
 def _ratio(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -213,11 +213,12 @@ class _Stage:
         path = self.scratch / "refit.json"
         if self.clock is None or not self.slate.refit:
             self.refitted = self.slate.refit
-        elif path.is_file():
-            self.refitted = bool(read_json(path)["refit"])
-        else:
+        elif self.refitted is None:
             longest = [max(self.trials[name].seconds(number) for number in range(self.fitted[name])) for name in names]
-            self.refitted = max(1, self.slate.models) * sum(longest) * _MORE_ROWS < self.clock.left_s()
+            in_time = max(1, self.slate.models) * sum(longest) * _MORE_ROWS < self.clock.left_s()
+            told = bool(read_json(path)["refit"]) if path.is_file() else in_time
+            # Only a loop goes on where it was killed; others begin again, and cut short they would be worse than the folds' models.
+            self.refitted = told and (in_time or any(self.trials[name].loop for name in names))
             write_json(path, {"refit": self.refitted})
         return self.refitted
 

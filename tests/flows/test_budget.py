@@ -141,3 +141,19 @@ def test_a_fit_on_all_rows_has_a_deadline_whatever_the_family(tmp_path: Path, mo
     model = {"type": "auto", "candidates": ["linear"], "ensemble": False}
     assert run(_file(tmp_path, model=model, train={"budget": "60s"}), until="train").manifests["train"].result["refitted"]
     assert ends and None not in ends
+
+
+def test_a_fit_on_all_rows_that_was_killed_is_not_begun_again_without_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _file(tmp_path, model={"type": "auto", "candidates": ["trees"], "ensemble": False}, train={"budget": "600s"})
+
+    def killed(self: Any, count: int, end_s: float | None = None) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials.Trial, "refit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(path, until="train")
+    monkeypatch.setattr(schedule.Clock, "left_s", lambda self: 0.0)
+    result = run(path, until="train").manifests["train"].result
+    assert result["chosen"] == "trees" and not result["refitted"], "a tree or two of all rows, judged as the folds' models"
+    assert "ensemble" in result["models"]["trees"]

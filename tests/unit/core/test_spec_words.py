@@ -85,6 +85,12 @@ def test_what_cannot_read_an_input_is_named(tmp_path: Path, inputs: dict[str, An
         ({"inputs": {"words": "text"}}, '"pooled" (used where none is named), which gives one vector a row'),
         ({"inputs": {"words": "text"}, "model": {"type": "network", "text": "lstm"}}, ""),
         ({"inputs": {"words": "text"}, "model": "lookup"}, ""),
+        ({"inputs": {"words": "text"}, "model": {"type": "auto", "candidates": ["lookup"]}}, ""),
+        (
+            {"inputs": {"words": "text"}, "model": {"type": "auto", "candidates": ["lookup", "network"]}},
+            '"pooled" (used where none',
+        ),
+        ({"inputs": {"words": "set"}}, "which gives one vector a row, but tags has a tag for each step, allowed: none."),
         (
             {"inputs": {"words": {"type": "text", "encoder": {"type": "pretrained", "path": "x"}}}},
             '"pretrained", which cuts texts by its own',
@@ -134,6 +140,8 @@ def test_a_searched_option_is_not_held_against_another_searched_one(tmp_path: Pa
     width, heads = "inputs.a.encoder.width", "inputs.a.encoder.heads"
     assert _problems(tmp_path, inputs=inputs, tune={"search": {width: [96, 128], heads: [3, 4]}}) == []
     assert "a multiple of 3" in _problems(tmp_path, inputs=inputs, tune={"search": {width: [96, 128]}})[0]
+    inputs["a"]["encoder"] |= {"width": 64, "heads": 4}
+    assert _problems(tmp_path, inputs=inputs, tune={"search": {width: [12, 24], heads: [2, 3]}}) == [], "64 is tried in no trial"
 
 
 def test_relations_of_options() -> None:

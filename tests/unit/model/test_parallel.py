@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +133,36 @@ def test_out_of_memory_cuts_the_batch_of_all_processes_once_an_attempt(tmp_path:
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "3")
     with pytest.raises(ModelError, match="out of memory with 1 row at a time"):
         worker.fit_or_cut(full, parcel, context, folder)
+
+
+def test_nobody_ends_before_the_batch_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process that ends ends the others, also the one that is writing the new choices."""
+    fresh = decide(Training(batch=16), Context(), Workload(64, 10))
+    places = [tmp_path, tmp_path / "pretrain"]
+    for place in places:
+        fresh.write(place)
+    parcel: Any = SimpleNamespace(folder=tmp_path, train=None, stop=None)
+    full: Any = _Full()
+    found: list[list[int]] = []
+    begun = threading.Event()
+    real = Choices.cut
+
+    def cut(folder: Path, processes: int) -> Choices:
+        begun.set()
+        time.sleep(0.1)
+        return real(folder, processes)
+
+    def second() -> None:
+        begun.wait()
+        worker.fit_or_cut(full, parcel, Context(team=Team(1, 2)), tmp_path)
+        found.append([Choices.read_or_write(place, fresh).accumulate for place in places])
+
+    monkeypatch.setattr(Choices, "cut", cut)
+    other = threading.Thread(target=second)
+    other.start()
+    worker.fit_or_cut(full, parcel, Context(team=Team(0, 2)), tmp_path)
+    other.join()
+    assert found == [[2, 2]]
 
 
 def test_a_model_that_does_not_fit_is_told_without_a_traceback() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lode.pipeline.curve import _noise, next_gain
+from lode.pipeline.curve import _expected, _noise, next_gain
 from lode.pipeline.curve_page import blocks, sentence
 from lode.pipeline.fewer import Share
 
@@ -66,6 +66,21 @@ def test_losses_shrink_toward_nothing_and_flat_curves_stay_flat() -> None:
     assert found == pytest.approx([-0.1, 0.0], abs=1e-9)  # the factor is never above 1: no acceleration is foretold
 
 
+@pytest.mark.parametrize("exponent", [0.1, 0.5, 2.0])
+def test_sizes_need_not_double(exponent: float) -> None:
+    """Whole groups make sizes of their own: taken for doublings, these three would foretell another gain."""
+    rows_N = np.array([750.0, 1250.0, 2500.0, 5000.0])
+    values = 0.9 - 3.0 * rows_N**-exponent
+    found = next_gain(values[:-1, None], np.log2(rows_N))[0]
+    assert found == pytest.approx(values[3] - values[2], rel=0.01)
+    assert next_gain(np.array([[0.5], [0.5 + np.log2(5 / 3)], [1.5 + np.log2(5 / 3)]]), np.log2(rows_N))[0] == pytest.approx(1.0)
+
+
+def test_two_different_sizes_tell_nothing() -> None:
+    place_N = np.log2([100.0, 100.0, 200.0, 400.0])
+    assert _expected(place_N, np.array([0.8, 0.81, 0.9]), np.ones((3, 5)), np.zeros((4, 5))) is None
+
+
 def test_an_undefined_resample_stays_undefined() -> None:
     values = np.array([[0.8, np.nan], [0.84, 0.8], [0.86, 0.8], [0.87, 0.8]])
     found = next_gain(values)
@@ -97,6 +112,17 @@ def test_without_money_or_sizes_it_says_less() -> None:
     assert sentence(unsure, None).endswith("not surely more than nothing.")
     unsure["outputs"]["bought"]["gain"] = None
     assert sentence(unsure, None) == "There are too few rows to tell what more of them would bring."
+
+
+def test_an_undefined_metric_is_told_as_one() -> None:
+    """It said "+undefined (undefined to undefined) AUC: not surely more than nothing"."""
+    for nothing in (None, float("nan")):
+        curve = _curve(money=None)
+        curve["outputs"]["bought"] |= {
+            word: {"rows": 9, "value": nothing, "low": nothing, "high": nothing} for word in ("gain", "last")
+        }
+        assert sentence(curve, None) == "AUC is undefined at some size, so nothing tells what more rows would bring."
+        assert "undefined" not in str(blocks({**curve, "sentence": ""}))
 
 
 def test_the_page_shows_every_size_and_the_expected_one() -> None:

@@ -14,6 +14,7 @@ from lode.core.registry import REGISTRIES
 from lode.core.spec import ValueSpec
 from lode.core.types import Component
 from lode.pipeline import fairness, scoring, wording
+from lode.pipeline.audits import fair
 from lode.pipeline.evaluate import Evaluation, evaluate
 from lode.pipeline.report import html
 from lode.value.contracts import Outcomes
@@ -92,6 +93,20 @@ def test_the_interval_of_two_groups_is_that_of_two_independent_shares(rng: np.ra
     gap = of(["a"] * 2000 + ["b"] * 1000, fairness.decisions(answer * 1.0, answer, answer), 2000)["gaps"]["selection_rate"]
     error = np.sqrt(answer[:2000].var() / 2000 + answer[2000:].var() / 1000)
     assert gap["high"] - gap["low"] == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+
+def test_equalized_odds_are_surely_off_where_either_rate_is() -> None:
+    """The true positive rates differ by more, of few positives; the false positive rates differ surely."""
+    target = np.r_[np.ones(32), np.zeros(2000), np.ones(32), np.zeros(2000)].astype(np.int64)
+    shares = ((16, 32), (200, 2000), (11, 32), (20, 2000))
+    answer = np.concatenate([np.arange(rows) < yes for yes, rows in shares]).astype(np.int64)
+    record = of(["a"] * 2032 + ["b"] * 2032, fairness.decisions(answer * 1.0, answer, target), 200)
+    gaps = record["gaps"]
+    assert not gaps["true_positive_rate"]["sure"] and gaps["false_positive_rate"]["sure"]
+    odds = gaps["equalized_odds"]
+    assert odds["sure"] and odds["figure"] == "true_positive_rate" and odds["surest"]["figure"] == "false_positive_rate"
+    shown = str(fair({"fairness": {"favourable": "yes", "columns": [{"column": "who", **record}]}}))
+    assert "yes, false positive rate, a over b: 0.090 [" in shown
 
 
 def test_many_groups_without_a_difference_seldom_show_one() -> None:
