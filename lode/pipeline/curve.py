@@ -34,7 +34,9 @@ MIN_ROWS = 40
 """Development rows below which nothing is fitted."""
 _FACTORS = np.linspace(0.25, 1.0, 301)
 """Of one gain to the next: rates from 1 / rows ** 2 to no slowing down."""
-_PER = 1000
+_USUAL, _SPREAD = 2**-0.5, 0.15
+"""What the factor is where nothing is known of it, and how far it is usually off."""
+_PER, _SEED = 1000, 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,22 +184,34 @@ def _expected(place_N: np.ndarray, value_K: np.ndarray, value_KR: np.ndarray, no
     """What the next size would add to a model, with its 95 % interval; at least three different sizes tell it."""
     if len(np.unique(place_N[:-1])) < 3:
         return None
-    drawn_R = next_gain(value_KR + noise_KR[: len(value_K)], place_N) + noise_KR[len(value_K)]
-    return {"value": float(next_gain(value_K[:, None], place_N)[0]), **_bounds(drawn_R)}
+    chance_KR = value_KR + noise_KR[: len(value_K)]
+    variance_J = np.nanvar(np.diff(chance_KR, axis=0), axis=1)
+    usual_R = np.random.default_rng(_SEED).normal(_USUAL, _SPREAD, chance_KR.shape[1])
+    drawn_R = next_gain(chance_KR, place_N, variance_J, usual_R) + noise_KR[len(value_K)]
+    return {"value": float(next_gain(value_K[:, None], place_N, variance_J)[0]), **_bounds(drawn_R)}
 
 
-def next_gain(value_KR: np.ndarray, place_N: np.ndarray | None = None) -> np.ndarray:
+def next_gain(
+    value_KR: np.ndarray,
+    place_N: np.ndarray | None = None,
+    variance_J: np.ndarray | None = None,
+    usual_R: np.ndarray | float = _USUAL,
+) -> np.ndarray:
     """What the next size is expected to add, float64 (R,), from K >= 3 values; least squares.
 
     place: the binary logarithm of each size and of the next one (K + 1,); without it sizes double. Gains of doublings are taken as
-    gain * factor ** j, j = 0 .. K - 2, with a factor of 1 / 4 to 1. NaN where a value is.
+    gain * factor ** j, j = 0 .. K - 2, with a factor of 1 / 4 to 1. variance: of each measured gain (K - 1,); the less they are known,
+    the more the factor is the usual one, that of errors that fall with the square root of the rows; drawn for each resample, what is not
+    known of it is in the interval. NaN where a value is.
     """
     gain_JR = np.diff(value_KR, axis=0)
     part_FN = _parts(np.arange(len(value_KR) + 1.0) if place_N is None else place_N - place_N[0])
+    known_R, weight_J, doubt_FR = np.isfinite(value_KR).all(0), np.ones(len(gain_JR)), np.zeros((1, 1))
+    if variance_J is not None and (variance_J > 0).all():
+        weight_J, doubt_FR = 1 / variance_J, ((_FACTORS[:, None] - usual_R) / _SPREAD) ** 2
     power_FJ = part_FN[:, :-1]
-    size_FR = (power_FJ @ gain_JR) / (power_FJ**2).sum(1)[:, None]
-    error_FR = ((gain_JR[None] - size_FR[:, None] * power_FJ[:, :, None]) ** 2).sum(1)
-    known_R = np.isfinite(value_KR).all(0)
+    size_FR = (power_FJ * weight_J @ gain_JR) / (power_FJ**2 @ weight_J)[:, None]
+    error_FR = (weight_J[:, None] * (gain_JR[None] - size_FR[:, None] * power_FJ[:, :, None]) ** 2).sum(1) + doubt_FR
     best_R = np.argmin(np.where(known_R, error_FR, 0.0), axis=0)
     expected_R = np.take_along_axis(size_FR, best_R[None], axis=0)[0] * part_FN[best_R, -1]
     return np.where(known_R, expected_R, np.nan)

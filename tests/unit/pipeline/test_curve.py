@@ -146,3 +146,18 @@ def test_chance_of_the_fits_is_told_by_hand() -> None:
 
 def test_single_fits_tell_nothing_of_chance() -> None:
     assert not _noise(np.array([100.0, 200.0]), [[0.8], [0.9]], 10, 0).any()
+
+
+def test_what_is_known_badly_is_drawn_toward_the_usual_factor() -> None:
+    """Gains of 0.02 and 0.002: exact ones fall by the least factor there is; ones of which nothing is known by the root of a half."""
+    values = np.array([[0.80], [0.82], [0.822]])
+    exact, unknown = (next_gain(values, None, np.full(2, variance))[0] for variance in (1e-12, 1.0))
+    assert exact == pytest.approx(next_gain(values)[0])
+    mean_gain = (0.02 + 0.002 * 0.5**0.5) / 1.5  # least squares of one size over both gains, by hand
+    assert unknown == pytest.approx(mean_gain * 0.5, rel=0.01) and exact < 0.002 < unknown
+
+
+def test_a_gain_that_is_known_well_counts_more() -> None:
+    values = np.array([[0.80], [0.84], [0.85]])
+    first, second = (next_gain(values, None, np.array(variance))[0] for variance in ([1e-8, 1.0], [1.0, 1e-8]))
+    assert first == pytest.approx(0.04 * 0.5, rel=0.01) and second == pytest.approx(0.01 * 0.5**0.5, rel=0.01)
