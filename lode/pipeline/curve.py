@@ -185,7 +185,8 @@ def _expected(place_N: np.ndarray, value_K: np.ndarray, value_KR: np.ndarray, no
     if len(np.unique(place_N[:-1])) < 3:
         return None
     chance_KR = value_KR + noise_KR[: len(value_K)]
-    variance_J = np.nanvar(np.diff(chance_KR, axis=0), axis=1)
+    known_R = np.isfinite(chance_KR).all(0)
+    variance_J = np.var(np.diff(chance_KR[:, known_R], axis=0), axis=1) if known_R.any() else None
     usual_R = np.random.default_rng(_SEED).normal(_USUAL, _SPREAD, chance_KR.shape[1])
     drawn_R = next_gain(chance_KR, place_N, variance_J, usual_R) + noise_KR[len(value_K)]
     return {"value": float(next_gain(value_K[:, None], place_N, variance_J)[0]), **_bounds(drawn_R)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,11 @@ def test_a_gain_that_is_known_well_counts_more() -> None:
     values = np.array([[0.80], [0.84], [0.85]])
     first, second = (next_gain(values, None, np.array(variance))[0] for variance in ([1e-8, 1.0], [1.0, 1e-8]))
     assert first == pytest.approx(0.04 * 0.5, rel=0.01) and second == pytest.approx(0.01 * 0.5**0.5, rel=0.01)
+
+
+def test_a_metric_that_no_resample_defines_is_undefined_without_a_warning() -> None:
+    values_KR = np.full((4, 50), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = _expected(np.arange(-3.0, 2.0), np.full(4, np.nan), values_KR, np.zeros((5, 50)))
+    assert found is not None and np.isnan(list(found.values())).all()
