@@ -40,7 +40,7 @@ class Damage(ABC):
         """The damaged cells (N,), of the same type; missing ones stay missing. Everything random comes from the generator."""
 
 
-def among(cells: pl.Series, share: float, generator: np.random.Generator) -> pl.Series:
+def struck_cells(cells: pl.Series, share: float, generator: np.random.Generator) -> pl.Series:
     """Which cells are struck: Boolean (N,), each with probability `share`."""
     return pl.Series(generator.random(len(cells)) < share)
 

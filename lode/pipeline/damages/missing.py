@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from lode.core.types import ColumnSchema, Range
-from lode.pipeline.damage import Damage, among
+from lode.pipeline.damage import Damage, struck_cells
 
 
 class Missing(Damage):
@@ -31,4 +31,4 @@ class Missing(Damage):
 
     def apply(self, cells: pl.Series, generator: np.random.Generator) -> pl.Series:
         nothing = pl.Series(cells.name, [None], dtype=cells.dtype)
-        return cells.zip_with(~among(cells, self.share, generator), nothing)
+        return cells.zip_with(~struck_cells(cells, self.share, generator), nothing)

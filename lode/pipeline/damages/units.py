@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from lode.core.types import ColumnSchema, Range
-from lode.pipeline.damage import Damage, among
+from lode.pipeline.damage import Damage, struck_cells
 
 
 class Units(Damage):
@@ -36,4 +36,4 @@ class Units(Damage):
         return column.type == "number"
 
     def apply(self, cells: pl.Series, generator: np.random.Generator) -> pl.Series:
-        return (cells * self.factor).zip_with(among(cells, self.share, generator), cells)
+        return (cells * self.factor).zip_with(struck_cells(cells, self.share, generator), cells)

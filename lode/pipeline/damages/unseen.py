@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from lode.core.types import ColumnSchema, Range
-from lode.pipeline.damage import Damage, among
+from lode.pipeline.damage import Damage, struck_cells
 
 _WORD = "a value that was never seen"
 
@@ -32,5 +32,5 @@ class Unseen(Damage):
         return column.type == "category"
 
     def apply(self, cells: pl.Series, generator: np.random.Generator) -> pl.Series:
-        struck = among(cells, self.share, generator) & cells.is_not_null()
+        struck = struck_cells(cells, self.share, generator) & cells.is_not_null()
         return pl.Series(cells.name, [_WORD], dtype=pl.String).zip_with(struck, cells)
